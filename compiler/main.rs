@@ -1,0 +1,2 @@
+//! nnc - the command line.
+fn main() {}
