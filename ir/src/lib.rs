@@ -1,1 +1,4 @@
-//! placeholder
+//! nnc-ir - what a program is: graph, types, operations, text, verifier, evaluator.
+#![forbid(unsafe_code)]
+
+pub mod diag;
