@@ -1,0 +1,373 @@
+//! gemm - the inner block of matrix products as CLIF.
+
+use cranelift_codegen::ir::condcodes::IntCC;
+use cranelift_codegen::ir::types::{F32X4, I64};
+use cranelift_codegen::ir::{AbiParam, Function, InstBuilder, Signature, UserFuncName, Value};
+use cranelift_codegen::isa::{CallConv, TargetFrontendConfig};
+use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
+use nnc_tile::gemm::{Cols, GemmArg, GemmTile, Init, Stride};
+
+use super::epilogue::{BoundEpilogue, EpilogueArg};
+use super::memory::{
+    Rows, advance, byte_offset, copy_rows, input_flags, load_lanes, load_splat, output_flags, scratch,
+    store_lanes, while_loop,
+};
+use super::program::splat_f32;
+
+/// Run-time arguments of a tile, as 64-bit values. Strides and counts are in elements; those that the spec makes
+/// constant are not looked at.
+#[derive(Clone, Debug)]
+pub struct GemmArgs {
+    /// Address of the first element of A.
+    pub a: Value,
+    /// Address of the first element of B.
+    pub b: Value,
+    /// Address of the first element of C.
+    pub c: Value,
+    /// Length of the sum, possibly 0.
+    pub k: Value,
+    /// Row stride of C.
+    pub ldc: Value,
+    /// Stride of A along m.
+    pub a_row: Option<Value>,
+    /// Stride of A along k.
+    pub a_k: Option<Value>,
+    /// Stride of B along k.
+    pub b_k: Option<Value>,
+    /// Columns of C.
+    pub cols: Option<Value>,
+    /// Operands of the epilogue.
+    pub epilogue: Vec<EpilogueArg>,
+}
+
+impl GemmArgs {
+    /// Takes the arguments in the order of [`GemmTile::args`].
+    ///
+    /// # Panics
+    /// If `params` is shorter than that.
+    #[must_use]
+    pub fn from_params(spec: &GemmTile, params: &[Value]) -> Self {
+        let order = spec.args();
+        let find = |arg: GemmArg| order.iter().position(|a| *a == arg).map(|idx| params[idx]);
+        let n_epilogue = spec.epilogue.as_ref().map_or(0, |e| e.inputs.len());
+        GemmArgs {
+            a: params[0],
+            b: params[1],
+            c: params[2],
+            k: params[3],
+            ldc: params[4],
+            a_row: find(GemmArg::ARow),
+            a_k: find(GemmArg::AK),
+            b_k: find(GemmArg::BK),
+            cols: find(GemmArg::Cols),
+            epilogue: (0..n_epilogue)
+                .map(|idx| EpilogueArg {
+                    ptr: find(GemmArg::Epilogue(idx)).expect("every epilogue input has an argument"),
+                    stride: find(GemmArg::EpilogueStride(idx)),
+                })
+                .collect(),
+        }
+    }
+}
+
+/// Choices of the emission that change speed and no bit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Schedule {
+    /// Steps of k in one turn of the main loop.
+    pub unroll: u32,
+    /// Whether the vector of B is the first multiplicand, whose register the result takes over.
+    pub vector_first: bool,
+    /// Whether vectors of B go round outside rows of A.
+    pub cols_outer: bool,
+}
+
+impl Schedule {
+    /// The best found for a tile; see the table above.
+    #[must_use]
+    pub fn of(spec: &GemmTile) -> Self {
+        let _ = spec;
+        Schedule { unroll: 4, vector_first: true, cols_outer: false }
+    }
+}
+
+/// A function of the arguments of [`GemmTile::args`], 64-bit each, that computes one tile.
+#[must_use]
+pub fn gemm_tile_function(
+    spec: &GemmTile,
+    call_conv: CallConv,
+    config: TargetFrontendConfig,
+    schedule: Schedule,
+) -> Function {
+    let mut signature = Signature::new(call_conv);
+    signature.params = vec![AbiParam::new(I64); spec.args().len()];
+    let mut func = Function::with_name_signature(UserFuncName::default(), signature);
+    let mut frontend = FunctionBuilderContext::new();
+    let mut builder = FunctionBuilder::new(&mut func, &mut frontend);
+    let entry = builder.create_block();
+    builder.append_block_params_for_function_params(entry);
+    builder.switch_to_block(entry);
+    let args = GemmArgs::from_params(spec, builder.block_params(entry));
+    emit_gemm_tile(&mut builder, spec, &args, schedule);
+    builder.ins().return_(&[]);
+    builder.seal_all_blocks();
+    builder.finalize(config);
+    func
+}
+
+/// Emits a tile at the builder's current block.
+///
+/// # Panics
+/// If the spec is not valid or an argument it asks for is missing.
+pub fn emit_gemm_tile(builder: &mut FunctionBuilder, spec: &GemmTile, args: &GemmArgs, schedule: Schedule) {
+    spec.check();
+    let rows = usize::from(spec.rows);
+    // Lanes of C in each vector of a row. With a run-time number of columns all lanes are computed, in scratch.
+    let n_cols = match spec.cols {
+        Cols::Const(n) => usize::from(n),
+        Cols::Arg => usize::from(spec.panel),
+    };
+    let n_vectors = n_cols.div_ceil(4);
+    let lanes = |i: usize| (n_cols - 4 * i).min(4);
+
+    let c = Rows { ptr: args.c, stride_bytes: builder.ins().ishl_imm_u(args.ldc, 2) };
+    let staged = match spec.cols {
+        Cols::Const(_) => None,
+        Cols::Arg => {
+            let n = args.cols.expect("run-time columns are an argument");
+            let ptr = scratch(builder, rows * n_cols);
+            let stride_bytes = builder.ins().iconst(I64, i64::from(byte_offset(n_cols)));
+            Some((Rows { ptr, stride_bytes }, n))
+        }
+    };
+    let target = staged.map_or(c, |(rows, _)| rows);
+
+    let init = match spec.init {
+        Init::Zero => (0..rows * n_vectors).map(|_| splat_f32(builder, 0)).collect(),
+        Init::Load => {
+            if let Some((scratch, n)) = staged {
+                copy_rows(builder, scratch, c, rows, n);
+            }
+            let mut init = Vec::with_capacity(rows * n_vectors);
+            for m in 0..rows {
+                let row = advance(builder, target.ptr, target.stride_bytes, m);
+                for i in 0..n_vectors {
+                    init.push(load_lanes(builder, output_flags(), row, byte_offset(4 * i), lanes(i)));
+                }
+            }
+            init
+        }
+    };
+
+    let sums = emit_sums(builder, spec, args, schedule, n_vectors, init);
+
+    let epilogue = spec.epilogue.as_ref().map(|epilogue| {
+        let tile_rows = |builder: &mut FunctionBuilder, arg: EpilogueArg| {
+            let stride = arg.stride.expect("a tile input has a stride");
+            let from = Rows { ptr: arg.ptr, stride_bytes: builder.ins().ishl_imm_u(stride, 2) };
+            stage(builder, from, staged.map(|(_, n)| n), rows, n_cols)
+        };
+        let col = |builder: &mut FunctionBuilder, ptr: Value| {
+            let from = Rows { ptr, stride_bytes: c.stride_bytes };
+            stage(builder, from, staged.map(|(_, n)| n), 1, n_cols).ptr
+        };
+        BoundEpilogue::new(builder, epilogue, &args.epilogue, tile_rows, col)
+    });
+    for m in 0..rows {
+        let sums = &sums[m * n_vectors..(m + 1) * n_vectors];
+        let values = match &epilogue {
+            Some(epilogue) => epilogue.apply_row(builder, m, sums, lanes),
+            None => sums.to_vec(),
+        };
+        let row = advance(builder, target.ptr, target.stride_bytes, m);
+        for (i, value) in values.into_iter().enumerate() {
+            store_lanes(builder, value, row, byte_offset(4 * i), lanes(i));
+        }
+    }
+    if let Some((scratch, n)) = staged {
+        copy_rows(builder, c, scratch, rows, n);
+    }
+}
+
+/// Rows as they are, or copied to scratch memory with all `n_cols` columns readable if only `n` may be read.
+fn stage(builder: &mut FunctionBuilder, from: Rows, n: Option<Value>, n_rows: usize, n_cols: usize) -> Rows {
+    let Some(n) = n else { return from };
+    let ptr = scratch(builder, n_rows * n_cols);
+    let stride_bytes = builder.ins().iconst(I64, i64::from(byte_offset(n_cols)));
+    let to = Rows { ptr, stride_bytes };
+    copy_rows(builder, to, from, n_rows, n);
+    to
+}
+
+/// Bytes between neighbours: constant, or a value.
+#[derive(Clone, Copy)]
+enum Step {
+    Const(usize),
+    Value(Value),
+}
+
+impl Step {
+    fn new(builder: &mut FunctionBuilder, stride: Stride, arg: Option<Value>) -> Self {
+        match stride {
+            Stride::Const(n) => Step::Const(n as usize),
+            Stride::Arg => {
+                let elements = arg.expect("a stride that is not constant is an argument");
+                Step::Value(builder.ins().ishl_imm_u(elements, 2))
+            }
+        }
+    }
+
+    /// `n` steps as a value.
+    fn times(self, builder: &mut FunctionBuilder, n: Value) -> Value {
+        match self {
+            Step::Const(elements) => builder.ins().imul_imm_s(n, i64::from(byte_offset(elements))),
+            Step::Value(bytes) => builder.ins().imul(n, bytes),
+        }
+    }
+
+    /// `ptr` moved by `n` steps.
+    fn after(self, builder: &mut FunctionBuilder, ptr: Value, n: usize) -> Value {
+        match self {
+            Step::Const(elements) => builder.ins().iadd_imm_s(ptr, i64::from(byte_offset(n * elements))),
+            Step::Value(bytes) => advance(builder, ptr, bytes, n),
+        }
+    }
+}
+
+/// The accumulators after all steps of k.
+fn emit_sums(
+    builder: &mut FunctionBuilder,
+    spec: &GemmTile,
+    args: &GemmArgs,
+    schedule: Schedule,
+    n_vectors: usize,
+    init: Vec<Value>,
+) -> Vec<Value> {
+    let a_row = Step::new(builder, spec.a_row, args.a_row);
+    let a_k = Step::new(builder, spec.a_k, args.a_k);
+    let b_k = Step::new(builder, spec.b_k, args.b_k);
+    // Rows of A at a run-time distance: one moving offset, and a fixed base for each row.
+    let bases: Option<Vec<Value>> = match a_row {
+        Step::Const(_) => None,
+        Step::Value(bytes) => {
+            Some((0..usize::from(spec.rows)).map(|m| advance(builder, args.a, bytes, m)).collect())
+        }
+    };
+    let a_start = if bases.is_some() { builder.ins().iconst(I64, 0) } else { args.a };
+
+    // Position along k is told by the pointer into B.
+    let length = b_k.times(builder, args.k);
+    let end = builder.ins().iadd(args.b, length);
+    let unroll = i64::from(schedule.unroll);
+    let main_k = if schedule.unroll > 1 {
+        assert!(schedule.unroll.is_power_of_two(), "unrolling by a power of two");
+        Some(builder.ins().band_imm_s(args.k, -unroll))
+    } else {
+        None
+    };
+    let mut carried = vec![a_start, args.b];
+    carried.extend(init);
+    let block = Block { spec, schedule, n_vectors, a_row, a_k, b_k, bases: bases.as_deref() };
+    if let Some(main_k) = main_k {
+        let length = b_k.times(builder, main_k);
+        let main_end = builder.ins().iadd(args.b, length);
+        carried = block.emit_loop(builder, carried, main_end, schedule.unroll as usize);
+    }
+    carried = block.emit_loop(builder, carried, end, 1);
+    carried[2..].to_vec()
+}
+
+/// What the steps of k have in common.
+struct Block<'a> {
+    spec: &'a GemmTile,
+    schedule: Schedule,
+    n_vectors: usize,
+    a_row: Step,
+    a_k: Step,
+    b_k: Step,
+    bases: Option<&'a [Value]>,
+}
+
+impl Block<'_> {
+    /// Steps of k until the pointer into B is at `end`; carried are the position in A, that in B, and the sums.
+    fn emit_loop(
+        &self,
+        builder: &mut FunctionBuilder,
+        init: Vec<Value>,
+        end: Value,
+        unroll: usize,
+    ) -> Vec<Value> {
+        while_loop(
+            builder,
+            &init,
+            |builder, carried| builder.ins().icmp(IntCC::UnsignedLessThan, carried[1], end),
+            |builder, carried| {
+                let (mut a, mut b) = (carried[0], carried[1]);
+                let mut sums = carried[2..].to_vec();
+                // Constant strides become displacements of one pointer; others move the pointer at each step.
+                for step in 0..unroll {
+                    let at = |stride: Step| if let Step::Const(n) = stride { n * step } else { 0 };
+                    self.emit_step(builder, a, at(self.a_k), b, at(self.b_k), &mut sums);
+                    for (ptr, stride) in [(&mut a, self.a_k), (&mut b, self.b_k)] {
+                        if let Step::Value(bytes) = stride {
+                            *ptr = builder.ins().iadd(*ptr, bytes);
+                        }
+                    }
+                }
+                for (ptr, stride) in [(&mut a, self.a_k), (&mut b, self.b_k)] {
+                    if let Step::Const(_) = stride {
+                        *ptr = stride.after(builder, *ptr, unroll);
+                    }
+                }
+                [a, b].into_iter().chain(sums).collect()
+            },
+        )
+    }
+
+    /// One step of k, with A and B at a pointer and an offset in elements each.
+    fn emit_step(
+        &self,
+        builder: &mut FunctionBuilder,
+        a: Value,
+        a_at: usize,
+        b: Value,
+        b_at: usize,
+        sums: &mut [Value],
+    ) {
+        let rows = usize::from(self.spec.rows);
+        let load_a = |builder: &mut FunctionBuilder, m: usize| {
+            let (ptr, at) = match (self.bases, self.a_row) {
+                (Some(bases), _) => (builder.ins().iadd(bases[m], a), a_at),
+                (None, Step::Const(row)) => (a, a_at + m * row),
+                (None, Step::Value(_)) => unreachable!("rows at a run-time distance have bases"),
+            };
+            load_splat(builder, input_flags(), ptr, byte_offset(at))
+        };
+        let load_b = |builder: &mut FunctionBuilder, i: usize| {
+            builder.ins().load(F32X4, input_flags(), b, byte_offset(b_at + 4 * i))
+        };
+        let fma = |builder: &mut FunctionBuilder, a: Value, b: Value, sum: &mut Value| {
+            *sum = if self.schedule.vector_first {
+                builder.ins().fma(b, a, *sum)
+            } else {
+                builder.ins().fma(a, b, *sum)
+            };
+        };
+        if self.schedule.cols_outer {
+            let a: Vec<Value> = (0..rows).map(|m| load_a(builder, m)).collect();
+            for i in 0..self.n_vectors {
+                let b = load_b(builder, i);
+                for m in 0..rows {
+                    fma(builder, a[m], b, &mut sums[m * self.n_vectors + i]);
+                }
+            }
+        } else {
+            let b: Vec<Value> = (0..self.n_vectors).map(|i| load_b(builder, i)).collect();
+            for m in 0..rows {
+                let a = load_a(builder, m);
+                for i in 0..self.n_vectors {
+                    fma(builder, a, b[i], &mut sums[m * self.n_vectors + i]);
+                }
+            }
+        }
+    }
+}

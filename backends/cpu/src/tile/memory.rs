@@ -1,0 +1,189 @@
+//! memory - loads and stores of f32 vectors, whole, in part and through scratch; counted loops.
+
+use cranelift_codegen::ir::condcodes::IntCC;
+use cranelift_codegen::ir::types::{F32, F32X4, F64, F64X2, I64};
+use cranelift_codegen::ir::{
+    BlockArg, Endianness, InstBuilder, MemFlagsData, StackSlotData, StackSlotKind, Type, Value,
+};
+use cranelift_frontend::FunctionBuilder;
+
+/// Bytes of an f32.
+pub(super) const F32_BYTES: i32 = 4;
+
+/// Flags of a load from memory the tile does not write: it may be folded into the instruction that uses it.
+pub(super) fn input_flags() -> MemFlagsData {
+    MemFlagsData::new().with_notrap().with_can_move()
+}
+
+/// Flags of an access to memory the tile writes.
+pub(super) fn output_flags() -> MemFlagsData {
+    MemFlagsData::new().with_notrap()
+}
+
+fn little() -> MemFlagsData {
+    MemFlagsData::new().with_endianness(Endianness::Little)
+}
+
+/// Byte offset of element `idx`.
+///
+/// # Panics
+/// If it does not fit in the 31 bits an addressing mode has.
+pub(super) fn byte_offset(idx: usize) -> i32 {
+    i32::try_from(idx * 4).expect("constant strides of a tile span less than 2 GiB")
+}
+
+/// `base + idx * stride` for a run-time stride in bytes.
+pub(super) fn advance(builder: &mut FunctionBuilder, base: Value, stride: Value, idx: usize) -> Value {
+    match idx {
+        0 => base,
+        1 => builder.ins().iadd(base, stride),
+        _ => {
+            let idx = i64::try_from(idx).expect("tiles are small");
+            let step = builder.ins().imul_imm_s(stride, idx);
+            builder.ins().iadd(base, step)
+        }
+    }
+}
+
+/// An f32 in four lanes.
+pub(super) fn load_splat(
+    builder: &mut FunctionBuilder,
+    flags: MemFlagsData,
+    ptr: Value,
+    offset: i32,
+) -> Value {
+    let x = builder.ins().load(F32, flags, ptr, offset);
+    builder.ins().splat(F32X4, x)
+}
+
+/// The first `n` (1 to 4) of four lanes, the others zero; touches no other element.
+pub(super) fn load_lanes(
+    builder: &mut FunctionBuilder,
+    flags: MemFlagsData,
+    ptr: Value,
+    offset: i32,
+    n: usize,
+) -> Value {
+    match n {
+        4 => builder.ins().load(F32X4, flags, ptr, offset),
+        1 => {
+            let x = builder.ins().load(F32, flags, ptr, offset);
+            builder.ins().scalar_to_vector(F32X4, x)
+        }
+        _ => {
+            let pair = builder.ins().load(F64, flags, ptr, offset);
+            let pair = builder.ins().scalar_to_vector(F64X2, pair);
+            let pair = builder.ins().bitcast(F32X4, little(), pair);
+            if n == 2 {
+                return pair;
+            }
+            let third = builder.ins().load(F32, flags, ptr, offset + 2 * F32_BYTES);
+            builder.ins().insertlane(pair, third, 2)
+        }
+    }
+}
+
+/// Stores the first `n` (1 to 4) of four lanes.
+pub(super) fn store_lanes(builder: &mut FunctionBuilder, value: Value, ptr: Value, offset: i32, n: usize) {
+    let flags = output_flags();
+    match n {
+        4 => {
+            builder.ins().store(flags, value, ptr, offset);
+        }
+        1 => {
+            let x = builder.ins().extractlane(value, 0);
+            builder.ins().store(flags, x, ptr, offset);
+        }
+        _ => {
+            let pair = builder.ins().bitcast(F64X2, little(), value);
+            let pair = builder.ins().extractlane(pair, 0);
+            builder.ins().store(flags, pair, ptr, offset);
+            if n == 3 {
+                let third = builder.ins().extractlane(value, 2);
+                builder.ins().store(flags, third, ptr, offset + 2 * F32_BYTES);
+            }
+        }
+    }
+}
+
+/// Address of fresh stack memory for `n` f32.
+pub(super) fn scratch(builder: &mut FunctionBuilder, n: usize) -> Value {
+    let bytes = u32::try_from(n * 4).expect("tiles are small");
+    let slot = builder.create_sized_stack_slot(StackSlotData::new(StackSlotKind::ExplicitSlot, bytes, 4));
+    builder.ins().stack_addr(I64, slot, 0)
+}
+
+/// Rows of f32 in memory: the address of the first element and the row stride in bytes.
+#[derive(Clone, Copy)]
+pub(super) struct Rows {
+    pub(super) ptr: Value,
+    pub(super) stride_bytes: Value,
+}
+
+/// Copies `n_rows` rows of `n_cols` f32, the number of columns known only at run time.
+pub(super) fn copy_rows(builder: &mut FunctionBuilder, to: Rows, from: Rows, n_rows: usize, n_cols: Value) {
+    let n_rows = builder.ins().iconst(I64, i64::try_from(n_rows).expect("tiles are small"));
+    let row_bytes = builder.ins().ishl_imm_u(n_cols, 2);
+    counted_loop(builder, n_rows, 1, &[to.ptr, from.ptr], |builder, _, rows| {
+        let (to_row, from_row) = (rows[0], rows[1]);
+        counted_loop(builder, row_bytes, 4, &[], |builder, offset, _| {
+            let src = builder.ins().iadd(from_row, offset);
+            let dst = builder.ins().iadd(to_row, offset);
+            let x = builder.ins().load(F32, output_flags(), src, 0);
+            builder.ins().store(output_flags(), x, dst, 0);
+            vec![]
+        });
+        vec![builder.ins().iadd(to_row, to.stride_bytes), builder.ins().iadd(from_row, from.stride_bytes)]
+    });
+}
+
+/// Runs `body(index, carried) -> carried` for index = 0, step, 2 step, ... below `n`; returns the carried values.
+///
+/// The test is in the header: a carried value then has one use, which lets Cranelift fold loads into the operations
+/// on it and needs no copies at the exit.
+pub(super) fn counted_loop(
+    builder: &mut FunctionBuilder,
+    n: Value,
+    step: i64,
+    init: &[Value],
+    body: impl FnOnce(&mut FunctionBuilder, Value, &[Value]) -> Vec<Value>,
+) -> Vec<Value> {
+    let zero = builder.ins().iconst(I64, 0);
+    let init: Vec<Value> = std::iter::once(zero).chain(init.iter().copied()).collect();
+    let out = while_loop(
+        builder,
+        &init,
+        |builder, carried| builder.ins().icmp(IntCC::SignedLessThan, carried[0], n),
+        |builder, carried| {
+            let rest = body(builder, carried[0], &carried[1..]);
+            let next = builder.ins().iadd_imm_s(carried[0], step);
+            std::iter::once(next).chain(rest).collect()
+        },
+    );
+    out[1..].to_vec()
+}
+
+/// Runs `body` while `test` holds of the carried values; returns the carried values.
+pub(super) fn while_loop(
+    builder: &mut FunctionBuilder,
+    init: &[Value],
+    test: impl FnOnce(&mut FunctionBuilder, &[Value]) -> Value,
+    body: impl FnOnce(&mut FunctionBuilder, &[Value]) -> Vec<Value>,
+) -> Vec<Value> {
+    let (header, inside, exit) = (builder.create_block(), builder.create_block(), builder.create_block());
+    for value in init {
+        let ty: Type = builder.func.dfg.value_type(*value);
+        builder.append_block_param(header, ty);
+    }
+    let to_args = |values: &[Value]| values.iter().map(|v| BlockArg::from(*v)).collect::<Vec<_>>();
+    builder.ins().jump(header, &to_args(init));
+    builder.switch_to_block(header);
+    let carried = builder.block_params(header).to_vec();
+    let cond = test(builder, &carried);
+    builder.ins().brif(cond, inside, &[], exit, &[]);
+    builder.switch_to_block(inside);
+    let next = body(builder, &carried);
+    builder.ins().jump(header, &to_args(&next));
+    builder.switch_to_block(exit);
+    carried
+}

@@ -1,0 +1,181 @@
+//! support - compiles one emitted function and runs it in this process; random numbers; guarded buffers.
+//!
+//! Tiles make position-independent code without relocations, so loading is a copy into executable pages.
+#![allow(dead_code, reason = "each test and bench uses its own part")]
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
+use cranelift_codegen::Context;
+use cranelift_codegen::control::ControlPlane;
+use cranelift_codegen::ir::types::I64;
+use cranelift_codegen::ir::{AbiParam, Value};
+use cranelift_codegen::isa::{self, OwnedTargetIsa};
+use cranelift_codegen::settings::{self, Configurable};
+use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
+use memmap2::{Mmap, MmapMut, MmapOptions};
+use std::fs::File;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// The host as a target, at the given Cranelift optimisation level.
+pub(crate) fn host_isa(opt_level: &str) -> OwnedTargetIsa {
+    let mut flags = settings::builder();
+    for (key, value) in [("opt_level", opt_level), ("is_pic", "true"), ("enable_verifier", "true")] {
+        flags.set(key, value).unwrap();
+    }
+    let mut isa = isa::lookup(target_lexicon::Triple::host()).unwrap();
+    #[cfg(target_arch = "x86_64")]
+    for (flag, has) in [
+        ("has_sse3", is_x86_feature_detected!("sse3")),
+        ("has_ssse3", is_x86_feature_detected!("ssse3")),
+        ("has_sse41", is_x86_feature_detected!("sse4.1")),
+        ("has_sse42", is_x86_feature_detected!("sse4.2")),
+        ("has_avx", is_x86_feature_detected!("avx")),
+        ("has_avx2", is_x86_feature_detected!("avx2")),
+        ("has_fma", is_x86_feature_detected!("fma")),
+    ] {
+        isa.set(flag, if has { "true" } else { "false" }).unwrap();
+    }
+    isa.finish(settings::Flags::new(flags)).unwrap()
+}
+
+/// One compiled function.
+pub(crate) struct Code {
+    map: Mmap,
+    /// Disassembly of Cranelift's output.
+    pub(crate) listing: String,
+}
+
+impl Code {
+    /// Entry of the function.
+    pub(crate) fn ptr(&self) -> *const u8 {
+        self.map.as_ptr()
+    }
+
+    /// Bytes of machine code and constants, rounded up to pages.
+    pub(crate) fn n_bytes(&self) -> usize {
+        self.map.len()
+    }
+}
+
+/// Compiles a function of `n_params` i64 parameters whose body `emit` writes; the return is added.
+pub(crate) fn compile(
+    isa: &dyn isa::TargetIsa,
+    n_params: usize,
+    emit: impl FnOnce(&mut FunctionBuilder, &[Value]),
+) -> Code {
+    let mut ctx = Context::new();
+    let mut frontend = FunctionBuilderContext::new();
+    ctx.func.signature.call_conv = isa.default_call_conv();
+    ctx.func.signature.params = vec![AbiParam::new(I64); n_params];
+    let mut builder = FunctionBuilder::new(&mut ctx.func, &mut frontend);
+    let entry = builder.create_block();
+    builder.append_block_params_for_function_params(entry);
+    builder.switch_to_block(entry);
+    let params = builder.block_params(entry).to_vec();
+    emit(&mut builder, &params);
+    cranelift_codegen::ir::InstBuilder::return_(builder.ins(), &[]);
+    builder.seal_all_blocks();
+    builder.finalize(isa.frontend_config());
+    finish(isa, ctx)
+}
+
+/// Compiles a complete function.
+pub(crate) fn compile_function(isa: &dyn isa::TargetIsa, func: cranelift_codegen::ir::Function) -> Code {
+    finish(isa, Context::for_function(func))
+}
+
+fn finish(isa: &dyn isa::TargetIsa, mut ctx: Context) -> Code {
+    ctx.set_disasm(true);
+    let code = match ctx.compile(isa, &mut ControlPlane::default()) {
+        Ok(code) => code,
+        Err(err) => panic!("{:?}", err.inner),
+    };
+    assert!(code.buffer.relocs().is_empty(), "tiles have no relocations: {:?}", code.buffer.relocs());
+    let listing = code.vcode.clone().unwrap_or_default();
+    let mut map = MmapMut::map_anon(code.code_buffer().len()).unwrap();
+    map.copy_from_slice(code.code_buffer());
+    Code { map: map.make_exec().unwrap(), listing }
+}
+
+/// Xorshift64* numbers from a seed.
+pub(crate) struct Rng(u64);
+
+impl Rng {
+    pub(crate) fn new(seed: u64) -> Self {
+        Rng(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
+    }
+
+    pub(crate) fn next(&mut self) -> u64 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
+    }
+
+    /// Uniform in `0..n`.
+    pub(crate) fn below(&mut self, n: usize) -> usize {
+        (self.next() >> 33) as usize % n
+    }
+
+    /// Uniform in [-1, 1).
+    pub(crate) fn unit(&mut self) -> f32 {
+        ((self.next() >> 40) as i32 - (1 << 23)) as f32 / (1 << 23) as f32
+    }
+}
+
+/// Memory for f32 that ends where an unmapped page begins: reading or writing past the end kills the process.
+pub(crate) struct Guarded {
+    map: MmapMut,
+    start: usize,
+    n: usize,
+}
+
+impl Guarded {
+    /// `n` elements, all `fill`.
+    pub(crate) fn new(n: usize, fill: f32) -> Self {
+        const PAGE: usize = 4096;
+        static COUNT: AtomicUsize = AtomicUsize::new(0);
+        let pages = (n * 4).div_ceil(PAGE).max(1) * PAGE;
+        let name = format!("nnc-guarded-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        let path = std::env::temp_dir().join(name);
+        let file = File::options().read(true).write(true).create_new(true).open(&path).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        file.set_len(pages as u64).unwrap();
+        // The page after the end of the file is mapped, but has nothing behind it.
+        // SAFETY: the file has no name any more, so nobody else changes it.
+        let map = unsafe { MmapOptions::new().len(pages + PAGE).map_mut(&file).unwrap() };
+        let mut guarded = Guarded { map, start: pages - n * 4, n };
+        guarded.slice().fill(fill);
+        guarded
+    }
+
+    /// A copy of elements.
+    pub(crate) fn from(elements: &[f32]) -> Self {
+        let mut guarded = Self::new(elements.len(), 0.0);
+        guarded.slice().copy_from_slice(elements);
+        guarded
+    }
+
+    pub(crate) fn slice(&mut self) -> &mut [f32] {
+        // SAFETY: the bytes from start to the end of the file are n f32, aligned since pages are.
+        unsafe { std::slice::from_raw_parts_mut(self.map[self.start..].as_mut_ptr().cast(), self.n) }
+    }
+
+    pub(crate) fn address(&self) -> i64 {
+        self.map[self.start..].as_ptr() as i64
+    }
+}
+
+/// Calls a function of 64-bit parameters.
+///
+/// # Safety
+/// The code takes as many parameters, and they describe memory it may use.
+pub(crate) unsafe fn call(code: &Code, args: &[i64]) {
+    let mut all = [0i64; 14];
+    all[..args.len()].copy_from_slice(args);
+    let [a, b, c, d, e, f, g, h, i, j, k, l, m, n] = all;
+    type Function = extern "C" fn(i64, i64, i64, i64, i64, i64, i64, i64, i64, i64, i64, i64, i64, i64);
+    // SAFETY: the caller vouches for the parameters; surplus ones are ignored by the C calling conventions of the
+    // hosts tests run on, where the caller removes arguments.
+    let function: Function = unsafe { std::mem::transmute(code.ptr()) };
+    function(a, b, c, d, e, f, g, h, i, j, k, l, m, n);
+}

@@ -1,0 +1,233 @@
+//! tile_gemm - emitted matrix-product tiles against the scalar reference, bit for bit, between guard pages.
+
+mod support;
+
+use nnc_cpu::tile::{Schedule, gemm_tile_function};
+use nnc_tile::epilogue::{Epilogue, EpilogueInput, EpilogueOperand};
+use nnc_tile::gemm::{Cols, GemmArg, GemmOperands, GemmTile, Init, Stride};
+use nnc_tile::program::{Op, Ref, VectorProgram};
+use support::{Guarded, Rng, call, compile_function, host_isa};
+
+const POISON: f32 = 1e30;
+
+/// Some arithmetic over the accumulator and every input.
+fn random_epilogue(rng: &mut Rng) -> Epilogue {
+    let kinds = [EpilogueInput::Row, EpilogueInput::Col, EpilogueInput::Tile, EpilogueInput::Scalar];
+    let inputs: Vec<EpilogueInput> = (0..rng.below(4)).map(|_| kinds[rng.below(4)]).collect();
+    let mut p = VectorProgram::new();
+    let mut value = p.input(0);
+    for k in 0..inputs.len() {
+        let x: Ref = p.input(k as u16 + 1);
+        value = p.push(match rng.below(4) {
+            0 => Op::Add(value, x),
+            1 => Op::Mul(value, x),
+            2 => Op::Fma(value, x, x),
+            _ => Op::Max(value, x),
+        });
+    }
+    let zero = p.f32(0.0);
+    let value = p.push(Op::Max(value, zero));
+    p.result(value);
+    Epilogue { program: p, inputs }
+}
+
+/// A spec and the values of its run-time strides.
+struct Case {
+    spec: GemmTile,
+    k: usize,
+    ldc: usize,
+    a_row: usize,
+    a_k: usize,
+    b_k: usize,
+    cols: usize,
+    schedule: Schedule,
+}
+
+fn random_case(rng: &mut Rng) -> Case {
+    let rows = 1 + rng.below(6) as u16;
+    let panel = 4 * (1 + rng.below(8) as u16);
+    let cols = if rng.below(2) == 0 { panel } else { 1 + rng.below(usize::from(panel)) as u16 };
+    let k = [0, 1, 2, 3, 4, 5, 7, 8, 31, 100][rng.below(10)];
+    let (a_row, a_k) = match rng.below(3) {
+        0 => (1, usize::from(rows) + rng.below(3)),
+        1 => (k + rng.below(3), 1),
+        _ => (1 + rng.below(5), 9),
+    };
+    let b_k = usize::from(panel) + [0, 0, 3][rng.below(3)];
+    let mut stride = |n: usize| if rng.below(2) == 0 { Stride::Const(n as u32) } else { Stride::Arg };
+    let spec = GemmTile {
+        rows,
+        panel,
+        a_row: stride(a_row),
+        a_k: stride(a_k),
+        b_k: stride(b_k),
+        cols: if rng.below(3) == 0 { Cols::Arg } else { Cols::Const(cols) },
+        init: if rng.below(2) == 0 { Init::Zero } else { Init::Load },
+        epilogue: (rng.below(3) > 0).then(|| random_epilogue(rng)),
+    };
+    let schedule = match rng.below(3) {
+        0 => Schedule::of(&spec),
+        _ => Schedule {
+            unroll: [1, 2, 4][rng.below(3)],
+            vector_first: rng.below(2) == 0,
+            cols_outer: rng.below(2) == 0,
+        },
+    };
+    Case {
+        spec,
+        k,
+        ldc: usize::from(cols) + rng.below(5),
+        a_row,
+        a_k,
+        b_k,
+        cols: usize::from(cols),
+        schedule,
+    }
+}
+
+fn random_elements(rng: &mut Rng, n: usize) -> Vec<f32> {
+    (0..n).map(|_| rng.unit()).collect()
+}
+
+/// Elements from the first to the last one a strided block touches.
+fn span(rows: usize, row_stride: usize, cols: usize, col_stride: usize) -> usize {
+    if rows == 0 || cols == 0 { 0 } else { (rows - 1) * row_stride + (cols - 1) * col_stride + 1 }
+}
+
+fn run(case: &Case, rng: &mut Rng, opt_level: &str, what: &str) {
+    let Case { spec, k, ldc, a_row, a_k, b_k, cols, schedule } = case;
+    let rows = usize::from(spec.rows);
+    let a = random_elements(rng, span(rows, *a_row, *k, *a_k));
+    let b = random_elements(rng, span(*k, *b_k, usize::from(spec.panel), 1));
+    // Poison between the rows of C and before it; a guard page after.
+    let mut c = vec![POISON; 16 + span(rows, *ldc, *cols, 1)];
+    for m in 0..rows {
+        c[16 + m * ldc..][..*cols].fill_with(|| rng.unit());
+    }
+    let kinds = spec.epilogue.as_ref().map_or(vec![], |e| e.inputs.clone());
+    let stride = cols + 3;
+    let inputs: Vec<Vec<f32>> = kinds
+        .iter()
+        .map(|kind| {
+            let n = match kind {
+                EpilogueInput::Row => rows,
+                EpilogueInput::Col => *cols,
+                EpilogueInput::Tile => span(rows, stride, *cols, 1),
+                EpilogueInput::Scalar => 1,
+            };
+            random_elements(rng, n)
+        })
+        .collect();
+
+    let isa = host_isa(opt_level);
+    let code = compile_function(
+        &*isa,
+        gemm_tile_function(spec, isa.default_call_conv(), isa.frontend_config(), *schedule),
+    );
+    let (ga, gb, mut gc) = (Guarded::from(&a), Guarded::from(&b), Guarded::from(&c));
+    let guarded: Vec<Guarded> = inputs.iter().map(|x| Guarded::from(x)).collect();
+    let int = |n: usize| n as i64;
+    let args: Vec<i64> = spec
+        .args()
+        .into_iter()
+        .map(|arg| match arg {
+            GemmArg::A => ga.address(),
+            GemmArg::B => gb.address(),
+            GemmArg::C => gc.address() + 64,
+            GemmArg::K => int(*k),
+            GemmArg::Ldc => int(*ldc),
+            GemmArg::ARow => int(*a_row),
+            GemmArg::AK => int(*a_k),
+            GemmArg::BK => int(*b_k),
+            GemmArg::Cols => int(*cols),
+            GemmArg::Epilogue(i) => guarded[i].address(),
+            GemmArg::EpilogueStride(_) => int(stride),
+        })
+        .collect();
+    // SAFETY: the operands are as large as the spec and the strides say.
+    unsafe { call(&code, &args) };
+
+    let before = c.clone();
+    let epilogue = inputs.iter().map(|x| EpilogueOperand { elements: x, stride }).collect();
+    spec.reference(&mut GemmOperands {
+        a: &a,
+        b: &b,
+        c: &mut c[16..],
+        k: *k,
+        ldc: *ldc,
+        a_row: *a_row,
+        a_k: *a_k,
+        b_k: *b_k,
+        cols: *cols,
+        epilogue,
+    });
+    for (idx, (want, got)) in c.iter().zip(gc.slice()).enumerate() {
+        assert!(
+            want.to_bits() == got.to_bits(),
+            "{what}: C[{idx}] is {got}, expected {want}\n{spec:?} {schedule:?} k {k} ldc {ldc} cols {cols}"
+        );
+    }
+    if kinds.is_empty() && spec.epilogue.is_none() {
+        check_against_exact_sum(case, &a, &b, &before[16..], &c[16..], what);
+    }
+}
+
+/// A chain of k fused multiply-adds errs by at most gamma_k * (|c| + sum |a b|), gamma_k = k u / (1 - k u), u = 2^-24
+/// (Higham, Accuracy and Stability of Numerical Algorithms, s. 3.1: one rounding a step).
+fn check_against_exact_sum(case: &Case, a: &[f32], b: &[f32], before: &[f32], after: &[f32], what: &str) {
+    let u = 2f64.powi(-24);
+    let gamma = case.k as f64 * u / (1.0 - case.k as f64 * u);
+    for m in 0..usize::from(case.spec.rows) {
+        for n in 0..case.cols {
+            let at = m * case.ldc + n;
+            let start = if case.spec.init == Init::Load { f64::from(before[at]) } else { 0.0 };
+            let (mut sum, mut magnitude) = (start, start.abs());
+            for p in 0..case.k {
+                let product = f64::from(a[m * case.a_row + p * case.a_k]) * f64::from(b[p * case.b_k + n]);
+                sum += product;
+                magnitude += product.abs();
+            }
+            // The f64 sum has an error of its own, 2^29 times smaller.
+            let bound = gamma * magnitude * (1.0 + 1e-6);
+            let error = (sum - f64::from(after[at])).abs();
+            assert!(error <= bound, "{what}: C[{m}, {n}] errs by {error}, bound {bound}");
+        }
+    }
+}
+
+#[test]
+fn random_tiles_have_the_bits_of_the_reference() {
+    for seed in 0..400 {
+        let mut rng = Rng::new(seed);
+        let case = random_case(&mut rng);
+        let opt_level = if rng.below(4) == 0 { "speed" } else { "none" };
+        run(&case, &mut rng, opt_level, &format!("seed {seed}"));
+    }
+}
+
+#[test]
+fn a_sum_in_blocks_has_the_bits_of_one_sum() {
+    let spec = GemmTile::packed(2, 8);
+    let next = GemmTile { init: Init::Load, ..spec.clone() };
+    let mut rng = Rng::new(1);
+    let (a, b) = (random_elements(&mut rng, 2 * 50), random_elements(&mut rng, 8 * 50));
+    let product = |spec: &GemmTile, c: &mut [f32], from: usize, to: usize| {
+        spec.reference(&mut GemmOperands {
+            a: &a[2 * from..2 * to],
+            b: &b[8 * from..8 * to],
+            c,
+            k: to - from,
+            ldc: 8,
+            a_row: 0,
+            a_k: 0,
+            b_k: 0,
+            cols: 0,
+            epilogue: vec![],
+        });
+    };
+    let (mut whole, mut blocked) = (vec![0.0; 16], vec![0.0; 16]);
+    product(&spec, &mut whole, 0, 50);
+    product(&spec, &mut blocked, 0, 17);
+    product(&next, &mut blocked, 17, 50);
+    assert_eq!(whole, blocked);
+}

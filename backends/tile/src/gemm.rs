@@ -1,0 +1,211 @@
+//! gemm - the inner block of matrix products: C\[rows x cols\] (+)= A\[rows x k\] * B\[k x cols\].
+//!
+//! ```text
+//!              B  +--------------------+       element (p, n) at  p * b_k + n      (packed panel: b_k = panel)
+//!               k |   panel columns    |
+//!                 +--------------------+
+//!   A    k          C
+//!   +---------+   +--------------------+       A: element (m, p) at  m * a_row + p * a_k  (packed: a_row 1, a_k mr)
+//!   |         |   |                    | rows  C: element (m, n) at  m * ldc + n
+//!   +---------+   +--------------------+
+//! ```
+//!
+//! Every element of C is one chain of fused multiply-adds in the order of k, starting from zero or from C as it is, and
+//! then the epilogue. So all emitters give the same bits, and a product blocked along k has the bits of one
+//! that is not.
+//!
+//! Strides and counts are in elements. A, B and C need no alignment beyond that of f32.
+
+use crate::epilogue::{Epilogue, EpilogueInput, EpilogueOperand, apply};
+
+/// Distance between neighbours along an axis, in elements.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Stride {
+    /// Known when the kernel is made.
+    Const(u32),
+    /// An argument of the tile.
+    Arg,
+}
+
+/// How many columns of the panel belong to C.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Cols {
+    /// This many, at least 1 and at most the panel.
+    Const(u16),
+    /// An argument of the tile, at least 1 and at most the panel: slower, since rows go through scratch memory.
+    Arg,
+}
+
+/// What the accumulators start from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Init {
+    /// Zero.
+    Zero,
+    /// C as it is: for all blocks of k but the first.
+    Load,
+}
+
+/// One inner block of a matrix product. B has `panel` readable columns whatever [`Cols`] says (packing pads them); of A
+/// and C no element outside the tile is touched.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct GemmTile {
+    /// Rows of A and C; a remainder along m is a tile of fewer rows, its strides unchanged.
+    pub rows: u16,
+    /// Columns of B that are computed with: a multiple of 4.
+    pub panel: u16,
+    /// Columns of C.
+    pub cols: Cols,
+    /// Stride of A along m.
+    pub a_row: Stride,
+    /// Stride of A along k.
+    pub a_k: Stride,
+    /// Stride of B along k, above zero.
+    pub b_k: Stride,
+    /// Start of the accumulators.
+    pub init: Init,
+    /// What happens to the sums before they are stored.
+    pub epilogue: Option<Epilogue>,
+}
+
+impl GemmTile {
+    /// A full tile over a packed B and an A packed in panels of `rows`, without epilogue.
+    #[must_use]
+    pub fn packed(rows: u16, panel: u16) -> Self {
+        GemmTile {
+            rows,
+            panel,
+            cols: Cols::Const(panel),
+            a_row: Stride::Const(1),
+            a_k: Stride::Const(u32::from(rows)),
+            b_k: Stride::Const(u32::from(panel)),
+            init: Init::Zero,
+            epilogue: None,
+        }
+    }
+
+    /// A matrix-vector tile: one row of contiguous A times a packed panel. B is read once from memory, so the panel is
+    /// as wide as registers allow.
+    #[must_use]
+    pub fn matrix_vector(panel: u16) -> Self {
+        GemmTile { a_k: Stride::Const(1), ..Self::packed(1, panel) }
+    }
+
+    /// Checks what every emitter relies on.
+    ///
+    /// # Panics
+    /// If the spec does not say a possible tile: a spec is made by a compiler, never by a user.
+    pub fn check(&self) {
+        assert!(self.rows > 0, "a tile has rows");
+        assert!(self.panel > 0 && self.panel.is_multiple_of(4), "a panel is a multiple of 4 columns");
+        if let Cols::Const(n) = self.cols {
+            assert!((1..=self.panel).contains(&n), "the columns of C are within the panel");
+        }
+        assert!(self.b_k != Stride::Const(0), "B advances along k");
+        if let Some(epilogue) = &self.epilogue {
+            epilogue.check();
+        }
+    }
+
+    /// Run-time arguments of the tile in the order of its stand-alone function, all 64-bit.
+    #[must_use]
+    pub fn args(&self) -> Vec<GemmArg> {
+        let mut args = vec![GemmArg::A, GemmArg::B, GemmArg::C, GemmArg::K, GemmArg::Ldc];
+        let optional = [
+            (self.a_row == Stride::Arg, GemmArg::ARow),
+            (self.a_k == Stride::Arg, GemmArg::AK),
+            (self.b_k == Stride::Arg, GemmArg::BK),
+            (self.cols == Cols::Arg, GemmArg::Cols),
+        ];
+        args.extend(optional.into_iter().filter_map(|(used, arg)| used.then_some(arg)));
+        for (idx, input) in self.epilogue.iter().flat_map(|e| &e.inputs).enumerate() {
+            args.push(GemmArg::Epilogue(idx));
+            if *input == EpilogueInput::Tile {
+                args.push(GemmArg::EpilogueStride(idx));
+            }
+        }
+        args
+    }
+
+    /// Computes the tile, element by element: what every emitter is tested against.
+    ///
+    /// # Panics
+    /// If an operand is too short.
+    pub fn reference(&self, operands: &mut GemmOperands) {
+        let stride = |stride: Stride, arg: usize| match stride {
+            Stride::Const(s) => s as usize,
+            Stride::Arg => arg,
+        };
+        let a_row = stride(self.a_row, operands.a_row);
+        let a_k = stride(self.a_k, operands.a_k);
+        let b_k = stride(self.b_k, operands.b_k);
+        let cols = match self.cols {
+            Cols::Const(n) => usize::from(n),
+            Cols::Arg => operands.cols,
+        };
+        for m in 0..usize::from(self.rows) {
+            for n in 0..cols {
+                let at = m * operands.ldc + n;
+                let mut acc = match self.init {
+                    Init::Zero => 0.0,
+                    Init::Load => operands.c[at],
+                };
+                for p in 0..operands.k {
+                    acc = operands.a[m * a_row + p * a_k].mul_add(operands.b[p * b_k + n], acc);
+                }
+                operands.c[at] = apply(self.epilogue.as_ref(), &operands.epilogue, acc, m, n);
+            }
+        }
+    }
+}
+
+/// A run-time argument of a [`GemmTile`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum GemmArg {
+    /// Pointer to the first element of A.
+    A,
+    /// Pointer to the first element of B.
+    B,
+    /// Pointer to the first element of C.
+    C,
+    /// Length of the sum.
+    K,
+    /// Row stride of C.
+    Ldc,
+    /// Stride of A along m, if it is not constant.
+    ARow,
+    /// Stride of A along k, if it is not constant.
+    AK,
+    /// Stride of B along k, if it is not constant.
+    BK,
+    /// Columns of C, if they are not constant.
+    Cols,
+    /// Pointer of an epilogue input, by its index.
+    Epilogue(usize),
+    /// Row stride of an epilogue input of kind [`EpilogueInput::Tile`].
+    EpilogueStride(usize),
+}
+
+/// What the reference computes with; a stride is read only where the spec leaves it to the caller.
+#[derive(Debug)]
+pub struct GemmOperands<'a> {
+    /// A from its first element.
+    pub a: &'a [f32],
+    /// B from its first element.
+    pub b: &'a [f32],
+    /// C from its first element.
+    pub c: &'a mut [f32],
+    /// Length of the sum.
+    pub k: usize,
+    /// Row stride of C.
+    pub ldc: usize,
+    /// Stride of A along m.
+    pub a_row: usize,
+    /// Stride of A along k.
+    pub a_k: usize,
+    /// Stride of B along k.
+    pub b_k: usize,
+    /// Columns of C.
+    pub cols: usize,
+    /// Operands of the epilogue.
+    pub epilogue: Vec<EpilogueOperand<'a>>,
+}
