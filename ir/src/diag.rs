@@ -186,8 +186,11 @@ impl fmt::Display for NodeLoc {
 /// Names come from untrusted files: control and direction characters must not reach a terminal.
 #[must_use]
 pub fn escape(text: &str) -> String {
-    let harmless = |c: char| !c.is_control() && !matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-    text.chars().map(|c| if harmless(c) { c.to_string() } else { format!("\\x{:02x}", u32::from(c)) }).collect()
+    let harmless =
+        |c: char| !c.is_control() && !matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    text.chars()
+        .map(|c| if harmless(c) { c.to_string() } else { format!("\\x{:02x}", u32::from(c)) })
+        .collect()
 }
 
 #[cfg(test)]

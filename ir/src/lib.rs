@@ -1,4 +1,18 @@
 //! nnc-ir - what a program is: graph, types, operations, text, verifier, evaluator.
+//!
+//! Reading order: [`extent`] (lengths of axes), [`form`] and [`program`] (how an operation iterates and what it computes),
+//! [`ops`] (the table), [`graph`] (modules).
 #![forbid(unsafe_code)]
 
+pub mod constant;
 pub mod diag;
+pub mod dtype;
+pub mod entity;
+pub mod extent;
+pub mod form;
+pub mod graph;
+pub mod math;
+pub mod ops;
+pub mod program;
+pub mod text;
+pub mod types;

@@ -1,4 +1,6 @@
-//! nnc-cpu - planned graphs to machine code: loop nests around tile kernels, through Cranelift.
+//! nnc-cpu - planned graph to loop nests to machine code, by Cranelift.
 #![forbid(unsafe_code)]
 
-pub mod tile;
+pub mod frame;
+pub mod kernel;
+pub mod lower;

@@ -1,0 +1,72 @@
+//! kernel - what a kernel is to the rest of the backend: a request, and the function made of it.
+//!
+//! A kernel is `extern "C" fn(frame: *mut i64, begin: i64, end: i64, worker: i64)`: it does items `begin..end` of its
+//! outermost parallel loop. Items never share results, so any partition gives the same bits.
+
+use cranelift_codegen::{ir::Function, isa::TargetIsa};
+use nnc_ir::{constant::Constant, extent::Extent, form::LoopForm};
+
+use crate::frame::{Frame, PointerSlot};
+
+/// A buffer as a kernel reads it.
+#[derive(Clone, Debug)]
+pub struct OperandRef {
+    /// Where its address is.
+    pub pointer: PointerSlot,
+    /// Its value, if it is known when compiling: contractions pack it.
+    pub constant: Option<Constant>,
+}
+
+/// One loop nest to be made into a kernel.
+#[derive(Clone, Debug)]
+pub struct NestRequest {
+    /// Symbol name, unique in the program.
+    pub name: String,
+    /// The nest, with prologue and epilogue composed into it.
+    pub form: LoopForm,
+    /// Operands by number in `form.loads`.
+    pub operands: Vec<OperandRef>,
+    /// One a result of the form.
+    pub results: Vec<PointerSlot>,
+    /// Element strides of the results' axes and offset in elements, where they are not row-major and 0: a result that is
+    /// a slice of a larger tensor (concat in place).
+    pub placement: Vec<Option<Placement>>,
+    /// Number that the fault record names the node by.
+    pub fault_node: i64,
+}
+
+/// Where a result lies inside of a larger tensor.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Placement {
+    /// Elements to the first element.
+    pub offset: Extent,
+    /// Elements from one position of an axis to the next.
+    pub strides: Vec<Extent>,
+}
+
+/// A compiled function in CLIF, with what its caller must know.
+pub struct Kernel {
+    /// Signature `(i64 frame, i64 begin, i64 end, i64 worker)`.
+    pub function: Function,
+    /// Symbol name.
+    pub name: String,
+    /// Number of items of the outermost parallel loop.
+    pub items: Extent,
+    /// Rough cost of one item, in scalar operations: below a threshold no other thread is woken.
+    pub item_cost: Extent,
+    /// Bytes of scratch a worker needs (a multiple of 64; 0 if none).
+    pub scratch_bytes: Extent,
+    /// Whether it may record a fault (the caller then looks at the record).
+    pub may_fault: bool,
+}
+
+/// What lowering may use.
+pub struct LowerCx<'a> {
+    /// Target.
+    pub isa: &'a dyn TargetIsa,
+    /// Slots.
+    pub frame: &'a mut Frame,
+    /// Packed weights: gives a constant made while lowering a pointer slot. Called before any extent slot exists, that is
+    /// from [`crate::lower::prepare`] only.
+    pub add_weight: &'a mut dyn FnMut(Constant) -> PointerSlot,
+}

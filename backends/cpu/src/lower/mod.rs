@@ -1,0 +1,1 @@
+//! lower - forms to kernels.

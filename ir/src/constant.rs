@@ -1,0 +1,202 @@
+//! constant - tensors known at compile time, as ranges of shared read-only buffers.
+//!
+//! A model file is read once; its weights are ranges of that buffer. Bytes are little-endian, row-major, in the storage
+//! type of the tensor. Identity is the content: two constants are equal if type and bytes are.
+
+use std::{
+    borrow::Cow,
+    fmt,
+    hash::{Hash, Hasher},
+    sync::{Arc, OnceLock},
+};
+
+use crate::{
+    dtype::{DType, Scalar},
+    types::TensorType,
+};
+
+/// A read-only buffer that constants share.
+pub type Buffer = Arc<dyn AsRef<[u8]> + Send + Sync>;
+
+/// Where the bytes of a constant are.
+#[derive(Clone)]
+pub enum Payload {
+    /// A range of a shared buffer.
+    Range {
+        /// The buffer.
+        buffer: Buffer,
+        /// First byte.
+        offset: usize,
+        /// Number of bytes.
+        len: usize,
+    },
+    /// Bytes of its own.
+    Inline(Arc<[u8]>),
+    /// One element, everywhere; the scalar has the compute type.
+    Splat(Scalar),
+}
+
+/// A tensor known at compile time. Cheap to clone.
+#[derive(Clone)]
+pub struct Constant(Arc<Inner>);
+
+struct Inner {
+    dtype: DType,
+    dims: Vec<i64>,
+    payload: Payload,
+    digest: OnceLock<[u8; 32]>,
+}
+
+impl Constant {
+    /// A constant of `dtype` and `dims`; `None` if the payload has not exactly the bytes that these need, or a
+    /// dimension is negative.
+    #[must_use]
+    pub fn new(dtype: DType, dims: &[i64], payload: Payload) -> Option<Self> {
+        let elements = dims.iter().try_fold(1usize, |n, &d| n.checked_mul(usize::try_from(d).ok()?))?;
+        let bytes = elements.checked_mul(dtype.bytes())?;
+        let right = match &payload {
+            Payload::Range { buffer, offset, len } => {
+                *len == bytes && offset.checked_add(*len)? <= (**buffer).as_ref().len()
+            }
+            Payload::Inline(b) => b.len() == bytes,
+            Payload::Splat(s) => s.dtype == dtype.compute(),
+        };
+        let inner = Inner { dtype, dims: dims.to_vec(), payload, digest: OnceLock::new() };
+        right.then(|| Self(Arc::new(inner)))
+    }
+
+    /// A constant from elements of the compute type of `dtype`.
+    ///
+    /// # Panics
+    /// If the number of elements is not the product of `dims`.
+    #[must_use]
+    pub fn from_scalars(dtype: DType, dims: &[i64], elements: &[Scalar]) -> Self {
+        let mut bytes = vec![0; elements.len() * dtype.bytes()];
+        for (chunk, x) in bytes.chunks_exact_mut(dtype.bytes()).zip(elements) {
+            x.store(dtype, chunk);
+        }
+        Self::new(dtype, dims, Payload::Inline(bytes.into())).expect("as many elements as the dimensions say")
+    }
+
+    /// An `i64` vector.
+    #[must_use]
+    pub fn i64s(values: &[i64]) -> Self {
+        let elements: Vec<Scalar> = values.iter().map(|&x| Scalar::i64(x)).collect();
+        Self::from_scalars(DType::I64, &[i64::try_from(values.len()).unwrap_or(0)], &elements)
+    }
+
+    /// A scalar (rank 0) of storage type `dtype`.
+    #[must_use]
+    pub fn scalar(dtype: DType, value: Scalar) -> Self {
+        Self::from_scalars(dtype, &[], &[value])
+    }
+
+    /// Element type.
+    #[must_use]
+    pub fn dtype(&self) -> DType {
+        self.0.dtype
+    }
+    /// Extents.
+    #[must_use]
+    pub fn dims(&self) -> &[i64] {
+        &self.0.dims
+    }
+    /// Type as a value.
+    #[must_use]
+    pub fn ty(&self) -> TensorType {
+        TensorType::of(self.0.dtype, &self.0.dims)
+    }
+    /// Number of elements.
+    #[must_use]
+    pub fn elements(&self) -> usize {
+        self.0.dims.iter().map(|&d| usize::try_from(d).unwrap_or(0)).product()
+    }
+    /// Where the bytes are.
+    #[must_use]
+    pub fn payload(&self) -> &Payload {
+        &self.0.payload
+    }
+    /// The bytes; copied only for a splat.
+    #[must_use]
+    pub fn bytes(&self) -> Cow<'_, [u8]> {
+        match &self.0.payload {
+            Payload::Range { buffer, offset, len } => {
+                Cow::Borrowed(&(**buffer).as_ref()[*offset..*offset + *len])
+            }
+            Payload::Inline(b) => Cow::Borrowed(b),
+            Payload::Splat(s) => {
+                let mut element = [0; 8];
+                s.store(self.0.dtype, &mut element);
+                Cow::Owned(element[..self.0.dtype.bytes()].repeat(self.elements()))
+            }
+        }
+    }
+    /// Element number `index` in row-major order.
+    ///
+    /// # Panics
+    /// If there are not so many.
+    #[must_use]
+    pub fn element(&self, index: usize) -> Scalar {
+        match &self.0.payload {
+            Payload::Splat(s) => *s,
+            _ => Scalar::load(self.0.dtype, &self.bytes()[index * self.0.dtype.bytes()..]),
+        }
+    }
+    /// Every element in row-major order.
+    #[must_use]
+    pub fn scalars(&self) -> Vec<Scalar> {
+        let bytes = self.bytes();
+        bytes.chunks_exact(self.0.dtype.bytes()).map(|b| Scalar::load(self.0.dtype, b)).collect()
+    }
+    /// The elements of an integer or `bool` constant.
+    #[must_use]
+    pub fn as_i64s(&self) -> Option<Vec<i64>> {
+        self.scalars().into_iter().map(Scalar::as_i64).collect()
+    }
+    /// The one value all elements have, if it is a splat, has one element, or all bytes say so (looked at up to 64 KiB).
+    #[must_use]
+    pub fn as_splat(&self) -> Option<Scalar> {
+        if let Payload::Splat(s) = &self.0.payload {
+            return Some(*s);
+        }
+        let bytes = self.bytes();
+        let mut chunks = bytes.chunks_exact(self.0.dtype.bytes());
+        let first = chunks.next()?;
+        (bytes.len() <= 1 << 16 && chunks.all(|c| c == first)).then(|| Scalar::load(self.0.dtype, first))
+    }
+    /// blake3 digest of type and bytes.
+    #[must_use]
+    pub fn digest(&self) -> &[u8; 32] {
+        self.0.digest.get_or_init(|| {
+            let mut hasher = blake3::Hasher::new();
+            hasher.update(self.ty().to_string().as_bytes());
+            hasher.update(&self.bytes());
+            *hasher.finalize().as_bytes()
+        })
+    }
+    /// First eight bytes of the digest in hexadecimal: the constant's name in text.
+    #[must_use]
+    pub fn short_digest(&self) -> String {
+        self.digest()[..8].iter().map(|b| format!("{b:02x}")).collect()
+    }
+}
+
+impl PartialEq for Constant {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+            || (self.0.dtype == other.0.dtype
+                && self.0.dims == other.0.dims
+                && self.digest() == other.digest())
+    }
+}
+impl Eq for Constant {}
+impl Hash for Constant {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.digest().hash(state);
+    }
+}
+impl fmt::Debug for Constant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "constant {} : {}", self.short_digest(), self.ty())
+    }
+}

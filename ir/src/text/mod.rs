@@ -1,0 +1,4 @@
+//! text - the `.nnir` text format: prints and parses back to the same module.
+
+pub mod constant;
+pub mod extent;
