@@ -8,6 +8,7 @@ pub mod constant;
 pub mod diag;
 pub mod dtype;
 pub mod entity;
+pub mod eval;
 pub mod extent;
 pub mod form;
 pub mod graph;
