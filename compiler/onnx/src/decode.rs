@@ -3,7 +3,9 @@
 use crate::external::ExternalFiles;
 use crate::header;
 use crate::limits::Limits;
-use crate::model::{Buffer, Dim, Function, Graph, Model, Node, OnnxType, Tensor, ValueInfo, ValueType};
+use crate::model::{
+    Buffer, Dim, Function, Graph, Model, Node, OnnxType, Tensor, ValueInfo, ValueType, body_step,
+};
 use crate::problems::Problems;
 use nnc_ir::diag::{Diagnostic, NodeLoc};
 use onnx_protobuf as pb;
@@ -52,6 +54,9 @@ impl<'a> Decoder<'a> {
 
     /// Adds a problem, with the graph and node being decoded.
     pub(crate) fn report(&mut self, mut diagnostic: Diagnostic) {
+        if self.problems.is_full() {
+            return self.problems.push(diagnostic);
+        }
         if diagnostic.loc.graph.is_none() && !self.graphs.is_empty() {
             diagnostic.loc.graph = Some(self.graphs.join("/"));
         }
@@ -163,11 +168,7 @@ impl<'a> Decoder<'a> {
     /// The body that attribute `attribute` of the current node holds.
     pub(crate) fn body(&mut self, attribute: &str, g: pb::GraphProto) -> Graph {
         let node = self.node.take();
-        let step = match &node {
-            Some(n) if !n.name.is_empty() => format!("{}.{attribute}", n.name),
-            Some(n) => format!("{}_{}.{attribute}", n.op, n.index),
-            None => attribute.to_owned(),
-        };
+        let step = node.as_ref().map_or_else(|| attribute.to_owned(), |n| body_step(n, attribute));
         self.graphs.push(step);
         let graph = self.graph(g);
         self.graphs.pop();
@@ -177,7 +178,7 @@ impl<'a> Decoder<'a> {
 
     fn function(&mut self, f: pb::FunctionProto) -> Function {
         let domain = header::domain(f.domain);
-        let place = format!("function '{domain}:{}'", f.name);
+        let place = format!("function {domain}:{}", f.name);
         self.opsets = header::opsets(f.opset_import, &place, self.problems);
         self.graphs.push(place);
         self.in_function = true;

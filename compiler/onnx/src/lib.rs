@@ -7,10 +7,15 @@ pub mod model;
 pub mod pb;
 
 mod attribute;
+mod check_graph;
 mod decode;
 mod external;
+mod functions;
 pub mod header;
+mod inline;
 mod magic;
+mod nearest;
+mod order;
 mod problems;
 mod scan;
 mod schema;

@@ -19,6 +19,8 @@ pub struct Limits {
     pub graph_nesting: usize,
     /// Types within types (optional of sequence of ...).
     pub type_nesting: usize,
+    /// Attributes of a node or function.
+    pub attributes: usize,
     /// Model-local functions.
     pub functions: usize,
     /// Functions within functions when calls are expanded.
@@ -51,6 +53,7 @@ impl Default for Limits {
             name_bytes: 64 << 10,
             graph_nesting: 32,
             type_nesting: 32,
+            attributes: 1_000,
             functions: 10_000,
             call_depth: 100,
             inlined_nodes: 1_000_000,

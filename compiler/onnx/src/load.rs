@@ -6,7 +6,7 @@ use crate::limits::Limits;
 use crate::model::{Buffer, Model};
 use crate::problems::Problems;
 use crate::schema::Msg;
-use crate::{magic, scan};
+use crate::{check_graph, inline, magic, scan};
 use nnc_ir::diag::Diagnostic;
 use onnx_protobuf as pb;
 use protobuf::{CodedInputStream, Message};
@@ -60,10 +60,14 @@ fn load(
         return Err(vec![other]);
     }
     let mut problems = Problems::new(options.limits.problems);
-    let model = decode(Arc::new(bytes), folder, options, &mut problems);
+    let mut model = decode(Arc::new(bytes), folder, options, &mut problems);
+    // Names that only a refused tensor had would be reported as undefined.
+    if let (Some(model), false) = (&mut model, problems.has_errors()) {
+        check_graph::check_model(model, &options.limits, &mut problems);
+    }
     let warnings = problems.into_result()?;
-    // Without a model there is an error.
-    let mut model = model.ok_or_else(Vec::new)?;
+    let mut model = model.expect("without a model there is an error");
+    inline::inline(&mut model);
     model.warnings = warnings;
     Ok(model)
 }

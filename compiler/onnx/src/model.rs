@@ -412,6 +412,17 @@ fn elements<T, const N: usize>(bytes: &[u8], read: impl Fn([u8; N]) -> T) -> Vec
     bytes.as_chunks::<N>().0.iter().map(|&chunk| read(chunk)).collect()
 }
 
+impl Function {
+    /// The function as diagnostics name it, `domain:name`.
+    #[must_use]
+    pub fn label(&self) -> String {
+        match self.overload.as_str() {
+            "" => format!("{}:{}", self.domain, self.name),
+            overload => format!("{}:{}:{overload}", self.domain, self.name),
+        }
+    }
+}
+
 impl Node {
     /// The attribute `name`.
     #[must_use]
@@ -429,6 +440,15 @@ impl Node {
         NodeLoc { index: self.index, name: self.name.clone(), op, opset: self.opset }
     }
 
+    /// Bodies among the attributes, to change them.
+    pub fn graphs_mut(&mut self) -> impl Iterator<Item = &mut Graph> {
+        self.attributes.iter_mut().flat_map(|a| match &mut a.value {
+            AttrValue::Graph(graph) => std::slice::from_mut(&mut **graph),
+            AttrValue::Graphs(graphs) => graphs.as_mut_slice(),
+            _ => &mut [],
+        })
+    }
+
     /// Bodies among the attributes, with the attribute's name.
     pub fn graphs(&self) -> impl Iterator<Item = (&str, &Graph)> {
         self.attributes.iter().flat_map(|a| {
@@ -439,6 +459,16 @@ impl Node {
             };
             graphs.iter().map(|g| (a.name.as_str(), g))
         })
+    }
+}
+
+/// Step from a graph to the body in an attribute of one of its nodes, in the path that diagnostics give.
+#[must_use]
+pub fn body_step(node: &NodeLoc, attribute: &str) -> String {
+    if node.name.is_empty() {
+        format!("{}_{}.{attribute}", node.op, node.index)
+    } else {
+        format!("{}.{attribute}", node.name)
     }
 }
 

@@ -27,6 +27,11 @@ impl Problems {
         }
     }
 
+    /// Whether further problems are only counted, so that nothing need be said about them.
+    pub(crate) fn is_full(&self) -> bool {
+        self.list.len() >= self.limit && self.n_errors > 0
+    }
+
     pub(crate) fn has_errors(&self) -> bool {
         self.n_errors > 0
     }

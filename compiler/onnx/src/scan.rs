@@ -231,12 +231,27 @@ impl Scan<'_> {
         }
         if let Some((field, index)) = frame.field {
             wire::fill_late_length(&mut self.slim, frame.length_at);
+            self.check_attributes(&frame, field, index);
             let rank = if frame.msg == Msg::Shape { frame.counts[0] as usize } else { 0 };
             if rank > self.limits.rank {
                 let path = self.path(Some((field, index)));
                 let limit = self.limits.rank;
                 self.error(Diagnostic::error(502, format!("{path} has rank {rank}, limit {limit}")));
             }
+        }
+    }
+
+    /// Looking up an attribute takes time in their number.
+    fn check_attributes(&mut self, frame: &Frame, field: &'static Field, index: u32) {
+        if !matches!(frame.msg, Msg::Node | Msg::Function) {
+            return;
+        }
+        let rows = frame.msg.fields().iter().zip(frame.counts);
+        let n: u32 = rows.filter(|(f, _)| f.name.starts_with("attribute")).map(|(_, n)| n).sum();
+        let limit = self.limits.attributes;
+        if n as usize > limit {
+            let path = self.path(Some((field, index)));
+            self.error(Diagnostic::error(507, format!("{path} has {n} attributes, limit {limit}")));
         }
     }
 
