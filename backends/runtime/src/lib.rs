@@ -1,1 +1,38 @@
-//! placeholder
+//! nnc-runtime - what a compiled model runs on: ABI, memory, threads, weights, programs and their files.
+//!
+//! It knows nothing of graphs. A program is machine code with a manifest ([`Image`]); loaded ([`Program`]) it runs in
+//! a [`Session`], which holds memory and threads. What the code may ask of the runtime is in [`abi`] and [`externs`].
+
+mod elem;
+mod error;
+
+pub mod abi;
+pub mod externs;
+
+mod arena;
+mod code;
+mod memory;
+mod threads;
+mod weights;
+
+mod signature;
+mod target;
+mod tensor;
+
+mod image;
+mod program;
+mod session;
+
+pub use arena::AlignedBytes;
+pub use code::Code;
+pub use elem::{ElemType, tensor_bytes};
+pub use error::{Error, Result};
+pub use image::{Entries, Image, Kernel};
+pub use memory::default_max_memory;
+pub use program::Program;
+pub use session::{CancelToken, Session, SessionOptions};
+pub use signature::{Dim, Port, Signature, Symbol};
+pub use target::{Target, host_features, host_level, host_triple};
+pub use tensor::{Element, Tensor, TensorView, TensorViewMut, bf16_to_f32, f16_to_f32};
+pub use threads::{MAX_THREADS, Pool, available_threads};
+pub use weights::{SharedBytes, WeightSection, Weights};
