@@ -3,33 +3,12 @@
 mod support;
 
 use nnc_cpu::tile::{Schedule, gemm_tile_function};
-use nnc_tile::epilogue::{Epilogue, EpilogueInput, EpilogueOperand};
-use nnc_tile::gemm::{Cols, GemmArg, GemmOperands, GemmTile, Init, Stride};
-use nnc_tile::program::{Op, Ref, VectorProgram};
+use nnc_tile::epilogue::{EpilogueInput, EpilogueOperand};
+use nnc_tile::gemm::{BRows, Cols, GemmArg, GemmOperands, GemmTile, Init, Stride};
+use support::random::{random_elements, random_epilogue, span};
 use support::{Guarded, Rng, call, compile_function, host_isa};
 
 const POISON: f32 = 1e30;
-
-/// Some arithmetic over the accumulator and every input.
-fn random_epilogue(rng: &mut Rng) -> Epilogue {
-    let kinds = [EpilogueInput::Row, EpilogueInput::Col, EpilogueInput::Tile, EpilogueInput::Scalar];
-    let inputs: Vec<EpilogueInput> = (0..rng.below(4)).map(|_| kinds[rng.below(4)]).collect();
-    let mut p = VectorProgram::new();
-    let mut value = p.input(0);
-    for k in 0..inputs.len() {
-        let x: Ref = p.input(k as u16 + 1);
-        value = p.push(match rng.below(4) {
-            0 => Op::Add(value, x),
-            1 => Op::Mul(value, x),
-            2 => Op::Fma(value, x, x),
-            _ => Op::Max(value, x),
-        });
-    }
-    let zero = p.f32(0.0);
-    let value = p.push(Op::Max(value, zero));
-    p.result(value);
-    Epilogue { program: p, inputs }
-}
 
 /// A spec and the values of its run-time strides.
 struct Case {
@@ -54,13 +33,14 @@ fn random_case(rng: &mut Rng) -> Case {
         _ => (1 + rng.below(5), 9),
     };
     let b_k = usize::from(panel) + [0, 0, 3][rng.below(3)];
+    let from_table = rng.below(3) == 0;
     let mut stride = |n: usize| if rng.below(2) == 0 { Stride::Const(n as u32) } else { Stride::Arg };
     let spec = GemmTile {
         rows,
         panel,
         a_row: stride(a_row),
         a_k: stride(a_k),
-        b_k: stride(b_k),
+        b_rows: if from_table { BRows::Table } else { BRows::Apart(stride(b_k)) },
         cols: if rng.below(3) == 0 { Cols::Arg } else { Cols::Const(cols) },
         init: if rng.below(2) == 0 { Init::Zero } else { Init::Load },
         epilogue: (rng.below(3) > 0).then(|| random_epilogue(rng)),
@@ -85,20 +65,13 @@ fn random_case(rng: &mut Rng) -> Case {
     }
 }
 
-fn random_elements(rng: &mut Rng, n: usize) -> Vec<f32> {
-    (0..n).map(|_| rng.unit()).collect()
-}
-
-/// Elements from the first to the last one a strided block touches.
-fn span(rows: usize, row_stride: usize, cols: usize, col_stride: usize) -> usize {
-    if rows == 0 || cols == 0 { 0 } else { (rows - 1) * row_stride + (cols - 1) * col_stride + 1 }
-}
-
 fn run(case: &Case, rng: &mut Rng, opt_level: &str, what: &str) {
     let Case { spec, k, ldc, a_row, a_k, b_k, cols, schedule } = case;
     let rows = usize::from(spec.rows);
     let a = random_elements(rng, span(rows, *a_row, *k, *a_k));
     let b = random_elements(rng, span(*k, *b_k, usize::from(spec.panel), 1));
+    // Rows of B in reverse.
+    let table: Vec<i64> = (0..*k).rev().map(|p| (p * b_k) as i64).collect();
     // Poison between the rows of C and before it; a guard page after.
     let mut c = vec![POISON; 16 + span(rows, *ldc, *cols, 1)];
     for m in 0..rows {
@@ -139,6 +112,7 @@ fn run(case: &Case, rng: &mut Rng, opt_level: &str, what: &str) {
             GemmArg::ARow => int(*a_row),
             GemmArg::AK => int(*a_k),
             GemmArg::BK => int(*b_k),
+            GemmArg::BTable => table.as_ptr() as i64,
             GemmArg::Cols => int(*cols),
             GemmArg::Epilogue(i) => guarded[i].address(),
             GemmArg::EpilogueStride(_) => int(stride),
@@ -158,6 +132,7 @@ fn run(case: &Case, rng: &mut Rng, opt_level: &str, what: &str) {
         a_row: *a_row,
         a_k: *a_k,
         b_k: *b_k,
+        b_table: &table,
         cols: *cols,
         epilogue,
     });
@@ -177,13 +152,14 @@ fn run(case: &Case, rng: &mut Rng, opt_level: &str, what: &str) {
 fn check_against_exact_sum(case: &Case, a: &[f32], b: &[f32], before: &[f32], after: &[f32], what: &str) {
     let u = 2f64.powi(-24);
     let gamma = case.k as f64 * u / (1.0 - case.k as f64 * u);
+    let b_row = |p: usize| case.b_k * if case.spec.b_rows == BRows::Table { case.k - 1 - p } else { p };
     for m in 0..usize::from(case.spec.rows) {
         for n in 0..case.cols {
             let at = m * case.ldc + n;
             let start = if case.spec.init == Init::Load { f64::from(before[at]) } else { 0.0 };
             let (mut sum, mut magnitude) = (start, start.abs());
             for p in 0..case.k {
-                let product = f64::from(a[m * case.a_row + p * case.a_k]) * f64::from(b[p * case.b_k + n]);
+                let product = f64::from(a[m * case.a_row + p * case.a_k]) * f64::from(b[b_row(p) + n]);
                 sum += product;
                 magnitude += product.abs();
             }
@@ -221,6 +197,7 @@ fn a_sum_in_blocks_has_the_bits_of_one_sum() {
             a_row: 0,
             a_k: 0,
             b_k: 0,
+            b_table: &[],
             cols: 0,
             epilogue: vec![],
         });

@@ -1,7 +1,7 @@
 //! gemm - the inner block of matrix products: C\[rows x cols\] (+)= A\[rows x k\] * B\[k x cols\].
 //!
 //! ```text
-//!              B  +--------------------+       element (p, n) at  p * b_k + n      (packed panel: b_k = panel)
+//!              B  +--------------------+       element (p, n) at  p * b_k + n, or table[p] + n  (packed: b_k = panel)
 //!               k |   panel columns    |
 //!                 +--------------------+
 //!   A    k          C
@@ -25,6 +25,16 @@ pub enum Stride {
     Const(u32),
     /// An argument of the tile.
     Arg,
+}
+
+/// How rows of B are found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum BRows {
+    /// At a distance above zero: the panel's width if B is packed, the length of a row if it is read as it lies.
+    Apart(Stride),
+    /// Row p is `table[p]` elements from the pointer to B; the table of i64 is an argument. With the taps of a window
+    /// in the table, a convolution is a matrix product over its padded input, without unfolding that first.
+    Table,
 }
 
 /// How many columns of the panel belong to C.
@@ -59,8 +69,8 @@ pub struct GemmTile {
     pub a_row: Stride,
     /// Stride of A along k.
     pub a_k: Stride,
-    /// Stride of B along k, above zero.
-    pub b_k: Stride,
+    /// Rows of B.
+    pub b_rows: BRows,
     /// Start of the accumulators.
     pub init: Init,
     /// What happens to the sums before they are stored.
@@ -77,7 +87,7 @@ impl GemmTile {
             cols: Cols::Const(panel),
             a_row: Stride::Const(1),
             a_k: Stride::Const(u32::from(rows)),
-            b_k: Stride::Const(u32::from(panel)),
+            b_rows: BRows::Apart(Stride::Const(u32::from(panel))),
             init: Init::Zero,
             epilogue: None,
         }
@@ -100,7 +110,7 @@ impl GemmTile {
         if let Cols::Const(n) = self.cols {
             assert!((1..=self.panel).contains(&n), "the columns of C are within the panel");
         }
-        assert!(self.b_k != Stride::Const(0), "B advances along k");
+        assert!(self.b_rows != BRows::Apart(Stride::Const(0)), "B advances along k");
         if let Some(epilogue) = &self.epilogue {
             epilogue.check();
         }
@@ -113,7 +123,8 @@ impl GemmTile {
         let optional = [
             (self.a_row == Stride::Arg, GemmArg::ARow),
             (self.a_k == Stride::Arg, GemmArg::AK),
-            (self.b_k == Stride::Arg, GemmArg::BK),
+            (self.b_rows == BRows::Apart(Stride::Arg), GemmArg::BK),
+            (self.b_rows == BRows::Table, GemmArg::BTable),
             (self.cols == Cols::Arg, GemmArg::Cols),
         ];
         args.extend(optional.into_iter().filter_map(|(used, arg)| used.then_some(arg)));
@@ -137,7 +148,12 @@ impl GemmTile {
         };
         let a_row = stride(self.a_row, operands.a_row);
         let a_k = stride(self.a_k, operands.a_k);
-        let b_k = stride(self.b_k, operands.b_k);
+        let b_row = |operands: &GemmOperands, p: usize| match self.b_rows {
+            BRows::Apart(b_k) => p * stride(b_k, operands.b_k),
+            BRows::Table => {
+                usize::try_from(operands.b_table[p]).expect("the reference takes B from its lowest element")
+            }
+        };
         let cols = match self.cols {
             Cols::Const(n) => usize::from(n),
             Cols::Arg => operands.cols,
@@ -150,7 +166,7 @@ impl GemmTile {
                     Init::Load => operands.c[at],
                 };
                 for p in 0..operands.k {
-                    acc = operands.a[m * a_row + p * a_k].mul_add(operands.b[p * b_k + n], acc);
+                    acc = operands.a[m * a_row + p * a_k].mul_add(operands.b[b_row(operands, p) + n], acc);
                 }
                 operands.c[at] = apply(self.epilogue.as_ref(), &operands.epilogue, acc, m, n);
             }
@@ -177,6 +193,8 @@ pub enum GemmArg {
     AK,
     /// Stride of B along k, if it is not constant.
     BK,
+    /// Pointer to the table of rows of B, if there is one.
+    BTable,
     /// Columns of C, if they are not constant.
     Cols,
     /// Pointer of an epilogue input, by its index.
@@ -204,6 +222,8 @@ pub struct GemmOperands<'a> {
     pub a_k: usize,
     /// Stride of B along k.
     pub b_k: usize,
+    /// Where the rows of B are.
+    pub b_table: &'a [i64],
     /// Columns of C.
     pub cols: usize,
     /// Operands of the epilogue.

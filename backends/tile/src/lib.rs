@@ -9,3 +9,4 @@ pub mod program;
 
 pub mod epilogue;
 pub mod gemm;
+pub mod row_conv;

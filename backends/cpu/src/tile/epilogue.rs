@@ -1,6 +1,7 @@
 //! epilogue - vector programs applied to accumulators in registers, with operands from memory.
 
-use cranelift_codegen::ir::Value;
+use cranelift_codegen::ir::types::F32;
+use cranelift_codegen::ir::{InstBuilder, Value};
 use cranelift_frontend::FunctionBuilder;
 use nnc_tile::epilogue::{Epilogue, EpilogueInput};
 
@@ -16,74 +17,133 @@ pub struct EpilogueArg {
     pub stride: Option<Value>,
 }
 
-/// An epilogue with the addresses of its operands, ready to be applied to vectors of a tile.
-pub(super) struct BoundEpilogue<'a> {
-    spec: &'a Epilogue,
-    operands: Vec<Operand>,
+/// An operand of an epilogue within one row of a tile.
+#[derive(Clone, Copy)]
+pub(super) enum RowOperand {
+    /// The same for all columns, in four lanes.
+    Splat(Value),
+    /// Address of the element for column 0.
+    Columns(Value),
 }
 
-enum Operand {
+/// Operands of an epilogue before a row is chosen.
+pub(super) enum Operand {
     Row(Value),
     Col(Value),
     Tile(Rows),
-    /// In four lanes already.
     Scalar(Value),
 }
 
-impl<'a> BoundEpilogue<'a> {
-    /// Finds the operands; `tile_rows` gives the rows of a `Tile` input (its stride in bytes), through scratch memory
-    /// where its columns may not be read whole, and `col` the same for a `Col` input.
-    pub(super) fn new(
-        builder: &mut FunctionBuilder,
-        spec: &'a Epilogue,
-        args: &[EpilogueArg],
-        mut tile_rows: impl FnMut(&mut FunctionBuilder, EpilogueArg) -> Rows,
-        mut col: impl FnMut(&mut FunctionBuilder, Value) -> Value,
-    ) -> Self {
-        assert!(args.len() == spec.inputs.len(), "an argument for every epilogue input");
-        let mut operands = Vec::with_capacity(args.len());
-        for (kind, arg) in spec.inputs.iter().zip(args) {
-            operands.push(match kind {
-                EpilogueInput::Row => Operand::Row(arg.ptr),
-                EpilogueInput::Col => Operand::Col(col(builder, arg.ptr)),
-                EpilogueInput::Tile => Operand::Tile(tile_rows(builder, *arg)),
-                EpilogueInput::Scalar => Operand::Scalar(load_splat(builder, output_flags(), arg.ptr, 0)),
+/// Finds the operands of an epilogue; `stage` may move the rows of a `Tile` or the one row of a `Col` input (the
+/// flag says which) to where they can be read whole.
+pub(super) fn bind(
+    builder: &mut FunctionBuilder,
+    spec: Option<&Epilogue>,
+    args: &[EpilogueArg],
+    mut stage: impl FnMut(&mut FunctionBuilder, EpilogueInput, Rows) -> Rows,
+) -> Vec<Operand> {
+    let Some(spec) = spec else { return vec![] };
+    assert!(args.len() == spec.inputs.len(), "an argument for every epilogue input");
+    let mut operands = Vec::with_capacity(args.len());
+    for (kind, arg) in spec.inputs.iter().zip(args) {
+        operands.push(match kind {
+            EpilogueInput::Row => Operand::Row(arg.ptr),
+            EpilogueInput::Scalar => Operand::Scalar(load_splat(builder, output_flags(), arg.ptr, 0)),
+            EpilogueInput::Col => {
+                let row = Rows { ptr: arg.ptr, stride_bytes: arg.ptr };
+                Operand::Col(stage(builder, *kind, row).ptr)
+            }
+            EpilogueInput::Tile => {
+                let stride = arg.stride.expect("a tile input has a stride");
+                let rows = Rows { ptr: arg.ptr, stride_bytes: builder.ins().ishl_imm_u(stride, 2) };
+                Operand::Tile(stage(builder, *kind, rows))
+            }
+        });
+    }
+    operands
+}
+
+/// The operands for row `m`.
+pub(super) fn of_row(builder: &mut FunctionBuilder, operands: &[Operand], m: usize) -> Vec<RowOperand> {
+    let of = |operand: &Operand| match operand {
+        Operand::Row(ptr) => RowOperand::Splat(load_splat(builder, output_flags(), *ptr, byte_offset(m))),
+        Operand::Scalar(value) => RowOperand::Splat(*value),
+        Operand::Col(ptr) => RowOperand::Columns(*ptr),
+        Operand::Tile(rows) => RowOperand::Columns(advance(builder, rows.ptr, rows.stride_bytes, m)),
+    };
+    operands.iter().map(of).collect()
+}
+
+/// The operands for the row whose number is a value.
+pub(super) fn of_row_value(builder: &mut FunctionBuilder, operands: &[Operand], m: Value) -> Vec<RowOperand> {
+    let of = |operand: &Operand| match operand {
+        Operand::Row(ptr) => {
+            let offset = builder.ins().ishl_imm_u(m, 2);
+            let ptr = builder.ins().iadd(*ptr, offset);
+            RowOperand::Splat(load_splat(builder, output_flags(), ptr, 0))
+        }
+        Operand::Scalar(value) => RowOperand::Splat(*value),
+        Operand::Col(ptr) => RowOperand::Columns(*ptr),
+        Operand::Tile(rows) => {
+            let offset = builder.ins().imul(rows.stride_bytes, m);
+            RowOperand::Columns(builder.ins().iadd(rows.ptr, offset))
+        }
+    };
+    operands.iter().map(of).collect()
+}
+
+/// Moves the operands of a row on by columns: `offset` is in bytes.
+pub(super) fn at_column(
+    builder: &mut FunctionBuilder,
+    operands: &[RowOperand],
+    offset: Value,
+) -> Vec<RowOperand> {
+    let of = |operand: &RowOperand| match operand {
+        RowOperand::Splat(value) => RowOperand::Splat(*value),
+        RowOperand::Columns(ptr) => RowOperand::Columns(builder.ins().iadd(*ptr, offset)),
+    };
+    operands.iter().map(of).collect()
+}
+
+/// Values to store for the accumulators of a row: vector `i` holds columns `4 i..`, of which `lanes(i)` count.
+pub(super) fn apply(
+    builder: &mut FunctionBuilder,
+    spec: Option<&Epilogue>,
+    operands: &[RowOperand],
+    accumulators: &[Value],
+    lanes: impl Fn(usize) -> usize,
+) -> Vec<Value> {
+    let Some(spec) = spec else { return accumulators.to_vec() };
+    let mut out = Vec::with_capacity(accumulators.len());
+    for (i, acc) in accumulators.iter().enumerate() {
+        let mut inputs = vec![*acc];
+        for operand in operands {
+            inputs.push(match operand {
+                RowOperand::Splat(value) => *value,
+                RowOperand::Columns(ptr) => {
+                    load_lanes(builder, output_flags(), *ptr, byte_offset(4 * i), lanes(i))
+                }
             });
         }
-        BoundEpilogue { spec, operands }
+        out.push(emit_program(builder, &spec.program, Lanes::Four, &inputs)[0]);
     }
+    out
+}
 
-    /// Values to store for the accumulators of row `m`; vector `i` holds the lanes `4 i..` of which `lanes(i)` count.
-    pub(super) fn apply_row(
-        &self,
-        builder: &mut FunctionBuilder,
-        m: usize,
-        accumulators: &[Value],
-        lanes: impl Fn(usize) -> usize,
-    ) -> Vec<Value> {
-        // Operands of the row are loaded once, not once a vector.
-        let of_row: Vec<(Value, bool)> = self
-            .operands
-            .iter()
-            .map(|operand| match operand {
-                Operand::Row(ptr) => (load_splat(builder, output_flags(), *ptr, byte_offset(m)), true),
-                Operand::Scalar(value) => (*value, true),
-                Operand::Col(ptr) => (*ptr, false),
-                Operand::Tile(rows) => (advance(builder, rows.ptr, rows.stride_bytes, m), false),
-            })
-            .collect();
-        let mut out = Vec::with_capacity(accumulators.len());
-        for (i, acc) in accumulators.iter().enumerate() {
-            let mut inputs = vec![*acc];
-            for (value, is_vector) in &of_row {
-                inputs.push(if *is_vector {
-                    *value
-                } else {
-                    load_lanes(builder, output_flags(), *value, byte_offset(4 * i), lanes(i))
-                });
-            }
-            out.push(emit_program(builder, &self.spec.program, Lanes::Four, &inputs)[0]);
-        }
-        out
+/// The value to store for one accumulator in a scalar.
+pub(super) fn apply_scalar(
+    builder: &mut FunctionBuilder,
+    spec: Option<&Epilogue>,
+    operands: &[RowOperand],
+    accumulator: Value,
+) -> Value {
+    let Some(spec) = spec else { return accumulator };
+    let mut inputs = vec![accumulator];
+    for operand in operands {
+        inputs.push(match operand {
+            RowOperand::Splat(value) => builder.ins().extractlane(*value, 0),
+            RowOperand::Columns(ptr) => builder.ins().load(F32, output_flags(), *ptr, 0),
+        });
     }
+    emit_program(builder, &spec.program, Lanes::One, &inputs)[0]
 }

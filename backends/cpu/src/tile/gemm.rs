@@ -2,15 +2,17 @@
 
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::types::{F32X4, I64};
-use cranelift_codegen::ir::{AbiParam, Function, InstBuilder, Signature, UserFuncName, Value};
+use cranelift_codegen::ir::{Function, InstBuilder, Value};
 use cranelift_codegen::isa::{CallConv, TargetFrontendConfig};
-use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
-use nnc_tile::gemm::{Cols, GemmArg, GemmTile, Init, Stride};
+use cranelift_frontend::FunctionBuilder;
+use nnc_tile::epilogue::EpilogueInput;
+use nnc_tile::gemm::{BRows, Cols, GemmArg, GemmTile, Init, Stride};
 
-use super::epilogue::{BoundEpilogue, EpilogueArg};
+use super::epilogue::{self, EpilogueArg};
+use super::loops::{function_of_i64, while_loop};
 use super::memory::{
     Rows, advance, byte_offset, copy_rows, input_flags, load_lanes, load_splat, output_flags, scratch,
-    store_lanes, while_loop,
+    store_lanes,
 };
 use super::program::splat_f32;
 
@@ -34,6 +36,8 @@ pub struct GemmArgs {
     pub a_k: Option<Value>,
     /// Stride of B along k.
     pub b_k: Option<Value>,
+    /// Address of the table of rows of B.
+    pub b_table: Option<Value>,
     /// Columns of C.
     pub cols: Option<Value>,
     /// Operands of the epilogue.
@@ -59,6 +63,7 @@ impl GemmArgs {
             a_row: find(GemmArg::ARow),
             a_k: find(GemmArg::AK),
             b_k: find(GemmArg::BK),
+            b_table: find(GemmArg::BTable),
             cols: find(GemmArg::Cols),
             epilogue: (0..n_epilogue)
                 .map(|idx| EpilogueArg {
@@ -85,8 +90,13 @@ impl Schedule {
     /// The best found for a tile; see the table above.
     #[must_use]
     pub fn of(spec: &GemmTile) -> Self {
-        let _ = spec;
-        Schedule { unroll: 4, vector_first: true, cols_outer: false }
+        match (spec.rows, spec.panel) {
+            (1, _) => Schedule { unroll: 2, vector_first: false, cols_outer: true },
+            (_, 20..) => Schedule { unroll: 8, vector_first: false, cols_outer: true },
+            (2, _) => Schedule { unroll: 4, vector_first: true, cols_outer: true },
+            (5.., _) => Schedule { unroll: 8, vector_first: false, cols_outer: false },
+            _ => Schedule { unroll: 4, vector_first: true, cols_outer: false },
+        }
     }
 }
 
@@ -98,20 +108,9 @@ pub fn gemm_tile_function(
     config: TargetFrontendConfig,
     schedule: Schedule,
 ) -> Function {
-    let mut signature = Signature::new(call_conv);
-    signature.params = vec![AbiParam::new(I64); spec.args().len()];
-    let mut func = Function::with_name_signature(UserFuncName::default(), signature);
-    let mut frontend = FunctionBuilderContext::new();
-    let mut builder = FunctionBuilder::new(&mut func, &mut frontend);
-    let entry = builder.create_block();
-    builder.append_block_params_for_function_params(entry);
-    builder.switch_to_block(entry);
-    let args = GemmArgs::from_params(spec, builder.block_params(entry));
-    emit_gemm_tile(&mut builder, spec, &args, schedule);
-    builder.ins().return_(&[]);
-    builder.seal_all_blocks();
-    builder.finalize(config);
-    func
+    function_of_i64(spec.args().len(), call_conv, config, |builder, params| {
+        emit_gemm_tile(builder, spec, &GemmArgs::from_params(spec, params), schedule);
+    })
 }
 
 /// Emits a tile at the builder's current block.
@@ -160,24 +159,14 @@ pub fn emit_gemm_tile(builder: &mut FunctionBuilder, spec: &GemmTile, args: &Gem
 
     let sums = emit_sums(builder, spec, args, schedule, n_vectors, init);
 
-    let epilogue = spec.epilogue.as_ref().map(|epilogue| {
-        let tile_rows = |builder: &mut FunctionBuilder, arg: EpilogueArg| {
-            let stride = arg.stride.expect("a tile input has a stride");
-            let from = Rows { ptr: arg.ptr, stride_bytes: builder.ins().ishl_imm_u(stride, 2) };
-            stage(builder, from, staged.map(|(_, n)| n), rows, n_cols)
-        };
-        let col = |builder: &mut FunctionBuilder, ptr: Value| {
-            let from = Rows { ptr, stride_bytes: c.stride_bytes };
-            stage(builder, from, staged.map(|(_, n)| n), 1, n_cols).ptr
-        };
-        BoundEpilogue::new(builder, epilogue, &args.epilogue, tile_rows, col)
+    let operands = epilogue::bind(builder, spec.epilogue.as_ref(), &args.epilogue, |builder, kind, from| {
+        let n_rows = if kind == EpilogueInput::Tile { rows } else { 1 };
+        stage(builder, from, staged.map(|(_, n)| n), n_rows, n_cols)
     });
     for m in 0..rows {
         let sums = &sums[m * n_vectors..(m + 1) * n_vectors];
-        let values = match &epilogue {
-            Some(epilogue) => epilogue.apply_row(builder, m, sums, lanes),
-            None => sums.to_vec(),
-        };
+        let of_row = epilogue::of_row(builder, &operands, m);
+        let values = epilogue::apply(builder, spec.epilogue.as_ref(), &of_row, sums, lanes);
         let row = advance(builder, target.ptr, target.stride_bytes, m);
         for (i, value) in values.into_iter().enumerate() {
             store_lanes(builder, value, row, byte_offset(4 * i), lanes(i));
@@ -223,12 +212,36 @@ impl Step {
             Step::Value(bytes) => builder.ins().imul(n, bytes),
         }
     }
+}
 
-    /// `ptr` moved by `n` steps.
-    fn after(self, builder: &mut FunctionBuilder, ptr: Value, n: usize) -> Value {
+/// Where steps of k find B: the position moves along k, and tells when the sum is complete.
+#[derive(Clone, Copy)]
+enum BSource {
+    /// The position is the address of a row.
+    Rows(Step),
+    /// The position is the address of a table entry, which says how far from the base the row is.
+    Table { base: Value },
+}
+
+impl BSource {
+    /// Elements of the moving operand's memory that a step of k takes, if that is known.
+    fn step(self) -> Step {
         match self {
-            Step::Const(elements) => builder.ins().iadd_imm_s(ptr, i64::from(byte_offset(n * elements))),
-            Step::Value(bytes) => advance(builder, ptr, bytes, n),
+            BSource::Rows(step) => step,
+            // Entries have 8 bytes, elements 4.
+            BSource::Table { .. } => Step::Const(2),
+        }
+    }
+
+    /// Address of the row of B for a position and a displacement in elements, and the displacement that remains.
+    fn row(self, builder: &mut FunctionBuilder, position: Value, at: usize) -> (Value, usize) {
+        match self {
+            BSource::Rows(_) => (position, at),
+            BSource::Table { base } => {
+                let elements = builder.ins().load(I64, input_flags(), position, byte_offset(at));
+                let bytes = builder.ins().ishl_imm_u(elements, 2);
+                (builder.ins().iadd(base, bytes), 0)
+            }
         }
     }
 }
@@ -244,7 +257,13 @@ fn emit_sums(
 ) -> Vec<Value> {
     let a_row = Step::new(builder, spec.a_row, args.a_row);
     let a_k = Step::new(builder, spec.a_k, args.a_k);
-    let b_k = Step::new(builder, spec.b_k, args.b_k);
+    let (b, start) = match spec.b_rows {
+        BRows::Apart(stride) => (BSource::Rows(Step::new(builder, stride, args.b_k)), args.b),
+        BRows::Table => {
+            let table = args.b_table.expect("a table is an argument");
+            (BSource::Table { base: args.b }, table)
+        }
+    };
     // Rows of A at a run-time distance: one moving offset, and a fixed base for each row.
     let bases: Option<Vec<Value>> = match a_row {
         Step::Const(_) => None,
@@ -253,25 +272,21 @@ fn emit_sums(
         }
     };
     let a_start = if bases.is_some() { builder.ins().iconst(I64, 0) } else { args.a };
-
-    // Position along k is told by the pointer into B.
-    let length = b_k.times(builder, args.k);
-    let end = builder.ins().iadd(args.b, length);
-    let unroll = i64::from(schedule.unroll);
-    let main_k = if schedule.unroll > 1 {
-        assert!(schedule.unroll.is_power_of_two(), "unrolling by a power of two");
-        Some(builder.ins().band_imm_s(args.k, -unroll))
-    } else {
-        None
-    };
-    let mut carried = vec![a_start, args.b];
+    let mut carried = vec![a_start, start];
     carried.extend(init);
-    let block = Block { spec, schedule, n_vectors, a_row, a_k, b_k, bases: bases.as_deref() };
-    if let Some(main_k) = main_k {
-        let length = b_k.times(builder, main_k);
-        let main_end = builder.ins().iadd(args.b, length);
-        carried = block.emit_loop(builder, carried, main_end, schedule.unroll as usize);
+
+    let block = Block { spec, schedule, n_vectors, a_row, a_k, b, bases: bases.as_deref() };
+    let end_after = |builder: &mut FunctionBuilder, k: Value| {
+        let length = b.step().times(builder, k);
+        builder.ins().iadd(start, length)
+    };
+    if schedule.unroll > 1 {
+        assert!(schedule.unroll.is_power_of_two(), "unrolling by a power of two");
+        let main_k = builder.ins().band_imm_s(args.k, -i64::from(schedule.unroll));
+        let end = end_after(builder, main_k);
+        carried = block.emit_loop(builder, carried, end, schedule.unroll as usize);
     }
+    let end = end_after(builder, args.k);
     carried = block.emit_loop(builder, carried, end, 1);
     carried[2..].to_vec()
 }
@@ -283,12 +298,12 @@ struct Block<'a> {
     n_vectors: usize,
     a_row: Step,
     a_k: Step,
-    b_k: Step,
+    b: BSource,
     bases: Option<&'a [Value]>,
 }
 
 impl Block<'_> {
-    /// Steps of k until the pointer into B is at `end`; carried are the position in A, that in B, and the sums.
+    /// Steps of k until the position in B is at `end`; carried are the position in A, that in B, and the sums.
     fn emit_loop(
         &self,
         builder: &mut FunctionBuilder,
@@ -296,54 +311,54 @@ impl Block<'_> {
         end: Value,
         unroll: usize,
     ) -> Vec<Value> {
+        let strides = [self.a_k, self.b.step()];
         while_loop(
             builder,
             &init,
             |builder, carried| builder.ins().icmp(IntCC::UnsignedLessThan, carried[1], end),
             |builder, carried| {
-                let (mut a, mut b) = (carried[0], carried[1]);
+                let mut positions = [carried[0], carried[1]];
                 let mut sums = carried[2..].to_vec();
                 // Constant strides become displacements of one pointer; others move the pointer at each step.
                 for step in 0..unroll {
-                    let at = |stride: Step| if let Step::Const(n) = stride { n * step } else { 0 };
-                    self.emit_step(builder, a, at(self.a_k), b, at(self.b_k), &mut sums);
-                    for (ptr, stride) in [(&mut a, self.a_k), (&mut b, self.b_k)] {
+                    let at = strides.map(|stride| if let Step::Const(n) = stride { n * step } else { 0 });
+                    self.emit_step(builder, positions, at, &mut sums);
+                    for (position, stride) in positions.iter_mut().zip(strides) {
                         if let Step::Value(bytes) = stride {
-                            *ptr = builder.ins().iadd(*ptr, bytes);
+                            *position = builder.ins().iadd(*position, bytes);
                         }
                     }
                 }
-                for (ptr, stride) in [(&mut a, self.a_k), (&mut b, self.b_k)] {
-                    if let Step::Const(_) = stride {
-                        *ptr = stride.after(builder, *ptr, unroll);
+                for (position, stride) in positions.iter_mut().zip(strides) {
+                    if let Step::Const(n) = stride {
+                        *position = builder.ins().iadd_imm_s(*position, i64::from(byte_offset(n * unroll)));
                     }
                 }
-                [a, b].into_iter().chain(sums).collect()
+                positions.into_iter().chain(sums).collect()
             },
         )
     }
 
-    /// One step of k, with A and B at a pointer and an offset in elements each.
+    /// One step of k, at the positions in A and B and displacements in elements from them.
     fn emit_step(
         &self,
         builder: &mut FunctionBuilder,
-        a: Value,
-        a_at: usize,
-        b: Value,
-        b_at: usize,
+        positions: [Value; 2],
+        at: [usize; 2],
         sums: &mut [Value],
     ) {
         let rows = usize::from(self.spec.rows);
         let load_a = |builder: &mut FunctionBuilder, m: usize| {
             let (ptr, at) = match (self.bases, self.a_row) {
-                (Some(bases), _) => (builder.ins().iadd(bases[m], a), a_at),
-                (None, Step::Const(row)) => (a, a_at + m * row),
+                (Some(bases), _) => (builder.ins().iadd(bases[m], positions[0]), at[0]),
+                (None, Step::Const(row)) => (positions[0], at[0] + m * row),
                 (None, Step::Value(_)) => unreachable!("rows at a run-time distance have bases"),
             };
             load_splat(builder, input_flags(), ptr, byte_offset(at))
         };
+        let (b_row, b_at) = self.b.row(builder, positions[1], at[1]);
         let load_b = |builder: &mut FunctionBuilder, i: usize| {
-            builder.ins().load(F32X4, input_flags(), b, byte_offset(b_at + 4 * i))
+            builder.ins().load(F32X4, input_flags(), b_row, byte_offset(b_at + 4 * i))
         };
         let fma = |builder: &mut FunctionBuilder, a: Value, b: Value, sum: &mut Value| {
             *sum = if self.schedule.vector_first {
@@ -356,16 +371,16 @@ impl Block<'_> {
             let a: Vec<Value> = (0..rows).map(|m| load_a(builder, m)).collect();
             for i in 0..self.n_vectors {
                 let b = load_b(builder, i);
-                for m in 0..rows {
-                    fma(builder, a[m], b, &mut sums[m * self.n_vectors + i]);
+                for (m, a) in a.iter().enumerate() {
+                    fma(builder, *a, b, &mut sums[m * self.n_vectors + i]);
                 }
             }
         } else {
             let b: Vec<Value> = (0..self.n_vectors).map(|i| load_b(builder, i)).collect();
             for m in 0..rows {
                 let a = load_a(builder, m);
-                for i in 0..self.n_vectors {
-                    fma(builder, a, b[i], &mut sums[m * self.n_vectors + i]);
+                for (i, b) in b.iter().enumerate() {
+                    fma(builder, a, *b, &mut sums[m * self.n_vectors + i]);
                 }
             }
         }

@@ -1,11 +1,10 @@
-//! memory - loads and stores of f32 vectors, whole, in part and through scratch; counted loops.
+//! memory - loads and stores of f32 vectors, whole, in part and through scratch.
 
-use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::types::{F32, F32X4, F64, F64X2, I64};
-use cranelift_codegen::ir::{
-    BlockArg, Endianness, InstBuilder, MemFlagsData, StackSlotData, StackSlotKind, Type, Value,
-};
+use cranelift_codegen::ir::{Endianness, InstBuilder, MemFlagsData, StackSlotData, StackSlotKind, Value};
 use cranelift_frontend::FunctionBuilder;
+
+use super::loops::counted_loop;
 
 /// Bytes of an f32.
 pub(super) const F32_BYTES: i32 = 4;
@@ -135,55 +134,4 @@ pub(super) fn copy_rows(builder: &mut FunctionBuilder, to: Rows, from: Rows, n_r
         });
         vec![builder.ins().iadd(to_row, to.stride_bytes), builder.ins().iadd(from_row, from.stride_bytes)]
     });
-}
-
-/// Runs `body(index, carried) -> carried` for index = 0, step, 2 step, ... below `n`; returns the carried values.
-///
-/// The test is in the header: a carried value then has one use, which lets Cranelift fold loads into the operations
-/// on it and needs no copies at the exit.
-pub(super) fn counted_loop(
-    builder: &mut FunctionBuilder,
-    n: Value,
-    step: i64,
-    init: &[Value],
-    body: impl FnOnce(&mut FunctionBuilder, Value, &[Value]) -> Vec<Value>,
-) -> Vec<Value> {
-    let zero = builder.ins().iconst(I64, 0);
-    let init: Vec<Value> = std::iter::once(zero).chain(init.iter().copied()).collect();
-    let out = while_loop(
-        builder,
-        &init,
-        |builder, carried| builder.ins().icmp(IntCC::SignedLessThan, carried[0], n),
-        |builder, carried| {
-            let rest = body(builder, carried[0], &carried[1..]);
-            let next = builder.ins().iadd_imm_s(carried[0], step);
-            std::iter::once(next).chain(rest).collect()
-        },
-    );
-    out[1..].to_vec()
-}
-
-/// Runs `body` while `test` holds of the carried values; returns the carried values.
-pub(super) fn while_loop(
-    builder: &mut FunctionBuilder,
-    init: &[Value],
-    test: impl FnOnce(&mut FunctionBuilder, &[Value]) -> Value,
-    body: impl FnOnce(&mut FunctionBuilder, &[Value]) -> Vec<Value>,
-) -> Vec<Value> {
-    let (header, inside, exit) = (builder.create_block(), builder.create_block(), builder.create_block());
-    for value in init {
-        let ty: Type = builder.func.dfg.value_type(*value);
-        builder.append_block_param(header, ty);
-    }
-    let to_args = |values: &[Value]| values.iter().map(|v| BlockArg::from(*v)).collect::<Vec<_>>();
-    builder.ins().jump(header, &to_args(init));
-    builder.switch_to_block(header);
-    let carried = builder.block_params(header).to_vec();
-    let cond = test(builder, &carried);
-    builder.ins().brif(cond, inside, &[], exit, &[]);
-    builder.switch_to_block(inside);
-    let next = body(builder, &carried);
-    builder.ins().jump(header, &to_args(&next));
-    builder.switch_to_block(exit);
-    carried
 }

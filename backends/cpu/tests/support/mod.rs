@@ -15,6 +15,8 @@ use memmap2::{Mmap, MmapMut, MmapOptions};
 use std::fs::File;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+pub(crate) mod random;
+
 /// The host as a target, at the given Cranelift optimisation level.
 pub(crate) fn host_isa(opt_level: &str) -> OwnedTargetIsa {
     let mut flags = settings::builder();

@@ -1,0 +1,102 @@
+//! tile_row_conv - emitted depthwise rows against the scalar reference, bit for bit, between guard pages.
+
+mod support;
+
+use nnc_cpu::tile::row_conv_function;
+use nnc_tile::epilogue::{EpilogueInput, EpilogueOperand};
+use nnc_tile::gemm::{Init, Stride};
+use nnc_tile::row_conv::{RowConv, RowConvArg, RowConvOperands, Tap, Width};
+use support::random::{random_elements, random_epilogue, span};
+use support::{Guarded, Rng, call, compile_function, host_isa};
+
+const POISON: f32 = 1e30;
+
+fn run(seed: u64) {
+    let mut rng = Rng::new(seed);
+    let (height, window) = (1 + rng.below(5), 1 + rng.below(5));
+    let width = [1, 2, 3, 4, 5, 7, 14, 16, 17, 28, 33, 63][rng.below(12)];
+    let x_row = width + 12;
+    let mut spec = RowConv::window(height as u16, window as u32, Stride::Arg);
+    if rng.below(2) == 0 {
+        spec.x_row = Stride::Const(x_row as u32);
+    }
+    if rng.below(2) == 0 {
+        spec.width = Width::Const(width as u32);
+    }
+    if rng.below(3) == 0 {
+        spec.taps = spec.taps.iter().map(|tap| Tap { row: tap.row, at: 2 * tap.at }).collect();
+    }
+    spec.init = if rng.below(2) == 0 { Init::Zero } else { Init::Load };
+    spec.epilogue = (rng.below(3) > 0).then(|| random_epilogue(&mut rng));
+
+    let (rows, x_step, c_step) = (rng.below(4), x_row * (1 + rng.below(2)), width + rng.below(3));
+    let readable = if spec.width == Width::Arg { width } else { width.next_multiple_of(4) };
+    let farthest = spec.taps.iter().map(|t| usize::from(t.row) * x_row + t.at as usize).max().unwrap();
+    let x = random_elements(&mut rng, span(rows, x_step, farthest + readable, 1));
+    let w = random_elements(&mut rng, spec.taps.len());
+    let mut c = vec![POISON; 16 + span(rows, c_step, width, 1)];
+    for r in 0..rows {
+        c[16 + r * c_step..][..width].fill_with(|| rng.unit());
+    }
+    let kinds = spec.epilogue.as_ref().map_or(vec![], |e| e.inputs.clone());
+    let stride = width + 3;
+    let inputs: Vec<Vec<f32>> = kinds
+        .iter()
+        .map(|kind| {
+            let n = match kind {
+                EpilogueInput::Row => rows,
+                EpilogueInput::Col => width,
+                EpilogueInput::Tile => span(rows, stride, width, 1),
+                EpilogueInput::Scalar => 1,
+            };
+            random_elements(&mut rng, n)
+        })
+        .collect();
+
+    let isa = host_isa("none");
+    let code =
+        compile_function(&*isa, row_conv_function(&spec, isa.default_call_conv(), isa.frontend_config()));
+    let (gx, gw, mut gc) = (Guarded::from(&x), Guarded::from(&w), Guarded::from(&c));
+    let guarded: Vec<Guarded> = inputs.iter().map(|x| Guarded::from(x)).collect();
+    let args: Vec<i64> = spec
+        .args()
+        .into_iter()
+        .map(|arg| match arg {
+            RowConvArg::X => gx.address(),
+            RowConvArg::W => gw.address(),
+            RowConvArg::C => gc.address() + 64,
+            RowConvArg::Rows => rows as i64,
+            RowConvArg::XStep => x_step as i64,
+            RowConvArg::CStep => c_step as i64,
+            RowConvArg::XRow => x_row as i64,
+            RowConvArg::Width => width as i64,
+            RowConvArg::Epilogue(i) => guarded[i].address(),
+            RowConvArg::EpilogueStride(_) => stride as i64,
+        })
+        .collect();
+    // SAFETY: the operands are as large as the spec and the strides say.
+    unsafe { call(&code, &args) };
+
+    spec.reference(&mut RowConvOperands {
+        x: &x,
+        w: &w,
+        c: &mut c[16..],
+        rows,
+        x_step,
+        c_step,
+        x_row,
+        width,
+        epilogue: inputs.iter().map(|x| EpilogueOperand { elements: x, stride }).collect(),
+    });
+    for (idx, (want, got)) in c.iter().zip(gc.slice()).enumerate() {
+        assert!(
+            want.to_bits() == got.to_bits(),
+            "seed {seed}: c[{idx}] is {got}, expected {want}; {rows} rows of {width}\n{spec:?}"
+        );
+    }
+}
+
+#[test]
+fn random_windows_have_the_bits_of_the_reference() {
+    (0..300).for_each(run);
+}
