@@ -231,8 +231,9 @@ impl Family {
     /// One tile at row `i` and column `j`.
     fn run(&self, i: usize, j: usize, first: bool, args: &[i64]) {
         let rests = (self.m - i < self.mr, self.n - j < self.nr);
-        let code =
-            self.code[usize::from(rests.0)][usize::from(rests.1)][usize::from(!first)].as_ref().unwrap();
+        let code = self.code[usize::from(rests.0)][usize::from(rests.1)][usize::from(!first)]
+            .as_ref()
+            .expect("every tile of the cover has code");
         // SAFETY: the callers pass addresses of whole matrices and stay inside.
         unsafe { call(code, args) };
     }

@@ -31,7 +31,8 @@ fn run(seed: u64) {
 
     let (rows, x_step, c_step) = (rng.below(4), x_row * (1 + rng.below(2)), width + rng.below(3));
     let readable = if spec.width == Width::Arg { width } else { width.next_multiple_of(4) };
-    let farthest = spec.taps.iter().map(|t| usize::from(t.row) * x_row + t.at as usize).max().unwrap();
+    let farthest =
+        spec.taps.iter().map(|t| usize::from(t.row) * x_row + t.at as usize).max().expect("there are taps");
     let x = random_elements(&mut rng, span(rows, x_step, farthest + readable, 1));
     let w = random_elements(&mut rng, spec.taps.len());
     let mut c = vec![POISON; 16 + span(rows, c_step, width, 1)];
