@@ -106,6 +106,18 @@ pub enum ConstraintKind {
     AtMost(Extent, Extent),
 }
 
+impl ConstraintKind {
+    /// The constraint with its extents replaced.
+    #[must_use]
+    pub fn map_extents(&self, f: &dyn Fn(&Extent) -> Extent) -> Self {
+        match self {
+            ConstraintKind::Equal(a, b) => ConstraintKind::Equal(f(a), f(b)),
+            ConstraintKind::Broadcasts(a, b) => ConstraintKind::Broadcasts(f(a), f(b)),
+            ConstraintKind::AtMost(a, b) => ConstraintKind::AtMost(f(a), f(b)),
+        }
+    }
+}
+
 /// Name of an input or output of the module.
 pub type PortName = String;
 
@@ -377,6 +389,50 @@ impl Module {
                 *result = new;
             }
         }
+    }
+
+    /// Replaces a symbol by an extent in every type, attribute, constraint and bound, and infers types anew.
+    ///
+    /// # Errors
+    /// The operation that does not accept the extent.
+    pub fn substitute_symbol(&mut self, symbol: SymbolId, by: &Extent) -> Result<(), String> {
+        let with = |s: SymbolId| if s == symbol { by.clone() } else { Extent::symbol(s) };
+        let map = |e: &Extent| e.substitute(&with);
+        let symbols: Vec<SymbolId> = self.symbols.ids().collect();
+        for s in symbols {
+            self.symbols[s].bound = self.symbols[s].bound.as_ref().map(map);
+        }
+        for constraint in &mut self.constraints {
+            constraint.kind = constraint.kind.map_extents(&map);
+        }
+        let regions = self.nested_regions(self.body());
+        for &region in regions.iter().rev() {
+            for i in 0..self.regions[region].params.len() {
+                let value = self.regions[region].params[i];
+                self.values[value].ty.shape.iter_mut().for_each(|e| *e = map(e));
+            }
+            for i in 0..self.regions[region].nodes.len() {
+                let node = self.regions[region].nodes[i];
+                self.nodes[node].op.map_extents(&map);
+                for r in 0..self.nodes[node].results.len() {
+                    let value = self.nodes[node].results[r];
+                    self.values[value].ty.shape.iter_mut().for_each(|e| *e = map(e));
+                }
+            }
+        }
+        regions.iter().rev().try_for_each(|&region| self.infer_region(region))
+    }
+
+    /// Infers the types of the results of every node of `region` anew.
+    fn infer_region(&mut self, region: RegionId) -> Result<(), String> {
+        for i in 0..self.regions[region].nodes.len() {
+            let node = &self.nodes[self.regions[region].nodes[i]];
+            let types = self.infer(&node.op, &node.operands, &node.regions)?;
+            for (value, ty) in node.results.clone().into_iter().zip(types) {
+                self.values[value].ty = ty;
+            }
+        }
+        Ok(())
     }
 
     /// Sets the type of a value: for passes that refine shapes. The verifier checks afterwards.

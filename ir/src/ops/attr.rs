@@ -14,6 +14,8 @@ pub trait Attr: Sized {
     fn print(&self) -> String;
     /// Inverse of [`Attr::print`].
     fn parse(text: &str) -> Option<Self>;
+    /// Replaces every extent in it.
+    fn map_extents(&mut self, _: &dyn Fn(&Extent) -> Extent) {}
 }
 
 macro_rules! attr_by_display {
@@ -32,6 +34,9 @@ impl Attr for Extent {
     }
     fn parse(text: &str) -> Option<Self> {
         parse_extent(text)
+    }
+    fn map_extents(&mut self, f: &dyn Fn(&Extent) -> Extent) {
+        *self = f(self);
     }
 }
 
@@ -84,6 +89,11 @@ impl<T: Attr> Attr for Vec<T> {
     fn parse(text: &str) -> Option<Self> {
         let inner = text.strip_prefix('[')?.strip_suffix(']')?;
         split_top(inner).into_iter().map(T::parse).collect()
+    }
+    fn map_extents(&mut self, f: &dyn Fn(&Extent) -> Extent) {
+        for item in self {
+            item.map_extents(f);
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! constant - a tensor known at compile time.
 
 use super::{InferCx, OpDef, attr::Reader};
-use crate::{constant::Constant, form::Form, types::TensorType};
+use crate::{constant::Constant, extent::Extent, form::Form, types::TensorType};
 
 /// A tensor known at compile time. In text: small ones are spelt out, others are named by digest.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -14,6 +14,7 @@ impl ConstantOp {
     pub(super) fn print_attrs(&self, out: &mut Vec<(&'static str, String)>) {
         out.push(("value", crate::text::constant::print(&self.value)));
     }
+    pub(super) fn map_extents(&mut self, _: &dyn Fn(&Extent) -> Extent) {}
     pub(super) fn parse_attrs(attrs: &mut Reader<'_>) -> Result<Self, String> {
         Ok(Self { value: attrs.take_constant("value")? })
     }

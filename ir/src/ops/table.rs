@@ -48,6 +48,10 @@ macro_rules! ops {
                 match self { $(Op::$variant(op) => op.print_attrs(&mut out),)* }
                 out
             }
+            /// Replaces every extent among the attributes.
+            pub fn map_extents(&mut self, f: &dyn Fn(&$crate::extent::Extent) -> $crate::extent::Extent) {
+                match self { $(Op::$variant(op) => op.map_extents(f),)* }
+            }
             /// The operation spelt `mnemonic` with attributes read from text.
             ///
             /// # Errors
@@ -79,6 +83,10 @@ macro_rules! attrs {
             #[allow(unused_variables, clippy::ptr_arg, reason = "operations without attributes")]
             pub(super) fn print_attrs(&self, out: &mut Vec<(&'static str, String)>) {
                 $(out.push((stringify!($field), $crate::ops::attr::Attr::print(&self.$field)));)*
+            }
+            #[allow(unused_variables, reason = "operations without attributes")]
+            pub(super) fn map_extents(&mut self, f: &dyn Fn(&$crate::extent::Extent) -> $crate::extent::Extent) {
+                $($crate::ops::attr::Attr::map_extents(&mut self.$field, f);)*
             }
             #[allow(unused_variables, reason = "operations without attributes")]
             pub(super) fn parse_attrs(attrs: &mut $crate::ops::attr::Reader<'_>) -> Result<Self, String> {
