@@ -23,6 +23,8 @@ mod image;
 mod program;
 mod session;
 
+pub mod artefact;
+
 pub use arena::AlignedBytes;
 pub use code::Code;
 pub use elem::{ElemType, tensor_bytes};

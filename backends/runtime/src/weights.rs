@@ -4,7 +4,6 @@ use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 
-use crate::abi::ALIGN;
 use crate::arena::AlignedBytes;
 use crate::error::{Error, Result};
 
@@ -66,7 +65,7 @@ impl fmt::Debug for WeightSection {
 }
 
 /// All weight sections of a program and the table of addresses that goes into the context.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Weights {
     sections: Vec<WeightSection>,
     table: Vec<*const u8>,
@@ -103,6 +102,12 @@ impl Weights {
     }
 }
 
+impl fmt::Debug for Weights {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(&self.sections).finish()
+    }
+}
+
 impl Clone for Weights {
     fn clone(&self) -> Self {
         Self::new(self.sections.clone())
@@ -112,6 +117,7 @@ impl Clone for Weights {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::abi::ALIGN;
 
     #[test]
     fn aligned_ranges_are_shared_and_others_copied() {

@@ -1,6 +1,10 @@
 //! run - calls of a program: results, checks, faults, outputs of unknown extents.
 #![cfg(target_arch = "x86_64")]
-#![allow(clippy::undocumented_unsafe_blocks, reason = "some functions stand for compiled code")]
+#![allow(
+    clippy::undocumented_unsafe_blocks,
+    clippy::unwrap_used,
+    reason = "some functions stand for compiled code"
+)]
 
 mod common;
 

@@ -1,6 +1,11 @@
 //! common - a program for tests: its code jumps to functions of the test itself.
 #![allow(dead_code, unreachable_pub, reason = "each test file uses a part")]
-#![allow(clippy::undocumented_unsafe_blocks, clippy::missing_safety_doc, reason = "stands for compiled code")]
+#![allow(
+    clippy::undocumented_unsafe_blocks,
+    clippy::unwrap_used,
+    clippy::missing_safety_doc,
+    reason = "stands for compiled code"
+)]
 
 use std::ffi::c_void;
 
