@@ -4,6 +4,7 @@
 //! [`ops`] (the table), [`graph`] (modules).
 #![forbid(unsafe_code)]
 
+pub mod compose;
 pub mod constant;
 pub mod diag;
 pub mod dtype;

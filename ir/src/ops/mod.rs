@@ -8,6 +8,7 @@ mod nest;
 use crate::{form::Form, types::TensorType};
 
 pub use control::check_carried;
+pub use reduce::ReduceKind;
 
 /// What inference may look at.
 pub struct InferCx<'a> {

@@ -1,0 +1,477 @@
+//! compose - several loop nests as one: what may be in a fusion, and the nest a fusion is.
+//!
+//! Two ways to join nests, applied along the data flow:
+//!
+//! * *inline*: a producer without reduction is evaluated where the consumer reads it; its index expressions take the
+//!   consumer's in place of its axes. Where the consumer's read is guarded (padding), the producer's value is selected
+//!   against the guard value, and the producer's own reads become guarded too, so that nothing is read out of range.
+//! * *epilogue*: a consumer without reduction that reads a reducing producer at the identity index becomes part of the
+//!   producer's `finish` program.
+//!
+//! A fusion holds at most one reducing nest. What cannot be joined is refused with the reason. A value that is rounded
+//! to `f16` or `bf16` on its way keeps its nests apart (unless one of them only moves it), since a joined nest would not
+//! round it.
+
+use rustc_hash::FxHashMap;
+
+use crate::{
+    dtype::{DType, Scalar},
+    form::{Bounds, Class, Form, Ix, Load, LoopForm},
+    graph::{Module, NodeId, RegionId, ValueId},
+    program::{Binary, Builder, Inst, Program, Ref},
+};
+
+/// The nest that the body of a fusion is. Operand numbers are those of the region's parameters.
+///
+/// # Errors
+/// Why the region is no single nest.
+pub fn fuse_region(module: &Module, region: RegionId) -> Result<LoopForm, String> {
+    let region = module.region(region);
+    let (mut form, operands) = fuse_nodes(module, &region.nodes, &region.results)?;
+    for load in &mut form.loads {
+        let value = operands[load.operand];
+        let param = region.params.iter().position(|&p| p == value);
+        load.operand = param.ok_or("a value from outside is no parameter of the region")?;
+    }
+    Ok(form)
+}
+
+/// The nest that computes `results` by `nodes` (in order), and the values from outside that it reads; loads number
+/// these.
+///
+/// # Errors
+/// Why they are no single nest.
+pub fn fuse_nodes(
+    module: &Module,
+    nodes: &[NodeId],
+    results: &[ValueId],
+) -> Result<(LoopForm, Vec<ValueId>), String> {
+    let mut fused: FxHashMap<ValueId, LoopForm> = FxHashMap::default();
+    let mut outside = Outside::default();
+    for &node in nodes {
+        let form = nest_of(module, node, &mut outside, &fused)?;
+        let form = join_producers(form, &outside, &fused)?;
+        let [result] = module.node(node).results[..] else { return Err("a node has several results".into()) };
+        fused.insert(result, form);
+    }
+    let forms: Option<Vec<&LoopForm>> = results.iter().map(|v| fused.get(v)).collect();
+    let mut form = merge_results(&forms.ok_or("a result is not computed inside")?)?;
+    let operands = outside.drop_inner(&mut form, &fused);
+    Ok((form, operands))
+}
+
+/// Numbers for the values that nests read, of nodes inside and outside alike.
+#[derive(Default)]
+struct Outside {
+    values: Vec<ValueId>,
+}
+
+impl Outside {
+    fn number(&mut self, value: ValueId) -> usize {
+        let at = self.values.iter().position(|&v| v == value);
+        at.unwrap_or_else(|| {
+            self.values.push(value);
+            self.values.len() - 1
+        })
+    }
+
+    /// Renumbers the loads of the finished nest over what is really read.
+    fn drop_inner(self, form: &mut LoopForm, fused: &FxHashMap<ValueId, LoopForm>) -> Vec<ValueId> {
+        let mut operands = Vec::new();
+        for load in &mut form.loads {
+            let value = self.values[load.operand];
+            debug_assert!(!fused.contains_key(&value), "every inner value has been joined");
+            load.operand = operands.iter().position(|&v| v == value).unwrap_or_else(|| {
+                operands.push(value);
+                operands.len() - 1
+            });
+        }
+        operands
+    }
+}
+
+/// The node's own nest, with operands numbered by value.
+fn nest_of(
+    module: &Module,
+    node: NodeId,
+    outside: &mut Outside,
+    _: &FxHashMap<ValueId, LoopForm>,
+) -> Result<LoopForm, String> {
+    let Form::Loops(mut form) = module.form(node) else {
+        return Err(format!("`{}` is no loop nest", module.node(node).op.mnemonic()));
+    };
+    for load in &mut form.loads {
+        load.operand = outside.number(module.node(node).operands[load.operand]);
+    }
+    Ok(form)
+}
+
+/// Joins the nests of all operands that are computed inside.
+fn join_producers(
+    mut form: LoopForm,
+    outside: &Outside,
+    fused: &FxHashMap<ValueId, LoopForm>,
+) -> Result<LoopForm, String> {
+    let producer = |form: &LoopForm, k: usize| fused.get(&outside.values[form.loads[k].operand]).cloned();
+    let find = |form: &LoopForm, reducing: bool| {
+        (0..form.loads.len()).find_map(|k| {
+            let p = producer(form, k)?;
+            (p.combine.is_some() == reducing).then_some((k, p))
+        })
+    };
+    while let Some((k, p)) = find(&form, false) {
+        form = inline(&form, k, &p)?;
+    }
+    while let Some((k, p)) = find(&form, true) {
+        form = epilogue(&p, &form, form.loads[k].operand)?;
+    }
+    Ok(form)
+}
+
+/// Evaluates `producer`, which has no reduction and one result, where `consumer` reads it by load `k`.
+///
+/// Operand numbers of both must mean the same values.
+///
+/// # Errors
+/// Why it cannot be.
+pub fn inline(consumer: &LoopForm, k: usize, producer: &LoopForm) -> Result<LoopForm, String> {
+    let read = &consumer.loads[k];
+    if producer.combine.is_some() {
+        return Err("the producer reduces".into());
+    }
+    if rounds_between(producer, consumer, k) {
+        return Err(format!("the value between them is rounded to {}", producer.results[0]));
+    }
+    if read.bounds == Bounds::Check {
+        return Err("the consumer's index is checked when running".into());
+    }
+    let guarded = matches!(read.bounds, Bounds::Guard(_));
+    if guarded && producer.loads.iter().any(|l| l.bounds == Bounds::Check) {
+        return Err("the producer's index is checked when running, and the consumer pads".into());
+    }
+    let mut join = Join { loads: Vec::new() };
+    let mut map = LoadMap { own: vec![None; consumer.loads.len()], inner: vec![None; producer.loads.len()] };
+    let mut build = |program: &Program| {
+        let mut b = Builder::new();
+        let results = b.splice(program, &mut |b, inst, dtype| match inst {
+            Inst::Load(l) if *l == k => {
+                let value = inlined_value(b, &mut join, &mut map, consumer, k, producer);
+                select_in_range(b, read, value)
+            }
+            Inst::Load(l) => {
+                let load = own_load(&mut join, &mut map, consumer, *l);
+                b.push(Inst::Load(load), dtype)
+            }
+            Inst::Index(ix) => {
+                let ix = own_index(&mut join, &mut map, consumer, ix);
+                b.index(ix)
+            }
+            other => b.push(other.clone(), dtype),
+        });
+        b.finish(results)
+    };
+    let (body, finish) = (build(&consumer.body), build(&consumer.finish));
+    if consumer.loads.iter().any(|l| l.index.iter().any(|ix| reads_load(ix, k))) {
+        return Err("the value is an index".into());
+    }
+    Ok(LoopForm { loads: join.loads, body, finish, ..consumer.clone() })
+}
+
+/// Whether the nests round a value between them that a joined nest would not round.
+fn rounds_between(producer: &LoopForm, consumer: &LoopForm, _: usize) -> bool {
+    let narrow = matches!(producer.results[0], DType::F16 | DType::BF16);
+    narrow && producer.class() != Class::Movement && consumer.class() != Class::Movement
+}
+
+fn reads_load(ix: &Ix, k: usize) -> bool {
+    let mut found = false;
+    ix.visit(&mut |part| found |= *part == Ix::Load(k));
+    found
+}
+
+/// The loads of a joined nest; equal ones are one.
+struct Join {
+    loads: Vec<Load>,
+}
+
+impl Join {
+    fn add(&mut self, load: Load) -> usize {
+        let at = self.loads.iter().position(|l| *l == load);
+        at.unwrap_or_else(|| {
+            self.loads.push(load);
+            self.loads.len() - 1
+        })
+    }
+}
+
+/// Where the loads of both nests are in the joined one.
+struct LoadMap {
+    own: Vec<Option<usize>>,
+    inner: Vec<Option<usize>>,
+}
+
+fn own_load(join: &mut Join, map: &mut LoadMap, consumer: &LoopForm, l: usize) -> usize {
+    if let Some(at) = map.own[l] {
+        return at;
+    }
+    let load = &consumer.loads[l];
+    let index = load.index.iter().map(|ix| own_index(join, map, consumer, ix)).collect();
+    let at = join.add(Load { index, ..load.clone() });
+    map.own[l] = Some(at);
+    at
+}
+
+fn own_index(join: &mut Join, map: &mut LoadMap, consumer: &LoopForm, ix: &Ix) -> Ix {
+    let mut needed = Vec::new();
+    ix.visit(&mut |part| {
+        if let Ix::Load(l) = part {
+            needed.push(*l);
+        }
+    });
+    for l in needed {
+        own_load(join, map, consumer, l);
+    }
+    ix.substitute(&Ix::Axis, &|l| map.own[l].unwrap_or(l))
+}
+
+/// Splices the producer's body at the consumer's index.
+fn inlined_value(
+    b: &mut Builder,
+    join: &mut Join,
+    map: &mut LoadMap,
+    consumer: &LoopForm,
+    k: usize,
+    producer: &LoopForm,
+) -> Ref {
+    let read = &consumer.loads[k];
+    let at: Vec<Ix> = read.index.iter().map(|ix| own_index(join, map, consumer, ix)).collect();
+    let guarded = matches!(read.bounds, Bounds::Guard(_));
+    b.splice(&producer.body, &mut |b, inst, dtype| match inst {
+        Inst::Load(l) => {
+            let load = inner_load(join, map, producer, *l, &at, guarded);
+            b.push(Inst::Load(load), dtype)
+        }
+        Inst::Index(ix) => {
+            let ix = inner_index(join, map, producer, ix, &at, guarded);
+            b.index(ix)
+        }
+        other => b.push(other.clone(), dtype),
+    })[0]
+}
+
+fn inner_load(
+    join: &mut Join,
+    map: &mut LoadMap,
+    producer: &LoopForm,
+    l: usize,
+    at: &[Ix],
+    guarded: bool,
+) -> usize {
+    if let Some(known) = map.inner[l] {
+        return known;
+    }
+    let load = &producer.loads[l];
+    let index = load.index.iter().map(|ix| inner_index(join, map, producer, ix, at, guarded)).collect();
+    let bounds = match load.bounds {
+        Bounds::Inside if guarded => Bounds::Guard(Scalar::zero(load.dtype)),
+        other => other,
+    };
+    let new = join.add(Load { index, bounds, ..load.clone() });
+    map.inner[l] = Some(new);
+    new
+}
+
+fn inner_index(
+    join: &mut Join,
+    map: &mut LoadMap,
+    producer: &LoopForm,
+    ix: &Ix,
+    at: &[Ix],
+    guarded: bool,
+) -> Ix {
+    let mut needed = Vec::new();
+    ix.visit(&mut |part| {
+        if let Ix::Load(l) = part {
+            needed.push(*l);
+        }
+    });
+    for l in needed {
+        inner_load(join, map, producer, l, at, guarded);
+    }
+    ix.substitute(&|axis| at[axis].clone(), &|l| map.inner[l].unwrap_or(l))
+}
+
+/// `value` where the read is in range, else its guard value.
+fn select_in_range(b: &mut Builder, read: &Load, value: Ref) -> Ref {
+    let Bounds::Guard(outside) = read.bounds else { return value };
+    let mut inside: Option<Ref> = None;
+    for (ix, extent) in read.index.iter().zip(&read.extents) {
+        if let Ix::Extent(e) = ix
+            && let (Some(at), Some(end)) = (e.as_const(), extent.as_const())
+            && (0..end).contains(&at)
+        {
+            continue;
+        }
+        let (at, end, zero) = (b.index(ix.clone()), b.index(Ix::Extent(extent.clone())), b.index(Ix::int(0)));
+        let (low, high) = (b.le(zero, at), b.lt(at, end));
+        let both = b.binary(Binary::And, low, high);
+        inside = Some(inside.map_or(both, |i| b.binary(Binary::And, i, both)));
+    }
+    let outside = b.constant(outside);
+    inside.map_or(value, |inside| b.select(inside, value, outside))
+}
+
+/// Appends `consumer`, which has no reduction, to `producer`, which it reads as operand `operand` at the identity index.
+///
+/// Operand numbers of both must mean the same values.
+///
+/// # Errors
+/// Why it cannot be.
+pub fn epilogue(producer: &LoopForm, consumer: &LoopForm, operand: usize) -> Result<LoopForm, String> {
+    if consumer.combine.is_some() {
+        return Err("both reduce".into());
+    }
+    if producer.space != consumer.space {
+        return Err("they iterate over different spaces".into());
+    }
+    if rounds_between(producer, consumer, operand) {
+        return Err(format!("the value between them is rounded to {}", producer.results[0]));
+    }
+    let identity = LoopForm::identity(consumer.space.len());
+    let is_hero = |load: &Load| load.operand == operand;
+    if consumer.loads.iter().any(|l| is_hero(l) && !same_place(&l.index, &identity, &consumer.space)) {
+        return Err("the consumer reads the reduction at another place".into());
+    }
+    if consumer.loads.iter().any(|l| l.index.iter().any(|ix| hero_is_index(consumer, ix, operand))) {
+        return Err("the reduced value is an index".into());
+    }
+    let mut join = Join { loads: producer.loads.clone() };
+    let mut map: Vec<Option<usize>> = vec![None; consumer.loads.len()];
+    // Loads refer to earlier ones only, so that one pass in order resolves indirections.
+    for (l, load) in consumer.loads.iter().enumerate() {
+        if !is_hero(load) {
+            let index =
+                load.index.iter().map(|ix| ix.substitute(&Ix::Axis, &|j| map[j].unwrap_or(j))).collect();
+            map[l] = Some(join.add(Load { index, ..load.clone() }));
+        }
+    }
+    let mut b = Builder::new();
+    let hero = b.splice(&producer.finish, &mut |b, inst, dtype| b.push(inst.clone(), dtype))[0];
+    let results = b.splice(&consumer.body, &mut |b, inst, dtype| match inst {
+        Inst::Load(l) => match map[*l] {
+            Some(load) => b.push(Inst::Load(load), dtype),
+            None => hero,
+        },
+        Inst::Index(ix) => b.index(ix.substitute(&Ix::Axis, &|j| map[j].unwrap_or(j))),
+        other => b.push(other.clone(), dtype),
+    });
+    let finish = b.finish(results);
+    Ok(LoopForm { loads: join.loads, finish, results: consumer.results.clone(), ..producer.clone() })
+}
+
+fn hero_is_index(consumer: &LoopForm, ix: &Ix, operand: usize) -> bool {
+    let mut found = false;
+    ix.visit(&mut |part| {
+        if let Ix::Load(l) = part {
+            found |= consumer.loads[*l].operand == operand;
+        }
+    });
+    found
+}
+
+/// Whether both indices name the same element: axes of extent 1 have one position.
+fn same_place(a: &[Ix], b: &[Ix], space: &[crate::extent::Extent]) -> bool {
+    a.len() == b.len() && (0..a.len()).all(|i| a[i] == b[i] || (space[i].is(1) && a[i] == Ix::int(0)))
+}
+
+/// One nest with the results of all: they must iterate alike and, if they reduce, reduce the same.
+fn merge_results(forms: &[&LoopForm]) -> Result<LoopForm, String> {
+    let (&first, rest) = forms.split_first().ok_or("it has no result")?;
+    if rest.is_empty() {
+        return Ok(first.clone());
+    }
+    if rest.iter().any(|f| f.space != first.space || f.reduce != first.reduce || f.combine != first.combine) {
+        return Err("its results iterate over different spaces".into());
+    }
+    let mut join = Join { loads: Vec::new() };
+    let (mut body, mut finish) = (Builder::new(), Builder::new());
+    let (mut bodies, mut finishes) = (Vec::new(), Vec::new());
+    for form in forms {
+        let mut map: Vec<usize> = Vec::with_capacity(form.loads.len());
+        for load in &form.loads {
+            let index = load.index.iter().map(|ix| ix.substitute(&Ix::Axis, &|j| map[j])).collect();
+            map.push(join.add(Load { index, ..load.clone() }));
+        }
+        let mut leaf = |b: &mut Builder, inst: &Inst, dtype: DType| match inst {
+            Inst::Load(l) => b.push(Inst::Load(map[*l]), dtype),
+            Inst::Index(ix) => b.index(ix.substitute(&Ix::Axis, &|j| map[j])),
+            other => b.push(other.clone(), dtype),
+        };
+        bodies.push(body.splice(&form.body, &mut leaf));
+        finishes.extend(finish.splice(&form.finish, &mut leaf));
+    }
+    let reduces = first.combine.is_some();
+    if reduces && bodies.iter().any(|r| *r != bodies[0]) {
+        return Err("its results reduce different things".into());
+    }
+    let body_results = if reduces { bodies.swap_remove(0) } else { bodies.concat() };
+    Ok(LoopForm {
+        loads: join.loads,
+        body: body.finish(body_results),
+        finish: finish.finish(finishes),
+        results: forms.iter().flat_map(|f| f.results.clone()).collect(),
+        ..first.clone()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        graph::loc,
+        ops::{Add, Broadcast, Exp, MatMul, Reduce, ReduceKind, Transpose},
+        types::TensorType,
+    };
+
+    fn f32s(dims: &[i64]) -> TensorType {
+        TensorType::of(DType::F32, dims)
+    }
+
+    #[test]
+    fn a_bias_with_its_broadcast_becomes_the_epilogue_of_a_matmul() {
+        let mut m = Module::new();
+        let (body, l) = (m.body(), loc("t"));
+        let (x, w, bias) =
+            (m.add_input("x", f32s(&[2, 3])), m.add_input("w", f32s(&[3, 5])), m.add_input("b", f32s(&[5])));
+        let y = m.append(body, MatMul {}, &[x, w], &[], &l).unwrap()[0];
+        let shape = m.ty(y).shape.clone();
+        let wide = m.append(body, Broadcast { shape }, &[bias], &[], &l).unwrap()[0];
+        let z = m.append(body, Add {}, &[y, wide], &[], &l).unwrap()[0];
+        let z = m.append(body, Exp {}, &[z], &[], &l).unwrap()[0];
+        let nodes = m.region(body).nodes.clone();
+        let (form, operands) = fuse_nodes(&m, &nodes, &[z]).unwrap();
+        assert_eq!(operands, [x, w, bias]);
+        assert_eq!(form.class(), Class::Contraction);
+        assert_eq!(form.loads[2].index, [Ix::Axis(1)]);
+        assert_eq!(fuse_nodes(&m, &nodes, &[y, z]).unwrap().0.results.len(), 2);
+    }
+
+    #[test]
+    fn a_producer_is_inlined_into_a_reduction_but_two_reductions_stay_apart() {
+        let mut m = Module::new();
+        let (body, l) = (m.body(), loc("t"));
+        let x = m.add_input("x", f32s(&[2, 3]));
+        let t = m.append(body, Transpose { perm: vec![1, 0] }, &[x], &[], &l).unwrap()[0];
+        let e = m.append(body, Exp {}, &[t], &[], &l).unwrap()[0];
+        let sum = Reduce { kind: ReduceKind::Sum, axes: vec![0], keep: true };
+        let s = m.append(body, sum, &[e], &[], &l).unwrap()[0];
+        let nodes = m.region(body).nodes.clone();
+        let (form, operands) = fuse_nodes(&m, &nodes, &[s]).unwrap();
+        assert_eq!((operands, form.class()), (vec![x], Class::Reduce));
+        assert_eq!(form.loads[0].index, [Ix::Axis(1), Ix::Axis(2)]);
+        let again = Reduce { kind: ReduceKind::Max, axes: vec![1], keep: true };
+        let r = m.append(body, again, &[s], &[], &l).unwrap()[0];
+        let nodes = m.region(body).nodes.clone();
+        assert_eq!(fuse_nodes(&m, &nodes, &[r]).unwrap_err(), "both reduce");
+    }
+}
