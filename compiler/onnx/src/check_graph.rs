@@ -165,7 +165,7 @@ impl<'g, 'p> Checker<'g, 'p> {
             self.report(Diagnostic::error(111, "node without an operator"));
         }
         for (i, name) in node.inputs.iter().enumerate() {
-            self.operand(node, i, name);
+            self.operand(i, name);
         }
         self.arity_of_bodies(node);
         for (attribute, body) in node.graphs() {
@@ -193,7 +193,7 @@ impl<'g, 'p> Checker<'g, 'p> {
         }
     }
 
-    fn operand(&mut self, node: &Node, i: usize, name: &str) {
+    fn operand(&mut self, i: usize, name: &str) {
         if name.is_empty() || self.scopes.iter().any(|scope| scope.names.contains_key(name)) {
             return;
         }
@@ -201,7 +201,7 @@ impl<'g, 'p> Checker<'g, 'p> {
         if later.is_some() && !self.ordered {
             return;
         }
-        let message = format!("node #{}: input {i} '{name}' is not defined", node.index);
+        let message = format!("input {i} '{name}' is not defined");
         self.undefined(message, name, later);
     }
 

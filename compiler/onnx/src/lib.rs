@@ -10,6 +10,7 @@ mod attribute;
 mod check_graph;
 mod decode;
 mod external;
+mod fields;
 mod functions;
 pub mod header;
 mod inline;

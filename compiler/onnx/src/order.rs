@@ -28,7 +28,7 @@ pub(crate) fn sort(nodes: &mut Vec<Node>, report: &mut dyn FnMut(Diagnostic)) ->
     }
     let made = nodes[j].outputs.iter().find(|o| !o.is_empty() && nodes[i].inputs.contains(o));
     let name = made.map_or("", String::as_str);
-    let message = format!("node #{i} uses '{name}' made later by node #{j}; nodes are sorted");
+    let message = format!("uses '{name}' made later by node #{j}; nodes are sorted");
     report(Diagnostic::warning(104, message).at_node(nodes[i].loc()));
     let mut unsorted: Vec<Option<Node>> = std::mem::take(nodes).into_iter().map(Some).collect();
     nodes.extend(order.into_iter().filter_map(|i| unsorted[i].take()));
@@ -145,7 +145,7 @@ mod tests {
     fn nodes_out_of_order_are_sorted_with_a_warning() {
         let (order, problems) = sorted(vec![node(0, &["b"], &["c"]), node(1, &["x"], &["b"])]);
         assert_eq!(order, [1, 0]);
-        assert_eq!(problems, ["104 node #0 uses 'b' made later by node #1; nodes are sorted"]);
+        assert_eq!(problems, ["104 uses 'b' made later by node #1; nodes are sorted"]);
     }
 
     #[test]

@@ -44,6 +44,7 @@ pub(crate) fn scan(root: Msg, bytes: &[u8], limits: &Limits, problems: &mut Prob
         n_functions: 0,
         decoded_bytes: root.decoded_bytes(),
         sound: true,
+        unknown: None,
     };
     if let Err(damage) = scan.run() {
         scan.problems.push(*damage);
@@ -53,16 +54,16 @@ pub(crate) fn scan(root: Msg, bytes: &[u8], limits: &Limits, problems: &mut Prob
 }
 
 /// A message being walked.
-struct Frame {
-    msg: Msg,
+pub(crate) struct Frame {
+    pub(crate) msg: Msg,
     /// Where it ends in the file.
-    end: usize,
+    pub(crate) end: usize,
     /// Its field in the message around it, and which of the repeated ones it is.
-    field: Option<(&'static Field, u32)>,
+    pub(crate) field: Option<(&'static Field, u32)>,
     /// Fields seen so far, by row of the message.
     counts: [u32; MAX_FIELDS],
     /// Values of `dims` seen so far.
-    n_dims: usize,
+    pub(crate) n_dims: usize,
     /// Where its length goes in the slim copy.
     length_at: usize,
 }
@@ -73,12 +74,12 @@ impl Frame {
     }
 }
 
-struct Scan<'a> {
-    cursor: Cursor<'a>,
-    stack: Vec<Frame>,
-    limits: &'a Limits,
+pub(crate) struct Scan<'a> {
+    pub(crate) cursor: Cursor<'a>,
+    pub(crate) stack: Vec<Frame>,
+    pub(crate) limits: &'a Limits,
     problems: &'a mut Problems,
-    slim: Vec<u8>,
+    pub(crate) slim: Vec<u8>,
     payloads: Vec<Range<usize>>,
     graph_depth: usize,
     type_depth: usize,
@@ -87,10 +88,12 @@ struct Scan<'a> {
     decoded_bytes: usize,
     /// No error so far.
     sound: bool,
+    /// First of the unknown fields at top level that no known one has followed: they may turn out to be no fields.
+    unknown: Option<(usize, u32)>,
 }
 
 /// Damage after which the bytes cannot be followed; boxed since it is rare and large.
-type Damage = Box<Diagnostic>;
+pub(crate) type Damage = Box<Diagnostic>;
 
 impl Scan<'_> {
     fn run(&mut self) -> Result<(), Damage> {
@@ -105,6 +108,7 @@ impl Scan<'_> {
                 self.close();
             }
         }
+        self.accept_unknown();
         Ok(())
     }
 
@@ -139,6 +143,7 @@ impl Scan<'_> {
             return Ok(());
         }
         let payload = self.cursor.payload(wire_type).map_err(|e| self.damage(e, Some(field)))?;
+        self.accept_unknown();
         if matches!(field.kind, Kind::Name | Kind::Text | Kind::Bytes) {
             self.decoded_bytes += STRING_BYTES;
         }
@@ -255,131 +260,6 @@ impl Scan<'_> {
         }
     }
 
-    /// Varints, which are written anew so that decoding cannot fail.
-    fn ints(
-        &mut self,
-        field: &'static Field,
-        wire_type: WireType,
-        payload: Range<usize>,
-    ) -> Result<(), Damage> {
-        let narrow = matches!(field.kind, Kind::Int32 | Kind::Ints32);
-        let is_dims = field.name == "dims";
-        wire::put_tag(&mut self.slim, field.number, wire_type);
-        let length_at = (wire_type == WireType::Bytes).then(|| wire::put_late_length(&mut self.slim));
-        let mut values = Cursor::new(self.cursor.bytes, payload.start, payload.end);
-        let mut n = 0;
-        while !values.at_end() {
-            let value = values.varint().map_err(|e| self.damage(e, Some(field)))?;
-            n += 1;
-            if is_dims && n > self.limits.rank {
-                continue; // counted, reported below
-            }
-            // Protobuf keeps the low half of a 32-bit field, with its sign.
-            let value = if narrow { i64::from(value as u32 as i32) as u64 } else { value };
-            wire::put_varint(&mut self.slim, value);
-        }
-        if let Some(place) = length_at {
-            wire::fill_late_length(&mut self.slim, place);
-        }
-        if is_dims {
-            self.count_dims(n);
-        }
-        Ok(())
-    }
-
-    /// Checks the rank of a tensor that has `n` more dims.
-    fn count_dims(&mut self, n: usize) {
-        let limit = self.limits.rank;
-        let frame = self.stack.last_mut().expect("dims are inside a tensor");
-        let before = frame.n_dims;
-        frame.n_dims += n;
-        let (rank, msg, end) = (frame.n_dims, frame.msg, frame.end);
-        // Dims that come one by one are reported once, when they cross the limit.
-        if rank > limit && before <= limit {
-            let name = self.peek_name(msg, end);
-            self.error(Diagnostic::error(502, format!("tensor '{name}' has rank {rank}, limit {limit}")));
-        }
-    }
-
-    /// Name of the tensor being walked, which usually comes after its dims.
-    fn peek_name(&self, msg: Msg, end: usize) -> String {
-        let mut rest = Cursor::new(self.cursor.bytes, self.cursor.pos, end);
-        while let (Msg::Tensor, false, Ok((number, wire_type))) = (msg, rest.at_end(), rest.tag()) {
-            match rest.payload(wire_type) {
-                Ok(text) if number == 8 => {
-                    return String::from_utf8_lossy(&self.cursor.bytes[text]).chars().take(200).collect();
-                }
-                Ok(_) => {}
-                Err(_) => break,
-            }
-        }
-        self.path(None)
-    }
-
-    /// A string that must be UTF-8, and short if it is a name.
-    fn text(&mut self, field: &'static Field, index: u32, payload: Range<usize>) {
-        let limit = self.limits.name_bytes;
-        if field.kind == Kind::Name && payload.len() > limit {
-            let what = self.what(field, index);
-            let n = payload.len();
-            self.error(
-                Diagnostic::error(506, format!("{what}: name of {n} bytes over limit {limit}"))
-                    .at_byte(payload.start as u64),
-            );
-            return;
-        }
-        if let Err(e) = std::str::from_utf8(&self.cursor.bytes[payload.clone()]) {
-            let what = self.what(field, index);
-            let byte = payload.start + e.valid_up_to();
-            self.error(
-                Diagnostic::error(15, format!("{what} is not UTF-8 (byte {byte})")).at_byte(byte as u64),
-            );
-            return;
-        }
-        self.copy(field, WireType::Bytes, payload);
-    }
-
-    /// How a message calls a string: by its node where there is one.
-    fn what(&self, field: &'static Field, index: u32) -> String {
-        match self.stack.last() {
-            Some(Frame { msg: Msg::Node, field: Some((_, node)), .. }) => match field.name {
-                "input" | "output" => format!("{} {index} of node #{node}", field.name),
-                name => format!("{name} of node #{node}"),
-            },
-            _ => self.path(Some((field, index))),
-        }
-    }
-
-    fn fixed(
-        &mut self,
-        field: &'static Field,
-        wire_type: WireType,
-        payload: Range<usize>,
-        element_bytes: usize,
-    ) -> Result<(), Damage> {
-        if !payload.len().is_multiple_of(element_bytes) {
-            let path = self.path(Some((field, 0)));
-            let n = payload.len();
-            return Err(Box::new(
-                Diagnostic::error(
-                    7,
-                    format!("truncated: {path} has {n} bytes of {element_bytes}-byte values"),
-                )
-                .at_byte(payload.start as u64),
-            ));
-        }
-        self.copy(field, wire_type, payload);
-        Ok(())
-    }
-
-    fn copy(&mut self, field: &Field, wire_type: WireType, payload: Range<usize>) {
-        wire::put_tag(&mut self.slim, field.number, wire_type);
-        if wire_type == WireType::Bytes {
-            wire::put_varint(&mut self.slim, payload.len() as u64);
-        }
-        self.slim.extend_from_slice(&self.cursor.bytes[payload]);
-    }
-
     /// A field that onnx.proto does not know (newer writers add some): skipped.
     fn unknown_field(&mut self, at: usize, number: u32, wire_type: WireType) -> Result<(), Damage> {
         if at == 0 {
@@ -387,10 +267,18 @@ impl Scan<'_> {
         }
         self.cursor.payload(wire_type).map_err(|e| self.damage(e, None))?;
         if self.stack.len() == 1 {
-            let message = format!("unknown field {number} of {} is ignored", self.path(None));
-            self.problems.push(Diagnostic::warning(16, message).at_byte(at as u64));
+            self.unknown.get_or_insert((at, number));
         }
         Ok(())
+    }
+
+    /// Warns of unknown fields that were fields.
+    fn accept_unknown(&mut self) {
+        if let Some((at, number)) = self.unknown.take() {
+            let root = self.stack.first().map_or("the model", |f| f.msg.name());
+            let message = format!("unknown field {number} of {root} is ignored");
+            self.problems.push(Diagnostic::warning(16, message).at_byte(at as u64));
+        }
     }
 
     /// The error for damage at top level once the model is complete: then the rest is no part of it.
@@ -407,10 +295,11 @@ impl Scan<'_> {
         let mut rest = Cursor::new(self.cursor.bytes, at, model.end);
         if let Ok((number, wire_type)) = rest.tag() {
             let field = Msg::Model.fields().iter().find(|f| f.number == number);
-            if field.is_some_and(|f| f.kind.wire_types().contains(&wire_type) && f.name != "graph") {
+            if field.is_some_and(|f| f.kind.wire_types().contains(&wire_type)) {
                 return None;
             }
         }
+        let at = self.unknown.map_or(at, |(first, _)| first);
         let n = model.end - at;
         Some(Box::new(
             Diagnostic::error(16, format!("{n} bytes after the model at {at}"))
@@ -419,7 +308,7 @@ impl Scan<'_> {
         ))
     }
 
-    fn damage(&self, e: WireError, field: Option<&'static Field>) -> Damage {
+    pub(crate) fn damage(&self, e: WireError, field: Option<&'static Field>) -> Damage {
         let len = self.cursor.bytes.len();
         let at = e.at;
         let owner = self.stack.last().map_or("", |f| f.msg.name());
@@ -454,7 +343,7 @@ impl Scan<'_> {
         Box::new(diagnostic.at_byte(at as u64))
     }
 
-    fn error(&mut self, diagnostic: Diagnostic) {
+    pub(crate) fn error(&mut self, diagnostic: Diagnostic) {
         self.sound = false;
         self.problems.push(diagnostic);
     }
@@ -475,7 +364,7 @@ impl Scan<'_> {
     }
 
     /// Path of the message on top of the stack, such as `ModelProto.graph.node[3].attribute[0]`, and of a field in it.
-    fn path(&self, field: Option<(&'static Field, u32)>) -> String {
+    pub(crate) fn path(&self, field: Option<(&'static Field, u32)>) -> String {
         let root = self.stack.first().map_or("ModelProto", |f| f.msg.name());
         let mut path = root.to_owned();
         for (field, index) in self.stack.iter().filter_map(|f| f.field).chain(field) {
