@@ -14,6 +14,9 @@
 //! the code then takes memory from [`Context::alloc`], fills it, and stores its address in `outputs[i]`. Where data
 //! decides, the code overwrites `actual_dims[i]`; elements lie densely by the *actual* extents.
 //!
+//! **Kernels** have the type [`BodyFn`]. Code calls each through [`Context::parallel_for`] where there is one, with
+//! `n = 1` for a kernel that is not to be split (which costs a few nanoseconds): a profile notes those calls.
+//!
 //! **Floating point.** Code is entered with rounding to nearest, denormals kept and exceptions masked, on every
 //! thread; the caller's state comes back afterwards.
 

@@ -61,6 +61,12 @@ impl Code {
         let offset = usize::try_from(offset).ok()?;
         self.bytes().get(offset).map(std::ptr::from_ref)
     }
+
+    /// Offset of an address inside of the code.
+    pub(crate) fn offset_of(&self, address: usize) -> Option<u64> {
+        let offset = address.checked_sub(self.map.as_ptr().addr())?;
+        (offset < self.len).then_some(offset as u64)
+    }
 }
 
 #[cfg(all(test, target_arch = "x86_64"))]
@@ -78,6 +84,9 @@ mod tests {
         assert!(code.address(5).is_some());
         assert!(code.address(6).is_none());
         assert!(code.address(u64::MAX).is_none());
+        assert_eq!(code.offset_of(address.addr() + 5), Some(5));
+        assert_eq!(code.offset_of(address.addr() + 6), None);
+        assert_eq!(code.offset_of(address.addr() - 1), None);
     }
 
     #[test]

@@ -3,16 +3,23 @@
 //! It knows nothing of graphs. A program is machine code with a manifest ([`Image`]); loaded ([`Program`]) it runs in
 //! a [`Session`], which holds memory and threads. What the code may ask of the runtime is in [`abi`] and [`externs`].
 
+#![deny(unsafe_code)]
+
 mod elem;
 mod error;
 
+#[expect(unsafe_code, reason = "the floating-point state is set by two instructions")]
 pub mod abi;
 pub mod externs;
 
+#[expect(unsafe_code, reason = "owns raw memory")]
 mod arena;
+#[cfg_attr(test, expect(unsafe_code, reason = "calls code"))]
 mod code;
 mod memory;
+#[expect(unsafe_code, reason = "calls compiled code on other threads")]
 mod threads;
+#[expect(unsafe_code, reason = "its table of addresses crosses threads")]
 mod weights;
 
 mod signature;
@@ -20,6 +27,8 @@ mod target;
 mod tensor;
 
 mod image;
+mod profile;
+#[expect(unsafe_code, reason = "calls compiled code")]
 mod program;
 mod session;
 
@@ -31,6 +40,7 @@ pub use elem::{ElemType, tensor_bytes};
 pub use error::{Error, Result};
 pub use image::{Entries, Image, Kernel};
 pub use memory::default_max_memory;
+pub use profile::Span;
 pub use program::Program;
 pub use session::{CancelToken, Session, SessionOptions};
 pub use signature::{Dim, Port, Signature, Symbol};

@@ -9,6 +9,7 @@ use crate::elem::tensor_bytes;
 use crate::error::{Error, Result, out_of_memory};
 use crate::externs;
 use crate::image::Image;
+use crate::profile::Recorder;
 use crate::session::Session;
 use crate::signature::{BoundAt, Signature};
 use crate::tensor::{Tensor, TensorView, TensorViewMut};
@@ -63,6 +64,17 @@ unsafe extern "C" fn alloc(context: *mut Context, bytes: i64) -> *mut u8 {
     // SAFETY: by this function's contract; `blocks` outlives the run.
     let blocks = unsafe { &*(*context.cast::<RunState>()).blocks };
     blocks.take(bytes)
+}
+
+/// The `parallel_for` of a context whose `pool` is a [`Recorder`].
+///
+/// # Safety
+/// `pool` points to a live `Recorder`, and the promise of [`Pool::parallel_for`] holds.
+unsafe extern "C" fn record(pool: *const c_void, n: i64, body: abi::BodyFn, arg: *mut c_void) {
+    // SAFETY: by this function's contract.
+    let recorder = unsafe { &*pool.cast::<Recorder<'_>>() };
+    // SAFETY: by this function's contract.
+    recorder.note(body as usize, n, || unsafe { recorder.pool.parallel_for(n, body, arg) });
 }
 
 /// A place of the right alignment for tensors without elements.
@@ -230,16 +242,9 @@ impl Program {
         signature.bind(inputs, &mut tables.symbols, &mut tables.bound_at)?;
         tables.set_inputs(inputs)?;
 
-        let ranks = signature.outputs.iter().map(|port| port.dims.len());
         tables.extents.clear();
-        tables.extents.resize(ranks.clone().sum(), 0);
-        tables.output_dims.clear();
-        let mut rest = &mut tables.extents[..];
-        for rank in ranks {
-            let (dims, after) = rest.split_at_mut(rank);
-            tables.output_dims.push(dims.as_mut_ptr());
-            rest = after;
-        }
+        tables.extents.resize(signature.outputs.iter().map(|port| port.dims.len()).sum(), 0);
+        tables.point_at_extents(signature);
         tables.outputs.clear();
         tables.room.clear();
 
@@ -283,12 +288,17 @@ impl Program {
         let workspace = session.workspace.reserve(bytes as usize, session.poison)?;
         session.blocks.begin(limit - bytes);
 
-        let parallel = session.pool.threads() > 1;
+        let recorder = session.profile.is_some().then(|| Recorder::new(&session.pool));
+        let (parallel_for, pool): (Option<abi::ParallelForFn>, *const c_void) = match &recorder {
+            Some(recorder) => (Some(record), std::ptr::from_ref(recorder).cast()),
+            None if workers > 1 => (Some(Pool::hook), (&raw const *session.pool).cast()),
+            None => (None, std::ptr::null()),
+        };
         let mut state = RunState {
             context: Context {
                 version: Context::VERSION_AND_SIZE,
-                parallel_for: parallel.then_some(Pool::hook as abi::ParallelForFn),
-                pool: (&raw const *session.pool).cast(),
+                parallel_for,
+                pool,
                 alloc: Some(alloc),
                 cancel: session.cancel.address(),
                 weights: self.image.weights.table(),
@@ -302,6 +312,8 @@ impl Program {
             blocks: &raw const session.blocks,
         };
         let tables = &mut session.tables;
+        // Extents were read since `prepare`; what the code writes through must be newer than that.
+        tables.point_at_extents(&self.image.signature);
         let returned = {
             let _float = FloatState::enter();
             // SAFETY: `run` is an entry of the type `RunFn`; the tables are as long as the signature says and point to
@@ -318,6 +330,9 @@ impl Program {
                 )
             }
         };
+        if let (Some(recorder), Some(profile)) = (recorder, &mut session.profile) {
+            profile.add(recorder.into_calls(), &self.code, &self.image.kernels);
+        }
         if returned == 0 && state.context.fault_code == 0 {
             return Ok(());
         }
@@ -407,6 +422,17 @@ impl Tables {
             self.inputs.push(pointer);
         }
         Ok(())
+    }
+
+    /// Points the table of output extents at `extents`, which is long enough.
+    fn point_at_extents(&mut self, signature: &Signature) {
+        self.output_dims.clear();
+        let mut rest = &mut self.extents[..];
+        for port in &signature.outputs {
+            let (dims, after) = rest.split_at_mut(port.dims.len());
+            self.output_dims.push(dims.as_mut_ptr());
+            rest = after;
+        }
     }
 
     fn push_output(&mut self, pointer: *mut c_void, room: Option<usize>) {

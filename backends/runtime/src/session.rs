@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicI32, Ordering};
 
 use crate::arena::{RunBlocks, Workspace};
 use crate::memory::default_max_memory;
+use crate::profile::{Profile, Span};
 use crate::program::Tables;
 use crate::threads::{Pool, available_threads};
 
@@ -38,6 +39,7 @@ pub struct Session {
     pub(crate) blocks: RunBlocks,
     pub(crate) cancel: CancelToken,
     pub(crate) tables: Tables,
+    pub(crate) profile: Option<Profile>,
 }
 
 impl Session {
@@ -58,6 +60,7 @@ impl Session {
             blocks: RunBlocks::new(),
             cancel: CancelToken::default(),
             tables: Tables::default(),
+            profile: None,
         }
     }
 
@@ -71,6 +74,16 @@ impl Session {
     #[must_use]
     pub fn workspace_bytes(&self) -> usize {
         self.workspace.len()
+    }
+
+    /// Notes the kernels that runs call from now on.
+    pub fn start_profile(&mut self) {
+        self.profile = Some(Profile::start());
+    }
+
+    /// Ends the profile and returns what was noted, in the order of the calls' ends.
+    pub fn stop_profile(&mut self) -> Vec<Span> {
+        self.profile.take().map_or_else(Vec::new, |profile| profile.spans)
     }
 
     /// A handle by which another thread can stop the session's runs.

@@ -29,8 +29,8 @@ pub fn available_threads() -> usize {
 }
 
 thread_local! {
-    /// Number of the part this thread is running, or -1.
-    static WORKER: Cell<i64> = const { Cell::new(-1) };
+    /// Pool (its address) and number of the part this thread is running; no pool has the address 0.
+    static RUNNING: Cell<(usize, i64)> = const { Cell::new((0, 0)) };
 }
 
 /// A pool of threads.
@@ -146,12 +146,29 @@ impl Shared {
         // submitter keeps the promise of `parallel_for`.
         unsafe {
             let job = *self.job.get();
-            call(job, part);
+            self.call(job, part);
         }
         if self.pending.0.fetch_sub(1, Ordering::SeqCst) == 1 && self.caller_sleeps.load(Ordering::SeqCst) {
             let _guard = lock(&self.caller);
             self.finished.notify_one();
         }
+    }
+
+    /// Calls the body for one part.
+    ///
+    /// # Safety
+    /// The promise of [`Pool::parallel_for`].
+    unsafe fn call(&self, job: Job, part: i64) {
+        let (begin, end) = bounds(job.n, job.parts, part);
+        let outer = RUNNING.replace((self.address(), part));
+        // SAFETY: by the caller's promise; bodies are `extern "C"` and do not unwind.
+        unsafe { (job.body)(job.arg, begin, end, part) };
+        RUNNING.set(outer);
+    }
+
+    /// Tells pools apart.
+    fn address(&self) -> usize {
+        std::ptr::from_ref(self).addr()
     }
 
     /// What a worker thread does.
@@ -210,18 +227,6 @@ fn pause() {
     }
 }
 
-/// Calls the body for one part.
-///
-/// # Safety
-/// The promise of [`Pool::parallel_for`].
-unsafe fn call(job: Job, part: i64) {
-    let (begin, end) = bounds(job.n, job.parts, part);
-    let outer = WORKER.replace(part);
-    // SAFETY: by the caller's promise; bodies are `extern "C"` and do not unwind.
-    unsafe { (job.body)(job.arg, begin, end, part) };
-    WORKER.set(outer);
-}
-
 impl Pool {
     /// Starts a pool of `threads` threads (1 to [`MAX_THREADS`]), the calling one included. Where the system gives
     /// fewer, those do all parts.
@@ -266,20 +271,20 @@ impl Pool {
         if n <= 0 {
             return;
         }
-        let inside = WORKER.get();
-        if inside >= 0 {
-            // SAFETY: by the caller's promise; `inside` is the number of the part this thread is in.
+        let shared = &*self.shared;
+        let (pool, inside) = RUNNING.get();
+        if pool == shared.address() {
+            // SAFETY: by the caller's promise; `inside` is the number of the part of this pool the thread is in.
             unsafe { body(arg, 0, n, inside) };
             return;
         }
         let parts = (self.threads as i64).min(n);
         let job = Job { n, parts, body, arg };
-        let shared = &*self.shared;
         if parts == 1 || shared.busy.swap(true, Ordering::Acquire) {
             // Another session has the pool: the same parts, one after the other.
             for part in 0..parts {
                 // SAFETY: by the caller's promise.
-                unsafe { call(job, part) };
+                unsafe { shared.call(job, part) };
             }
             return;
         }

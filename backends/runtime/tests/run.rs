@@ -86,6 +86,27 @@ fn faults_name_their_node() {
 }
 
 #[test]
+fn profiles_name_kernels() {
+    // Its body is a function of the test, outside of the program's code.
+    let program = Program::load(triple()).unwrap();
+    let x = Tensor::from_slice(&[3], &[1f32, 2.0, 3.0]).unwrap();
+    for threads in [1, 2] {
+        let mut session = session(threads);
+        session.start_profile();
+        for _ in 0..2 {
+            let y = program.run(&mut session, &[x.view()]).unwrap();
+            assert_eq!(y[0].as_slice::<f32>().unwrap(), [3.0, 6.0, 9.0]);
+        }
+        let spans = session.stop_profile();
+        assert_eq!(spans.len(), 2);
+        assert!(spans.iter().all(|span| span.iterations == 3 && span.kernel.is_none()));
+        assert!(spans[0].start + spans[0].time <= spans[1].start);
+        program.run(&mut session, &[x.view()]).unwrap();
+        assert!(session.stop_profile().is_empty());
+    }
+}
+
+#[test]
 fn wrong_inputs_are_refused() {
     let program = Program::load(triple()).unwrap();
     let x = Tensor::from_slice(&[3], &[1i32, 2, 3]).unwrap();

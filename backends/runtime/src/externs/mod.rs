@@ -6,6 +6,7 @@
 //! really have. A function that meets an operand it cannot take records a fault and changes nothing else.
 
 mod order;
+#[expect(unsafe_code, reason = "the one place that follows the pointers of a call")]
 mod view;
 
 use crate::abi::ExternFn;

@@ -80,6 +80,14 @@ fn nested_loops_run_inline_with_the_same_worker() {
 }
 
 #[test]
+fn a_pool_inside_of_another_has_its_own_workers() {
+    let (outer, inner) = (Pool::new(4), Pool::new(2));
+    outer.for_each(4, |_, _, _| {
+        assert_eq!(parts_of(&inner, 6), [(0, 0, 3), (1, 3, 6)]);
+    });
+}
+
+#[test]
 fn two_callers_share_a_pool() {
     let pool = Pool::new(2);
     let run = || {
