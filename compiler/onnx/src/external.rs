@@ -56,6 +56,8 @@ impl<'a> ExternalFiles<'a> {
     ) -> Result<(Buffer, Range<usize>), Refusal> {
         let Entries { location, offset, length } = self.parse(tensor, entries)?;
         let parts = contained(location)?;
+        let path = parts.join("/");
+        let location = path.as_str();
         let Some(folder) = self.folder else {
             return refuse(311, format!("'{tensor}' has external data: needs --external-dir"));
         };
@@ -286,6 +288,17 @@ mod tests {
         for location in bad.iter().chain(&worse) {
             assert_eq!(contained(location).unwrap_err().code.0, 301, "{location}");
         }
+    }
+
+    #[test]
+    fn a_file_that_changes_is_noticed() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("w");
+        std::fs::write(&path, [7; 10]).unwrap();
+        let read = |size| read_whole(File::open(&path).unwrap(), size).unwrap();
+        assert_eq!(read(10), Ok(vec![7; 10]));
+        assert_eq!(read(9), Err(10), "grown");
+        assert_eq!(read(12), Err(10), "truncated");
     }
 
     #[test]

@@ -21,19 +21,19 @@ fn model_with(tensors: &[Msg]) -> Vec<u8> {
 
 /// A folder with a file `w.bin` of 100 bytes, a folder `sub` with a copy, and a file beside the folder.
 fn folder() -> tempfile::TempDir {
-    let outer = tempfile::tempdir().unwrap();
+    let outer = tempfile::tempdir().expect("a temporary folder");
     let inner = outer.path().join("m");
-    std::fs::create_dir_all(inner.join("sub")).unwrap();
+    std::fs::create_dir_all(inner.join("sub")).expect("a temporary folder");
     let bytes: Vec<u8> = (0..100).collect();
     for path in ["m/w.bin", "m/sub/w.bin", "secret"] {
-        std::fs::write(outer.path().join(path), &bytes).unwrap();
+        std::fs::write(outer.path().join(path), &bytes).expect("a temporary folder");
     }
     outer
 }
 
 fn load_in(outer: &Path, tensors: &[Msg], options: &LoadOptions) -> Result<Model, String> {
     let path = outer.join("m/model.onnx");
-    std::fs::write(&path, model_with(tensors)).unwrap();
+    std::fs::write(&path, model_with(tensors)).expect("a temporary folder");
     load_file(&path, options).map_err(|problems| {
         problems.iter().filter(|p| p.is_error()).map(ToString::to_string).collect::<Vec<_>>().join("\n")
     })

@@ -4,12 +4,13 @@ mod proto;
 
 use nnc_onnx::limits::Limits;
 use nnc_onnx::load::{LoadOptions, load_bytes, load_file};
-use nnc_onnx::pb::read_tensor_pb;
+use nnc_onnx::model::{OnnxType, ValueType};
+use nnc_onnx::pb::{PbValue, read_tensor_pb, read_value_pb};
 use proto::*;
 use std::path::Path;
 
 fn file_error(path: &Path) -> String {
-    let problems = load_file(path, &LoadOptions::default()).unwrap_err();
+    let problems = load_file(path, &LoadOptions::default()).expect_err("a bad file");
     assert_eq!(problems.len(), 1);
     problems[0].to_string()
 }
@@ -367,4 +368,22 @@ fn a_lone_tensor_is_read_and_checked() {
     assert_eq!(read_tensor_pb(tensor_header("x", 7, &[3]).ints(7, &[5]).0).unwrap_err().code.0, 240);
     assert_eq!(read_tensor_pb(zeros("x", &[64]).0[..100].to_vec()).unwrap_err().code.0, 7);
     assert_eq!(read_tensor_pb(Vec::new()).unwrap_err().code.0, 17);
+}
+
+#[test]
+fn a_lone_sequence_or_optional_is_read_by_its_type() {
+    let tensor = ValueType::Tensor { elem: OnnxType::Float, shape: None };
+    let sequence = ValueType::Sequence(Box::new(tensor.clone()));
+    let optional = ValueType::Optional(Box::new(tensor));
+    let of_tensors = |n| msg().str(1, "s").int(2, 1).each(0..n, |m, _| m.msg(3, zeros("", &[2]))).0;
+    let Ok(PbValue::Sequence(values)) = read_value_pb(of_tensors(3), &sequence) else {
+        panic!("no sequence")
+    };
+    assert_eq!(values.len(), 3);
+    for (bytes, some) in [(of_tensors(1), true), (of_tensors(0), false), (zeros("x", &[2]).0, true)] {
+        let Ok(PbValue::Optional(value)) = read_value_pb(bytes, &optional) else { panic!("no optional") };
+        assert_eq!(value.is_some(), some);
+    }
+    assert_eq!(read_value_pb(zeros("x", &[2]).0, &sequence).unwrap_err().code.0, 17);
+    assert_eq!(read_value_pb(vec![0x1a, 9], &sequence).unwrap_err().code.0, 7);
 }

@@ -104,7 +104,7 @@ pub fn tensor_header(name: &str, data_type: i64, dims: &[i64]) -> Msg {
 /// TensorProto of f32 zeros in raw_data.
 pub fn zeros(name: &str, dims: &[i64]) -> Msg {
     let n: i64 = dims.iter().product();
-    tensor_header(name, 1, dims).bytes(9, &vec![0; 4 * usize::try_from(n).unwrap()])
+    tensor_header(name, 1, dims).bytes(9, &vec![0; 4 * usize::try_from(n).expect("a size")])
 }
 
 /// GraphProto with nodes, f32 `[2, 3]` inputs and outputs.
