@@ -4,13 +4,14 @@ use crate::external::ExternalFiles;
 use crate::header;
 use crate::limits::Limits;
 use crate::model::{
-    Buffer, Dim, Function, Graph, Model, Node, OnnxType, Tensor, ValueInfo, ValueType, body_step,
+    Buffer, Dim, Function, Graph, Model, Node, OnnxType, Tensor, TensorData, ValueInfo, ValueType, body_step,
 };
 use crate::problems::Problems;
 use nnc_ir::diag::{Diagnostic, NodeLoc};
 use onnx_protobuf as pb;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
+use std::sync::Arc;
 
 /// What is needed to decode one file, and where in it the decoder is.
 pub(crate) struct Decoder<'a> {
@@ -100,11 +101,14 @@ impl<'a> Decoder<'a> {
     /// A graph; the caller has pushed its path.
     fn graph(&mut self, g: pb::GraphProto) -> Graph {
         let mut initializers: Vec<Tensor> = Vec::with_capacity(g.initializer.len());
+        // A refused tensor still defines its name: its users are not to blame.
         for t in g.initializer {
-            initializers.extend(self.tensor(t));
+            let name = t.name.clone();
+            initializers.push(self.tensor(t).unwrap_or_else(|| nothing(name)));
         }
         for s in g.sparse_initializer {
-            initializers.extend(self.sparse(s));
+            let name = s.values.as_ref().map_or_else(String::new, |v| v.name.clone());
+            initializers.push(self.sparse(s).unwrap_or_else(|| nothing(name)));
         }
         let constant: BTreeSet<&str> = initializers.iter().map(|t| t.name.as_str()).collect();
         let (mut inputs, mut overridable) = (Vec::new(), Vec::new());
@@ -265,4 +269,9 @@ impl<'a> Decoder<'a> {
         }
         dims
     }
+}
+
+/// Stands for a refused tensor in a model that is refused as well.
+fn nothing(name: String) -> Tensor {
+    Tensor { name, dtype: OnnxType::Uint8, dims: vec![0], data: TensorData::Inline(Arc::default()) }
 }

@@ -61,8 +61,7 @@ fn load(
     }
     let mut problems = Problems::new(options.limits.problems);
     let mut model = decode(Arc::new(bytes), folder, options, &mut problems);
-    // Names that only a refused tensor had would be reported as undefined.
-    if let (Some(model), false) = (&mut model, problems.has_errors()) {
+    if let Some(model) = &mut model {
         check_graph::check_model(model, &options.limits, &mut problems);
     }
     let warnings = problems.into_result()?;

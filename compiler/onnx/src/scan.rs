@@ -327,6 +327,7 @@ impl Scan<'_> {
                     format!("field {owner}.{name} at byte {at} says {needs} bytes, {has} remain"),
                 )
                 .note(format!("in {place}; the file has {len} bytes"))
+                .help("the file is cut short or damaged; fetch it again")
             }
             WireErrorKind::MalformedVarint => {
                 Diagnostic::error(8, format!("malformed varint at byte {at}")).note(format!("in {place}"))

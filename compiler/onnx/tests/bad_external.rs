@@ -184,7 +184,7 @@ fn overlapping_ranges_are_odd() {
 fn every_tensor_of_a_model_is_checked_alike() {
     let bad = || external("W", &[("location", "../secret")]);
     let constant = |attribute: Msg| node("Constant", &[], &["k"]).msg(5, attribute);
-    let in_body = graph(&[], &[], &["b"]).msg(5, bad());
+    let in_body = graph(&[node("Relu", &["W"], &["b"])], &[], &["b"]).msg(5, bad());
     let sparse = msg().msg(1, bad()).msg(2, tensor_header("", 7, &[0])).ints(3, &[2, 3]);
     let nodes = [
         constant(msg().str(1, "value").msg(5, bad()).int(20, 4)),

@@ -144,6 +144,12 @@ fn all_problems_are_listed_at_once() {
     let nodes = [node("Relu", &["p"], &["a"]), node("Relu", &["q"], &["a"]), node("", &["x"], &["b"])];
     let problems = load(&model(graph(&nodes, &["x", "x"], &["y"])).0).unwrap_err();
     assert_eq!(codes(&problems), ["E0110", "E0103", "E0103", "E0106", "E0111", "E0102"]);
+
+    let nodes = [node("Add", &["w", "gone"], &["y"])];
+    let short = tensor_header("w", 1, &[2]).bytes(9, &[0; 3]);
+    let bad = msg().int(1, 99).msg(7, graph(&nodes, &[], &["y"]).msg(5, short)).msg(8, opset("", 3));
+    let problems = load(&bad.0).unwrap_err();
+    assert_eq!(codes(&problems), ["E0011", "E0013", "E0240", "E0103"]);
 }
 
 #[test]
