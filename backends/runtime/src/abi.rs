@@ -153,7 +153,7 @@ pub mod frame_slot {
 
 /// Numbers that code stores in [`Context::fault_code`]: diagnostic numbers, so 805 is E0805.
 pub mod fault {
-    /// E0236: two extents that must be equal are not.
+    /// E0236: two extents that must be equal are not; value and limit are the two.
     pub const EXTENT_CLASH: i64 = 236;
     /// E0501: no memory; the value is the number of bytes.
     pub const OUT_OF_MEMORY: i64 = 501;

@@ -18,20 +18,20 @@ impl Error {
     /// A problem with its number, no node and no help yet. The message is lower case, without a full stop.
     #[must_use]
     pub fn new(code: u16, message: impl Into<String>) -> Self {
-        Self { code, message: message.into(), node: None, help: None }
+        Self { code, message: printable(message.into()), node: None, help: None }
     }
 
     /// Adds what would cure it.
     #[must_use]
     pub fn with_help(mut self, help: impl Into<String>) -> Self {
-        self.help = Some(help.into());
+        self.help = Some(printable(help.into()));
         self
     }
 
     /// Adds the node it happened in, by the names of the model.
     #[must_use]
     pub fn with_node(mut self, node: impl Into<String>) -> Self {
-        self.node = Some(node.into());
+        self.node = Some(printable(node.into()));
         self
     }
 
@@ -58,6 +58,22 @@ impl Error {
     pub fn help(&self) -> Option<&str> {
         self.help.as_deref()
     }
+}
+
+/// The text with what could steer a terminal or turn its reading direction written out: names come from models.
+fn printable(text: String) -> String {
+    let steers = |c: char| {
+        c.is_control()
+            || matches!(c, '\u{200e}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
+    if !text.contains(steers) {
+        return text;
+    }
+    let mut clean = String::with_capacity(text.len() + 16);
+    for c in text.chars() {
+        if steers(c) { clean.extend(c.escape_unicode()) } else { clean.push(c) }
+    }
+    clean
 }
 
 impl fmt::Display for Error {
@@ -91,5 +107,11 @@ mod tests {
     fn display_has_code_node_and_help() {
         let error = Error::new(805, "index 9 is out of range").with_node("gather_3").with_help("check it");
         assert_eq!(error.to_string(), "error[E0805]: gather_3: index 9 is out of range\n  help: check it");
+    }
+
+    #[test]
+    fn names_cannot_steer_a_terminal() {
+        let error = Error::new(802, "input 'a\x1b[2J\u{202e}é'").with_node("x\ny");
+        assert_eq!(error.to_string(), "error[E0802]: x\\u{a}y: input 'a\\u{1b}[2J\\u{202e}é'");
     }
 }

@@ -76,7 +76,7 @@ impl Image {
             }
         }
         for kernel in &self.kernels {
-            let name = kernel.name.escape_debug();
+            let name = &kernel.name;
             if kernel.offset.checked_add(kernel.len).is_none_or(|end| end > code_len) {
                 return bad(format!("kernel '{name}' is outside of {code_len} bytes of code"));
             }

@@ -26,6 +26,7 @@ mod signature;
 mod target;
 mod tensor;
 
+mod fault;
 mod image;
 mod profile;
 #[expect(unsafe_code, reason = "calls compiled code")]

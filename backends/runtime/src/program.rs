@@ -2,12 +2,13 @@
 
 use std::ffi::c_void;
 
-use crate::abi::{self, ALIGN, Context, FloatState, UNBOUNDED, fault};
+use crate::abi::{self, ALIGN, Context, FloatState, UNBOUNDED};
 use crate::arena::{AlignedBytes, RunBlocks};
 use crate::code::Code;
 use crate::elem::tensor_bytes;
 use crate::error::{Error, Result, out_of_memory};
 use crate::externs;
+use crate::fault::{self, internal};
 use crate::image::Image;
 use crate::profile::Recorder;
 use crate::session::Session;
@@ -257,7 +258,7 @@ impl Program {
             }
         };
         if code != 0 {
-            return Err(bind_error(code, inputs));
+            return Err(fault::bind_error(code, inputs));
         }
         // SAFETY: `output_dims` is an entry of the type `OutputDimsFn`; each of its results has room for its rank.
         unsafe {
@@ -336,7 +337,7 @@ impl Program {
         if returned == 0 && state.context.fault_code == 0 {
             return Ok(());
         }
-        Err(self.fault_error(returned, &state.context, session.blocks.refused()))
+        Err(fault::run_error(returned, &state.context, session.blocks.refused(), &self.image.nodes))
     }
 
     /// Address of an entry.
@@ -360,37 +361,6 @@ impl Program {
             )));
         }
         Ok(bytes)
-    }
-
-    fn fault_error(&self, returned: i32, context: &Context, refused: Option<i64>) -> Error {
-        let code = if context.fault_code == 0 { i64::from(returned) } else { context.fault_code };
-        let (value, limit) = (context.fault_value, context.fault_limit);
-        let error = match code {
-            fault::EXTENT_CLASH => {
-                Error::new(236, format!("two extents that must be equal are {value} and {limit}"))
-            }
-            fault::OUT_OF_MEMORY => {
-                let bytes = refused.unwrap_or(value);
-                Error::new(501, format!("no memory for {bytes} bytes more within the limit"))
-                    .with_help("raise --max-memory, or use smaller inputs")
-            }
-            fault::BAD_EXTENT => {
-                Error::new(802, format!("an operand has the extent {value}, which the node cannot take"))
-            }
-            fault::BAD_INDEX if limit > 0 => {
-                Error::new(805, format!("index {value} is not in [{}, {}]", -limit, limit - 1))
-            }
-            fault::BAD_INDEX => Error::new(805, format!("index {value} is out of range")),
-            fault::BAD_DIVISION => Error::new(806, format!("integer division by {value} has no result")),
-            fault::BAD_VALUE => Error::new(807, format!("{value} is not a value the node can take")),
-            fault::CANCELLED => return Error::new(808, "the run was cancelled"),
-            _ => internal(&format!("the code returned {code}")),
-        };
-        let node = usize::try_from(context.fault_node).ok().and_then(|node| self.image.nodes.get(node));
-        match node {
-            Some(node) => error.with_node(node),
-            None => error,
-        }
     }
 }
 
@@ -462,24 +432,4 @@ fn add_within(session: &Session, have: u64, more: u64, output: &str) -> Result<u
         ));
     }
     Ok(sum)
-}
-
-fn bind_error(code: i32, inputs: &[TensorView<'_>]) -> Error {
-    let dims: Vec<_> = inputs.iter().map(|view| format!("{:?}", view.dims)).collect();
-    let dims = dims.join(", ");
-    match i64::from(code) {
-        fault::EXTENT_CLASH => Error::new(236, format!("input extents {dims} contradict each other")),
-        fault::OUT_OF_MEMORY => Error::new(501, format!("input extents {dims} ask for over 2^63 bytes")),
-        fault::BAD_EXTENT => {
-            Error::new(802, format!("input extents {dims} are not ones the program can take"))
-        }
-        fault::BAD_VALUE => {
-            Error::new(807, "an input that gives extents has a value the program cannot take")
-        }
-        code => internal(&format!("bind returned {code}")),
-    }
-}
-
-fn internal(what: &str) -> Error {
-    Error::new(809, format!("{what}: this is a bug in nnc"))
 }

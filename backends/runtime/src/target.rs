@@ -82,7 +82,7 @@ impl Target {
         let arch = parts.next().unwrap_or_default();
         // Code imports nothing, so only what decides the calling convention must agree.
         if arch != std::env::consts::ARCH || !parts.any(|part| part == std::env::consts::OS) {
-            let message = format!("made for {}, this is {}", self.triple.escape_debug(), host_triple());
+            let message = format!("made for {}, this is {}", self.triple, host_triple());
             return Err(Error::new(703, message).with_help("recompile on this machine, or with --triple"));
         }
         let lacking: Vec<_> =
@@ -91,7 +91,7 @@ impl Target {
             return Ok(());
         }
         let (needs, lacks) = (self.features.join(", "), lacking.join(", "));
-        let message = format!("needs {}; this CPU lacks {}", needs.escape_debug(), lacks.escape_debug());
+        let message = format!("needs {}; this CPU lacks {}", needs, lacks);
         Err(Error::new(704, message).with_help(format!("recompile with --cpu {}", host_level())))
     }
 }

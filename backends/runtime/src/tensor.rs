@@ -25,6 +25,15 @@ elements! {
 }
 
 /// An owned tensor; its bytes are aligned to 64.
+///
+/// ```
+/// use nnc_runtime::Tensor;
+///
+/// let x = Tensor::from_slice(&[2, 2], &[1.0f32, 2.0, 3.0, 4.0])?;
+/// assert_eq!(x.view().dims, [2, 2]);
+/// assert_eq!(x.as_slice::<f32>(), Some(&[1.0, 2.0, 3.0, 4.0][..]));
+/// # Ok::<(), nnc_runtime::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct Tensor {
     elem: ElemType,

@@ -262,6 +262,16 @@ fn images_that_do_not_fit_are_refused() {
 }
 
 #[test]
+fn artefacts_run_as_what_they_were_made_from() {
+    let bytes = nnc_runtime::artefact::to_bytes(&triple()).unwrap();
+    let bytes = nnc_runtime::AlignedBytes::copy_of(&bytes).unwrap();
+    let program = Program::load(nnc_runtime::artefact::from_bytes(bytes).unwrap()).unwrap();
+    let x = Tensor::from_slice(&[2], &[0.1f32, -7.0]).unwrap();
+    let y = program.run(&mut session(2), &[x.view()]).unwrap();
+    assert_eq!(y[0].as_slice::<f32>().unwrap(), [0.1 * 3.0, -21.0]);
+}
+
+#[test]
 fn programs_are_shared_and_sessions_are_sent() {
     fn shared<T: Send + Sync>() {}
     fn sent<T: Send>() {}

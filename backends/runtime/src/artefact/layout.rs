@@ -95,7 +95,7 @@ fn u64_at(bytes: &[u8], at: usize) -> u64 {
 
 fn text(field: &[u8]) -> String {
     let end = field.iter().position(|&byte| byte == 0).unwrap_or(field.len());
-    String::from_utf8_lossy(&field[..end]).escape_debug().to_string()
+    String::from_utf8_lossy(&field[..end]).into_owned()
 }
 
 fn hex8(digest: &[u8]) -> String {

@@ -220,7 +220,7 @@ impl Port {
 
     fn into_port(self) -> Result<signature::Port> {
         let elem = ElemType::from_code(self.elem)
-            .ok_or_else(|| bad(format!("'{}' has element type {}", self.name.escape_debug(), self.elem)))?;
+            .ok_or_else(|| bad(format!("'{}' has element type {}", self.name, self.elem)))?;
         let dims = self.dims.into_iter().map(Dim::into_dim).collect::<Result<_>>()?;
         Ok(signature::Port { name: self.name, elem, dims })
     }
@@ -251,6 +251,6 @@ impl ExternName {
     fn into_extern(self) -> Result<Extern> {
         Extern::from_index(self.index)
             .filter(|function| function.name() == self.name)
-            .ok_or_else(|| bad(format!("no function {} is '{}'", self.index, self.name.escape_debug())))
+            .ok_or_else(|| bad(format!("no function {} is '{}'", self.index, self.name)))
     }
 }

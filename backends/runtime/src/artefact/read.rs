@@ -26,7 +26,6 @@ pub fn is_artefact(first_bytes: &[u8]) -> bool {
 /// E0603 when the file cannot be read, E0501 when it has more than `max_memory` bytes, and those of [`from_bytes`].
 pub fn read(path: &Path, max_memory: u64) -> Result<Image> {
     let name = path.display().to_string();
-    let name = name.escape_debug();
     let cannot = |why: &dyn std::fmt::Display| Error::new(603, format!("cannot read '{name}': {why}"));
     // Asked before it is opened: opening a pipe waits for who writes it.
     let metadata = fs::metadata(path).map_err(|cause| cannot(&cause))?;

@@ -118,7 +118,6 @@ pub(super) fn replace(path: &Path, fill: impl FnOnce(&mut dyn Write) -> io::Resu
 
 pub(super) fn write_error(path: &Path, bytes: u64, cause: &io::Error) -> Error {
     let name = path.display().to_string();
-    let name = name.escape_debug();
     match cause.kind() {
         ErrorKind::PermissionDenied
         | ErrorKind::ReadOnlyFilesystem
