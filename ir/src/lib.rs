@@ -6,6 +6,7 @@
 
 pub mod compose;
 pub mod constant;
+pub mod definitions;
 pub mod diag;
 pub mod dtype;
 pub mod entity;

@@ -20,13 +20,15 @@ pub fn eval_program(
     index: &dyn Fn(&Ix) -> i64,
 ) -> Vec<Scalar> {
     let mut machine = Machine::new(program, 1).expect("operations build well-typed programs");
-    machine.run(1, &mut |leaf, row| {
+    let run: Result<(), std::convert::Infallible> = machine.run(1, |leaf, row| {
         row[0] = match leaf {
             Leaf::Load(k) => load(k).bits,
             Leaf::Acc(k) => accs[k].bits,
             Leaf::Index(ix) => index(ix).cast_unsigned(),
         };
+        Ok(())
     });
+    let Ok(()) = run;
     let scalar = |&r: &Ref| Scalar { dtype: program.dtype(r), bits: machine.row(r)[0] };
     program.results.iter().map(scalar).collect()
 }
@@ -85,16 +87,23 @@ impl<'p> Machine<'p> {
 
     /// Computes `n` elements; `fill` writes what a leaf gives for each.
     ///
+    /// # Errors
+    /// Those of `fill`.
+    ///
     /// # Panics
     /// If `n` exceeds the width.
-    pub fn run(&mut self, n: usize, fill: &mut dyn FnMut(Leaf<'p>, &mut [u64])) {
+    pub fn run<E>(
+        &mut self,
+        n: usize,
+        mut fill: impl FnMut(Leaf<'p>, &mut [u64]) -> Result<(), E>,
+    ) -> Result<(), E> {
         for (at, step) in self.steps.iter().enumerate() {
             // Instructions read earlier rows only: `new` has checked it.
             let (before, rest) = self.rows.split_at_mut(at * self.width);
             let row = |r: Ref| &before[r.index() * self.width..][..n];
             let out = &mut rest[..n];
             match *step {
-                Step::Leaf(leaf) => fill(leaf, out),
+                Step::Leaf(leaf) => fill(leaf, out)?,
                 Step::Const => {}
                 Step::Copy(a) => out.copy_from_slice(row(a)),
                 Step::Unary(f, a) => f(out, row(a)),
@@ -102,6 +111,7 @@ impl<'p> Machine<'p> {
                 Step::Ternary(f, a, b, c) => f(out, row(a), row(b), row(c)),
             }
         }
+        Ok(())
     }
 
     /// The elements of a value that the last run computed.

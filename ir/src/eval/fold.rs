@@ -1,0 +1,87 @@
+//! fold - evaluation of single operations on constants, for the passes.
+
+use crate::{
+    constant::{Constant, Payload},
+    dtype::Scalar,
+    eval::{
+        copy,
+        error::{Budget, EvalError, EvalLimits},
+        nest,
+        tensor::Slot,
+    },
+    extent::Extent,
+    form::Form,
+    ops::{InferCx, Op},
+    types::TensorType,
+};
+
+/// Folds operations whose operands are constants; results are those of the evaluator, bit for bit.
+#[derive(Clone, Copy, Debug)]
+pub struct ConstEval {
+    /// What one folding may spend; beyond it nothing is folded.
+    pub limits: EvalLimits,
+}
+
+impl ConstEval {
+    /// Results of `op` for `operands`; `None` if they depend on a run, the operation owns regions or calls the runtime,
+    /// it fails, or the limits do not suffice.
+    ///
+    /// Elements that repeat stay one element, and a view shares the bytes of its operand.
+    #[must_use]
+    pub fn fold(&self, op: &Op, operands: &[Constant]) -> Option<Vec<Constant>> {
+        let types: Vec<TensorType> = operands.iter().map(Constant::ty).collect();
+        let types: Vec<&TensorType> = types.iter().collect();
+        op.check_arity(types.len()).ok()?;
+        let results = op.def().infer(&InferCx { operands: &types, regions: &[] }).ok()?;
+        let results: Vec<&TensorType> = results.iter().collect();
+        let dims: Vec<Vec<i64>> = results.iter().map(|ty| ty.dims()).collect::<Option<_>>()?;
+        let mut budget = Budget::new(&self.limits);
+        match op.def().form(&types, &results) {
+            Form::Loops(form) => {
+                let values: Vec<Option<Scalar>> = operands.iter().map(Constant::as_splat).collect();
+                if let Some(values) = nest::splat(&form, &values) {
+                    budget.elements(&dims[0], results[0].dtype.bytes()).ok()?;
+                    let splat = |(i, &value): (usize, &Scalar)| {
+                        Constant::new(results[i].dtype, &dims[i], Payload::Splat(rounded(results[i], value)))
+                    };
+                    return values.iter().enumerate().map(splat).collect();
+                }
+                let operands: Vec<Slot> = operands.iter().map(Slot::of_constant).collect();
+                constants(nest::evaluate(&form, &operands, &extent, &mut budget).ok()?)
+            }
+            Form::View => {
+                let view = Constant::new(operands[0].dtype(), &dims[0], operands[0].payload().clone())?;
+                (view.elements() == operands[0].elements()).then(|| vec![view])
+            }
+            Form::Concat { axis } => {
+                let operands: Vec<Slot> = operands.iter().map(Slot::of_constant).collect();
+                constants(vec![copy::concat(axis, &operands, &mut budget).ok()?])
+            }
+            Form::Scatter(form) => {
+                let operands: Vec<Slot> = operands.iter().map(Slot::of_constant).collect();
+                constants(vec![copy::scatter(&form, &operands, &extent, &mut budget).ok()?])
+            }
+            Form::Extents(extents) => {
+                let values: Vec<Scalar> =
+                    extents.iter().map(|e| e.as_const().map(Scalar::i64)).collect::<Option<_>>()?;
+                Some(vec![Constant::from_scalars(results[0].dtype, &dims[0], &values)])
+            }
+            Form::Constant | Form::ReadExtents(_) | Form::Region | Form::Composite | Form::Extern(_) => None,
+        }
+    }
+}
+
+fn extent(e: &Extent) -> Result<i64, EvalError> {
+    e.as_const().ok_or_else(|| EvalError::bug(format!("{e} is known when running only")))
+}
+
+fn constants(results: Vec<Slot>) -> Option<Vec<Constant>> {
+    results.into_iter().map(|slot| slot.into_tensor().into_constant()).collect()
+}
+
+/// What an element of `ty` is after a store: `f16` and `bf16` round.
+fn rounded(ty: &TensorType, value: Scalar) -> Scalar {
+    let mut element = [0; 8];
+    value.store(ty.dtype, &mut element);
+    Scalar::load(ty.dtype, &element)
+}
