@@ -208,3 +208,15 @@ fn a_sum_in_blocks_has_the_bits_of_one_sum() {
     product(&next, &mut blocked, 17, 50);
     assert_eq!(whole, blocked);
 }
+
+#[test]
+fn tiles_compile_for_arm() {
+    let isa = support::arm_isa();
+    for seed in 0..50 {
+        let case = random_case(&mut Rng::new(seed));
+        let func =
+            gemm_tile_function(&case.spec, isa.default_call_conv(), isa.frontend_config(), case.schedule);
+        let (bytes, _) = support::machine_code(&*isa, cranelift_codegen::Context::for_function(func));
+        assert!(!bytes.is_empty());
+    }
+}

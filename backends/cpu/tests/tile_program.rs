@@ -3,7 +3,8 @@
 mod support;
 
 use cranelift_codegen::ir::types::{F32, F32X4, I32, I32X4};
-use cranelift_codegen::ir::{InstBuilder, MemFlagsData};
+use cranelift_codegen::ir::{InstBuilder, MemFlagsData, Value};
+use cranelift_frontend::FunctionBuilder;
 use nnc_cpu::tile::{Lanes, emit_program};
 use nnc_tile::program::{Lane, LaneType, Op, Ref, VectorProgram};
 use support::{Code, Rng, compile, host_isa};
@@ -123,8 +124,11 @@ fn random_lane(rng: &mut Rng, ty: LaneType) -> Lane {
 
 /// Function (inputs, results): both point to rows of four lanes, one row a value.
 fn compile_program(p: &VectorProgram, lanes: Lanes, opt_level: &str) -> Code {
-    let isa = host_isa(opt_level);
-    compile(&*isa, 2, |b, args| {
+    compile(&*host_isa(opt_level), 2, emit(p, lanes))
+}
+
+fn emit<'a>(p: &'a VectorProgram, lanes: Lanes) -> impl FnOnce(&mut FunctionBuilder, &[Value]) + 'a {
+    move |b, args| {
         let flags = MemFlagsData::new().with_notrap();
         let ty = |t: LaneType| match (t, lanes) {
             (LaneType::F32, Lanes::Four) => F32X4,
@@ -141,7 +145,7 @@ fn compile_program(p: &VectorProgram, lanes: Lanes, opt_level: &str) -> Code {
                 b.ins().store(flags, value, args[1], k as i32 * 16 + step * 4);
             }
         }
-    })
+    }
 }
 
 /// Whether the bits of a NaN became data: then results may differ, as the NaN's payload is unspecified.
@@ -215,4 +219,14 @@ fn min_and_max_are_one_instruction_on_x86() {
     let listing = compile_program(&p, Lanes::Four, "none").listing;
     assert!(listing.contains("vminps") && listing.contains("vmaxps"), "{listing}");
     assert!(!listing.contains("cmpps"), "{listing}");
+}
+
+#[test]
+fn programs_compile_for_arm() {
+    let isa = support::arm_isa();
+    for seed in 0..100 {
+        let p = random_program(&mut Rng::new(seed), 30);
+        let ctx = support::context(&*isa, 2, emit(&p, Lanes::Four));
+        assert!(!support::machine_code(&*isa, ctx).0.is_empty());
+    }
 }

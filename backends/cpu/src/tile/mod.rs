@@ -17,5 +17,8 @@ pub use epilogue::EpilogueArg;
 mod gemm;
 pub use gemm::{GemmArgs, Schedule, emit_gemm_tile, gemm_tile_function};
 
+mod cover;
+pub use cover::{Panel, cover};
+
 mod row_conv;
 pub use row_conv::{RowConvArgs, emit_row_conv, row_conv_function};

@@ -64,6 +64,15 @@ pub(crate) fn compile(
     n_params: usize,
     emit: impl FnOnce(&mut FunctionBuilder, &[Value]),
 ) -> Code {
+    finish(isa, context(isa, n_params, emit))
+}
+
+/// The function that `compile` compiles.
+pub(crate) fn context(
+    isa: &dyn isa::TargetIsa,
+    n_params: usize,
+    emit: impl FnOnce(&mut FunctionBuilder, &[Value]),
+) -> Context {
     let mut ctx = Context::new();
     let mut frontend = FunctionBuilderContext::new();
     ctx.func.signature.call_conv = isa.default_call_conv();
@@ -77,7 +86,7 @@ pub(crate) fn compile(
     cranelift_codegen::ir::InstBuilder::return_(builder.ins(), &[]);
     builder.seal_all_blocks();
     builder.finalize(isa.frontend_config());
-    finish(isa, ctx)
+    ctx
 }
 
 /// Compiles a complete function.
@@ -85,17 +94,30 @@ pub(crate) fn compile_function(isa: &dyn isa::TargetIsa, func: cranelift_codegen
     finish(isa, Context::for_function(func))
 }
 
-fn finish(isa: &dyn isa::TargetIsa, mut ctx: Context) -> Code {
+/// Bytes of a function for a target that need not be the host.
+pub(crate) fn machine_code(isa: &dyn isa::TargetIsa, mut ctx: Context) -> (Vec<u8>, String) {
     ctx.set_disasm(true);
     let code = match ctx.compile(isa, &mut ControlPlane::default()) {
         Ok(code) => code,
         Err(err) => panic!("{:?}", err.inner),
     };
     assert!(code.buffer.relocs().is_empty(), "tiles have no relocations: {:?}", code.buffer.relocs());
-    let listing = code.vcode.clone().unwrap_or_default();
-    let mut map = MmapMut::map_anon(code.code_buffer().len()).unwrap();
-    map.copy_from_slice(code.code_buffer());
+    (code.code_buffer().to_vec(), code.vcode.clone().unwrap_or_default())
+}
+
+fn finish(isa: &dyn isa::TargetIsa, ctx: Context) -> Code {
+    let (bytes, listing) = machine_code(isa, ctx);
+    let mut map = MmapMut::map_anon(bytes.len()).unwrap();
+    map.copy_from_slice(&bytes);
     Code { map: map.make_exec().unwrap(), listing }
+}
+
+/// A 64-bit Arm machine.
+pub(crate) fn arm_isa() -> OwnedTargetIsa {
+    let mut flags = settings::builder();
+    flags.set("is_pic", "true").unwrap();
+    let isa = isa::lookup("aarch64-unknown-linux-gnu".parse().unwrap()).unwrap();
+    isa.finish(settings::Flags::new(flags)).unwrap()
 }
 
 /// Xorshift64* numbers from a seed.
