@@ -95,10 +95,8 @@ pub(super) fn range(a: &Affine, extents: &[Extent]) -> Option<(Extent, Extent)> 
 
 /// Whether an index is in `0..extent` wherever the nest goes.
 fn inside(ix: &Ix, extent: &Extent, extents: &[Extent]) -> bool {
-    if let Ix::Axis(a) = ix {
-        if extents[*a] == *extent {
-            return true;
-        }
+    if matches!(ix, Ix::Axis(a) if extents[*a] == *extent) {
+        return true;
     }
     let Some((least, greatest)) = linear(ix, extents.len()).and_then(|a| range(&a, extents)) else {
         return false;
@@ -126,7 +124,7 @@ impl Access {
                     Bounds::Check => {
                         out.extra.push(Extra { index: ix.clone(), stride, check: Some(extent.clone()) });
                         // Position 0 exists only if the axis is not empty.
-                        if !extent.as_const().is_some_and(|c| c > 0) {
+                        if extent.as_const().is_none_or(|c| c <= 0) {
                             out.conditions.push(Condition { index: Ix::int(0), extent: extent.clone() });
                         }
                         continue;

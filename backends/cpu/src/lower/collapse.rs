@@ -77,7 +77,8 @@ impl Nest {
     /// Every index expression computed at run time.
     fn indices(&self) -> impl Iterator<Item = &Ix> {
         let programs = self.body.insts().iter().chain(self.finish.insts());
-        let computed = programs.filter_map(|(inst, _)| if let Inst::Index(ix) = inst { Some(ix) } else { None });
+        let computed =
+            programs.filter_map(|(inst, _)| if let Inst::Index(ix) = inst { Some(ix) } else { None });
         self.loads.iter().flat_map(Access::indices).chain(computed)
     }
 
@@ -202,8 +203,10 @@ fn raw_movement(form: &LoopForm) -> LoopForm {
         if let nnc_ir::form::Bounds::Guard(value) = load.bounds {
             let mut bytes = [0; 8];
             value.store(load.dtype, &mut bytes);
-            load.bounds =
-                nnc_ir::form::Bounds::Guard(Scalar { dtype: raw(load.dtype), bits: u64::from_le_bytes(bytes) });
+            load.bounds = nnc_ir::form::Bounds::Guard(Scalar {
+                dtype: raw(load.dtype),
+                bits: u64::from_le_bytes(bytes),
+            });
         }
         load.dtype = raw(load.dtype);
     }

@@ -4,24 +4,11 @@ use cranelift_codegen::{
     cursor::{Cursor as _, FuncCursor},
     ir::{BlockArg, InstBuilder, MemFlagsData, Value, condcodes::IntCC, types::I64},
 };
-use nnc_ir::{
-    dtype::DType,
-    extent::Extent,
-    form::Ix,
-};
+use nnc_ir::{dtype::DType, extent::Extent, form::Ix};
+use nnc_runtime::abi::{context_offset, fault};
 
 use super::{access::Access, nest::Emitter, scalar};
 use crate::frame::FrameValue;
-
-/// Byte offsets of the fault record in the context.
-mod fault {
-    pub(super) const CODE: i32 = 8 * 8;
-    pub(super) const NODE: i32 = 9 * 8;
-    pub(super) const VALUE: i32 = 10 * 8;
-    pub(super) const LIMIT: i32 = 11 * 8;
-    /// E0805: index out of range.
-    pub(super) const BAD_INDEX: i64 = 805;
-}
 
 /// Slots are written before any kernel runs, so that reading them is free of effects.
 fn frame_flags() -> MemFlagsData {
@@ -130,7 +117,9 @@ impl Emitter<'_, '_> {
     fn floor_div(&mut self, a: Value, by: &Extent) -> Value {
         match by {
             Extent::Const(c) if *c <= 1 => a,
-            Extent::Const(c) if c.count_ones() == 1 => self.b.ins().sshr_imm_u(a, i64::from(c.trailing_zeros())),
+            Extent::Const(c) if c.count_ones() == 1 => {
+                self.b.ins().sshr_imm_u(a, i64::from(c.trailing_zeros()))
+            }
             _ => {
                 let by = self.extent(by);
                 let one = self.b.ins().iconst(I64, 1);
@@ -204,7 +193,13 @@ impl Emitter<'_, '_> {
 
     /// The element at `addr`, or what stands for it where the condition fails: then the frame is read instead, which
     /// is there always, and what was read is dropped.
-    pub(super) fn load_if(&mut self, access: &Access, addr: Value, disp: i32, condition: Option<Value>) -> Value {
+    pub(super) fn load_if(
+        &mut self,
+        access: &Access,
+        addr: Value,
+        disp: i32,
+        condition: Option<Value>,
+    ) -> Value {
         let Some(condition) = condition else { return scalar::load(self.b, access.dtype, addr, disp) };
         let addr = self.b.ins().iadd_imm_s(addr, i64::from(disp));
         let addr = self.b.ins().select(condition, addr, self.frame_ptr);
@@ -226,15 +221,15 @@ impl Emitter<'_, '_> {
         self.b.switch_to_block(failed);
         let context = self.slot(crate::frame::CONTEXT);
         let flags = scalar::tensor_flags();
-        let code = self.b.ins().load(I64, flags, context, fault::CODE);
+        let code = self.b.ins().load(I64, flags, context, context_offset::FAULT_CODE);
         self.b.ins().brif(code, go_on, &[BlockArg::from(zero)], record, &[]);
         self.b.switch_to_block(record);
         let node = self.b.ins().iconst(I64, self.fault_node);
-        self.b.ins().store(flags, node, context, fault::NODE);
-        self.b.ins().store(flags, index, context, fault::VALUE);
-        self.b.ins().store(flags, extent, context, fault::LIMIT);
+        self.b.ins().store(flags, node, context, context_offset::FAULT_NODE);
+        self.b.ins().store(flags, index, context, context_offset::FAULT_VALUE);
+        self.b.ins().store(flags, extent, context, context_offset::FAULT_LIMIT);
         let code = self.b.ins().iconst(I64, fault::BAD_INDEX);
-        self.b.ins().store(flags, code, context, fault::CODE);
+        self.b.ins().store(flags, code, context, context_offset::FAULT_CODE);
         self.b.ins().jump(go_on, &[BlockArg::from(zero)]);
         self.b.switch_to_block(go_on);
         result

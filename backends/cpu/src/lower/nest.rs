@@ -115,6 +115,10 @@ pub(super) fn lower_made(
     b.append_block_params_for_function_params(entry);
     b.switch_to_block(entry);
     let params = b.block_params(entry).to_vec();
+    // The entry holds what is read from the frame, and nothing else.
+    let start = b.create_block();
+    b.ins().jump(start, &[]);
+    b.switch_to_block(start);
     let mut emitter = Emitter {
         b: &mut b,
         frame: cx.frame,
@@ -210,7 +214,8 @@ impl Nest {
 
     /// Level at which the address of an access is known.
     fn access_level(&self, access: &Access) -> usize {
-        let linear = (0..self.extents.len()).filter(|&a| !access.coefficients[a].is(0)).map(|a| self.axis_level(a));
+        let linear =
+            (0..self.extents.len()).filter(|&a| !access.coefficients[a].is(0)).map(|a| self.axis_level(a));
         linear.chain(access.indices().map(|ix| self.ix_level(ix))).max().unwrap_or(ITEM)
     }
 }
@@ -286,8 +291,8 @@ impl<'a> Emitter<'a, '_> {
         let first = self.first_digits(cut, begin);
         let inner = nest.space - 1;
         self.counted(begin, end, 1, &first, |e, _, digits| {
-            for axis in 0..inner {
-                e.axes[axis] = Some(digits[axis]);
+            for (axis, &digit) in e.axes.iter_mut().zip(digits).take(inner) {
+                *axis = Some(digit);
             }
             let length = e.extent(&nest.extents[inner]);
             let (from, to) = match cut.block {
@@ -420,7 +425,8 @@ impl<'a> Emitter<'a, '_> {
             let mut of_group = Vec::new();
             for (k, access) in group.iter().enumerate().take(cursors.len()) {
                 let stride = access.coefficients[axis].scale(access.dtype.bytes() as i64);
-                let unused = std::ptr::eq(group, &nest.loads[..]) && !self.uses[k].body && !self.uses[k].finish;
+                let unused =
+                    std::ptr::eq(group, &nest.loads[..]) && !self.uses[k].body && !self.uses[k].finish;
                 of_group.push(if stride.is(0) || unused {
                     None
                 } else {

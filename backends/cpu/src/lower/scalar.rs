@@ -259,7 +259,12 @@ fn shift(b: &mut FunctionBuilder, op: Binary, x: Value, count: Value) -> Value {
     b.ins().select(within, shifted, zero)
 }
 
-fn fma(b: &mut FunctionBuilder, can: Abilities, ty: DType, [x, y, z]: [Value; 3]) -> Result<Value, LowerError> {
+fn fma(
+    b: &mut FunctionBuilder,
+    can: Abilities,
+    ty: DType,
+    [x, y, z]: [Value; 3],
+) -> Result<Value, LowerError> {
     match ty {
         _ if can.fma => Ok(b.ins().fma(x, y, z)),
         DType::F32 => Ok(fma_through_f64(b, x, y, z)),
