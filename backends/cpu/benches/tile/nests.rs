@@ -33,18 +33,48 @@ impl Product {
         Product { m, panels }
     }
 
-    /// Runs all tiles; `args` gives them for row i, a panel, and a block from p on, `depth` deep.
-    fn run(&self, k: usize, kc: usize, args: impl Fn(usize, &Panel, usize, usize) -> [i64; 6]) {
-        for p in (0..k).step_by(kc) {
-            for (panel, tiles) in &self.panels {
-                for i in (0..self.m).step_by(usize::from(panel.rows)) {
-                    let rest = usize::from(self.m - i < usize::from(panel.rows));
-                    let code = tiles[rest][usize::from(p > 0)].as_ref().expect("there are such rows");
-                    // SAFETY: the callers pass addresses in whole matrices.
-                    unsafe { call_short(code, args(i, panel, p, kc.min(k - p))) };
+    /// Runs all tiles in blocks; `args` gives them for row i, a panel, and a block from p on, `depth` deep.
+    fn run(&self, k: usize, blocks: Blocks, args: impl Fn(usize, &Panel, usize, usize) -> [i64; 6]) {
+        for p in (0..k).step_by(blocks.k) {
+            for first in (0..self.m).step_by(blocks.m) {
+                let end = self.m.min(first + blocks.m);
+                for (panel, tiles) in &self.panels {
+                    for i in (first..end).step_by(usize::from(panel.rows)) {
+                        let rest = usize::from(self.m - i < usize::from(panel.rows));
+                        let code = tiles[rest][usize::from(p > 0)].as_ref().expect("there are such rows");
+                        // SAFETY: the callers pass addresses in whole matrices.
+                        unsafe { call_short(code, args(i, panel, p, blocks.k.min(k - p))) };
+                    }
                 }
             }
         }
+    }
+}
+
+/// How a product is cut: into so many rows, and so many steps of k.
+#[derive(Clone, Copy)]
+struct Blocks {
+    m: usize,
+    k: usize,
+}
+
+/// All at once, k cut, and rows of A cut so that a block has 512 or 256 KiB. Heights of tiles divide 60.
+fn ways_to_block(m: usize, k: usize) -> Vec<Blocks> {
+    let whole = Blocks { m: m.next_multiple_of(60), k };
+    let mut ways = vec![whole];
+    ways.extend([256, 512].into_iter().filter(|kc| *kc < k).map(|kc| Blocks { k: kc, ..whole }));
+    for bytes in [512 << 10, 256 << 10] {
+        let rows = (bytes / (4 * k) / 60).max(1) * 60;
+        if rows < m {
+            ways.push(Blocks { m: rows, ..whole });
+        }
+    }
+    ways
+}
+
+impl std::fmt::Display for Blocks {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "blocks of m {} k {}", self.m, self.k)
     }
 }
 
@@ -65,12 +95,7 @@ pub(crate) fn product(m: usize, n: usize, k: usize) {
         let panel = |start| Panel { start, width, cols: width.min((n - start) as u16), rows };
         (0..n).step_by(usize::from(width)).map(panel).collect::<Vec<_>>()
     };
-    let ways = [
-        ("cover", cover(m, n)),
-        ("2x16", uniform(16, 2)),
-        ("2x20", uniform(20, 2)),
-        ("3x12", uniform(12, 3)),
-    ];
+    let ways = [("cover", cover(m, n)), ("2x16", uniform(16, 2))];
     for (name, panels) in ways {
         let n_padded = panels.iter().map(|p| p.start + usize::from(p.width)).max().unwrap_or(n);
         let product = Product::new(m, panels, |panel| GemmTile {
@@ -78,16 +103,12 @@ pub(crate) fn product(m: usize, n: usize, k: usize) {
             ..base.clone()
         });
         let (a, b, c) = (Buffer::new(m * k), Buffer::new(n_padded * k), Buffer::new(m * n));
-        for kc in [256, 512, 768, 1024] {
-            if kc > k && kc != 256 {
-                continue;
-            }
+        for blocks in ways_to_block(m, k) {
             let speed = measure(2 * m * n * k, || {
-                product.run(k, kc, |i, panel, p, depth| {
-                    let width = usize::from(panel.width);
+                product.run(k, blocks, |i, panel, p, depth| {
                     [
                         a.address() + offset(i * k + p),
-                        b.address() + offset(panel.start * k + p * width),
+                        b.address() + offset(panel.start * k + p * usize::from(panel.width)),
                         c.address() + offset(i * n + panel.start),
                         depth as i64,
                         n as i64,
@@ -95,7 +116,7 @@ pub(crate) fn product(m: usize, n: usize, k: usize) {
                     ]
                 })
             });
-            println!("product {m}x{n}x{k} by {name}, kc {kc}: {speed}");
+            println!("product {m}x{n}x{k} by {name}, {blocks}: {speed}");
         }
     }
 }
@@ -120,30 +141,9 @@ pub(crate) fn pointwise(m: usize, n: usize, k: usize) {
             0,
         ]
     };
-    for kc in [256, 512, 1024] {
-        if kc <= k || kc == 256 {
-            let speed = measure(2 * m * n * k, || product.run(k, kc, at));
-            println!("pointwise conv m {m} pixels {n} k {k}, kc {kc}, panel by panel: {speed}");
-        }
-    }
-    for block_bytes in [8 << 10, 16 << 10, 32 << 10, 64 << 10, 256 << 10] {
-        let n_panels = (block_bytes / (80 * k)).max(1);
-        let speed = measure(2 * m * n * k, || {
-            for block in product.panels.chunks(n_panels) {
-                let mut i = 0;
-                while i < m {
-                    for (panel, tiles) in block {
-                        let rows = usize::from(panel.rows);
-                        let rest = usize::from(m - i < rows);
-                        let code = tiles[rest][0].as_ref().expect("there are such rows");
-                        // SAFETY: the addresses are inside the buffers.
-                        unsafe { call_short(code, at(i, panel, 0, k)) };
-                    }
-                    i += usize::from(block[0].0.rows);
-                }
-            }
-        });
-        println!("pointwise conv m {m} pixels {n} k {k}, row by row over {n_panels} panels: {speed}");
+    for blocks in ways_to_block(m, k) {
+        let speed = measure(2 * m * n * k, || product.run(k, blocks, at));
+        println!("pointwise conv m {m} pixels {n} k {k}, {blocks}, panel by panel: {speed}");
     }
 }
 
@@ -211,7 +211,7 @@ pub(crate) fn conv(m: usize, size: usize, channels: usize) {
     let product = Product::new(m, cover(m, size), |_| GemmTile { b_rows: BRows::Table, ..base.clone() });
     let speed = measure(2 * m * n * k, || {
         for y in 0..size {
-            product.run(k, k, |i, panel, _, depth| {
+            product.run(k, Blocks { m, k }, |i, panel, _, depth| {
                 [
                     weights.address() + offset(i * k),
                     padded.address() + offset(y * pitch + panel.start),
@@ -231,27 +231,31 @@ pub(crate) fn conv(m: usize, size: usize, channels: usize) {
     let n_grid = size * pitch - 1;
     let grid = Buffer::new(m * n_grid + 4);
     let product = Product::new(m, cover(m, n_grid), |_| GemmTile { b_rows: BRows::Table, ..base.clone() });
-    let speed = measure(2 * m * n * k, || {
-        product.run(k, k, |i, panel, _, depth| {
-            [
-                weights.address() + offset(i * k),
-                padded.address() + offset(panel.start),
-                grid.address() + offset(i * n_grid + panel.start),
-                depth as i64,
-                n_grid as i64,
-                taps.as_ptr() as i64,
-            ]
-        });
-        for i in 0..m {
-            for y in 0..size {
-                let from = (grid.address() + offset(i * n_grid + y * pitch)) as *const f32;
-                let to = (c.address() + offset(i * n + y * size)) as *mut f32;
-                // SAFETY: both rows are inside their buffers, which nothing else uses.
-                unsafe { std::ptr::copy_nonoverlapping(from, to, size) };
+    for blocks in ways_to_block(m, k) {
+        let speed = measure(2 * m * n * k, || {
+            product.run(k, blocks, |i, panel, p, depth| {
+                [
+                    weights.address() + offset(i * k + p),
+                    padded.address() + offset(panel.start),
+                    grid.address() + offset(i * n_grid + panel.start),
+                    depth as i64,
+                    n_grid as i64,
+                    taps[p..].as_ptr() as i64,
+                ]
+            });
+            for i in 0..m {
+                for y in 0..size {
+                    let from = (grid.address() + offset(i * n_grid + y * pitch)) as *const f32;
+                    let to = (c.address() + offset(i * n + y * size)) as *mut f32;
+                    // SAFETY: both rows are inside their buffers, which nothing else uses.
+                    unsafe { std::ptr::copy_nonoverlapping(from, to, size) };
+                }
             }
-        }
-    });
-    println!("conv m {m} size {size} channels {channels}, taps in a table, whole grid: {speed}");
+        });
+        println!(
+            "conv m {m} size {size} channels {channels}, taps in a table, whole grid, {blocks}: {speed}"
+        );
+    }
 }
 
 /// Copies `args[2]` rows of `nr` f32 from rows `n` apart.

@@ -1,7 +1,7 @@
 //! row_conv - rows of a depthwise convolution as CLIF.
 //!
-//! Share of the 128-bit multiply-add peak, measured as for `gemm` (`-- rows`), sizes constant: window 3 over 112x112 78 %,
-//! 56x56 80 %, 14x14 68 %, 7x7 59 %; window 5 over 28x28 66 %. With a run-time width the last columns are done one by one:
+//! Share of the 128-bit multiply-add peak, measured as for `gemm` (`-- rows`), sizes constant: window 3 over 112x112 80 %,
+//! 56x56 80 %, 14x14 67 %, 7x7 55 %; window 5 over 28x28 66 %. With a run-time width the last columns are done one by one:
 //! 14x14 41 %, 7x7 21 %.
 
 use cranelift_codegen::ir::condcodes::IntCC;
