@@ -10,7 +10,6 @@ use super::{InferCx, OpDef, nest};
 use crate::{
     dtype::DType,
     form::{Combine, Form, Ix, LoopForm},
-    program::Builder,
     types::TensorType,
 };
 
@@ -49,17 +48,12 @@ impl OpDef for MatMul {
         };
         let lhs_index = [batch(lhs), vec![Ix::Axis(m), Ix::Axis(k)]].concat();
         let rhs_index = [batch(rhs), vec![Ix::Axis(k), Ix::Axis(n)]].concat();
-        let mut body = Builder::new();
-        let (a, b) = (body.load(0, lhs.dtype), body.load(1, rhs.dtype));
-        let product = body.mul(a, b);
-        let mut finish = Builder::new();
-        let acc = finish.acc(0, lhs.dtype);
         Form::Loops(LoopForm {
             reduce: vec![lhs.shape[m + 1].clone()],
             loads: vec![nest::load(0, lhs, lhs_index), nest::load(1, rhs, rhs_index)],
-            body: body.finish([product]),
+            body: nest::product_of_loads(lhs.dtype, rhs.dtype),
             combine: Some(Combine::Sum),
-            finish: finish.finish([acc]),
+            finish: nest::accumulator(lhs.dtype),
             results: vec![results[0].dtype],
             space,
         })

@@ -11,7 +11,6 @@ use crate::{
     dtype::DType,
     extent::Extent,
     form::{Combine, Form, Ix, LoopForm},
-    program::Builder,
     types::TensorType,
 };
 
@@ -68,17 +67,16 @@ impl OpDef for Reduce {
     fn form(&self, operands: &[&TensorType], results: &[&TensorType]) -> Form {
         let input = operands[0];
         let index = reduction_index(input.rank(), &self.axes, self.keep, results[0].rank());
-        let mut body = Builder::new();
-        let x = body.load(0, input.dtype);
-        let mut finish = Builder::new();
-        let acc = finish.acc(0, input.dtype);
+        if self.axes.is_empty() {
+            return nest::movement(results[0], vec![nest::load(0, input, index)]);
+        }
         Form::Loops(LoopForm {
             space: results[0].shape.clone(),
             reduce: self.axes.iter().map(|&a| input.shape[a].clone()).collect(),
             loads: vec![nest::load(0, input, index)],
-            body: body.finish([x]),
+            body: nest::first_load(input.dtype),
             combine: Some(self.kind.combine()),
-            finish: finish.finish([acc]),
+            finish: nest::accumulator(input.dtype),
             results: vec![results[0].dtype],
         })
     }

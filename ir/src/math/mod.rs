@@ -1,0 +1,90 @@
+//! math - mathematical functions spelt in primitives, so that evaluator and machine code agree bit for bit.
+//!
+//! Each function takes a builder and values of one compute type and gives the value of the function. `f32` versions of
+//! the functions that networks spend their time in ([`exp`], [`log`], [`tanh`], [`erf`], [`sigmoid`]) are free of
+//! branches and use `f32`, `i32` and `bool` alone, so that every instruction has a form for several lanes. The others
+//! compute `f32` by way of `f64`. Accuracy: docs/numerics.md.
+
+mod basic;
+mod erf;
+mod exp;
+mod hyperbolic;
+mod inverse;
+mod log;
+mod pow;
+mod rem;
+mod tanh;
+mod trig;
+
+pub use basic::{abs, is_inf, is_nan, max, min, shift_right, sign};
+pub use erf::erf;
+pub use exp::{exp, expm1};
+pub use hyperbolic::{acosh, asinh, atanh, cosh, sinh};
+pub use inverse::{acos, asin, atan};
+pub use log::{log, log1p};
+pub use pow::pow;
+pub use rem::{floor_mod, rem};
+pub use tanh::{sigmoid, tanh};
+pub use trig::{cos, sin, tan};
+
+use crate::{
+    dtype::{DType, Scalar},
+    program::{Binary, Builder, Ref},
+};
+
+/// The value of the polynomial with `coefficients`, of the highest power first (Horner, fused).
+fn polynomial(b: &mut Builder, x: Ref, coefficients: &[f64]) -> Ref {
+    let (first, rest) = coefficients.split_first().expect("a polynomial has a coefficient");
+    let first = b.num(x, *first);
+    rest.iter().fold(first, |sum, &c| {
+        let c = b.num(x, c);
+        b.fma(sum, x, c)
+    })
+}
+
+/// `f` computed in `f64`, whatever float `x` is.
+fn in_f64(b: &mut Builder, x: Ref, f: impl FnOnce(&mut Builder, Ref) -> Ref) -> Ref {
+    let dtype = b.dtype(x);
+    let wide = b.cast(DType::F64, x);
+    let y = f(b, wide);
+    b.cast(dtype, y)
+}
+
+/// The integer type as wide as a float type.
+fn bits_dtype(float: DType) -> DType {
+    if float == DType::F32 { DType::I32 } else { DType::I64 }
+}
+
+/// `x` as an integer with the same bits.
+fn to_bits(b: &mut Builder, x: Ref) -> Ref {
+    let dtype = bits_dtype(b.dtype(x));
+    b.bitcast(dtype, x)
+}
+
+/// The bits of the number `value` of the type of `like`, as an integer constant.
+fn bits_of(b: &mut Builder, like: Ref, value: f64) -> Ref {
+    let float = b.dtype(like);
+    b.constant(Scalar { dtype: bits_dtype(float), bits: Scalar::float(float, value).bits })
+}
+
+/// The bit of the sign, all others zero, as an integer.
+fn sign_bit(b: &mut Builder, x: Ref) -> Ref {
+    let bits = to_bits(b, x);
+    let least = Scalar::lowest(b.dtype(bits));
+    let mask = b.constant(least);
+    b.binary(Binary::And, bits, mask)
+}
+
+/// `x` with its sign bit flipped where `sign` (of [`sign_bit`]) has it.
+fn flip_sign(b: &mut Builder, x: Ref, sign: Ref) -> Ref {
+    let dtype = b.dtype(x);
+    let bits = to_bits(b, x);
+    let bits = b.binary(Binary::Xor, bits, sign);
+    b.bitcast(dtype, bits)
+}
+
+/// An integer constant of the type of `like`.
+fn int(b: &mut Builder, like: Ref, x: i64) -> Ref {
+    let dtype = b.dtype(like);
+    b.constant(Scalar::int(dtype, x))
+}
