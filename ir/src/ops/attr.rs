@@ -45,7 +45,8 @@ impl Attr for SymbolId {
         format!("s{}", self.index())
     }
     fn parse(text: &str) -> Option<Self> {
-        Some(SymbolId::new(text.strip_prefix('s')?.parse().ok()?))
+        let number: u32 = text.strip_prefix('s')?.parse().ok()?;
+        Some(SymbolId::new(number as usize))
     }
 }
 

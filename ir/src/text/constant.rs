@@ -4,10 +4,17 @@ use crate::{
     constant::{Constant, Payload},
     dtype::{DType, Scalar},
     ops::attr::{Attr, split_top},
+    text::FindConstant,
 };
 
 /// Most elements that are spelt out.
 const MAX_ELEMENTS: usize = 16;
+
+/// Whether the text of a constant says what it is, without a side file.
+#[must_use]
+pub fn is_spelt_out(constant: &Constant) -> bool {
+    matches!(constant.payload(), Payload::Splat(_)) || constant.elements() <= MAX_ELEMENTS
+}
 
 /// `f32[2]=[1.0:f32,2.0:f32]`, `f32[1000]=splat(0.0:f32)`, or `f32[64,64]=#0123456789abcdef`.
 #[must_use]
@@ -22,7 +29,7 @@ pub fn print(constant: &Constant) -> String {
 
 /// Reads what [`print`] gives; `find` looks digests up.
 #[must_use]
-pub fn parse(text: &str, find: Option<&dyn Fn(&str) -> Option<Constant>>) -> Option<Constant> {
+pub fn parse(text: &str, find: Option<&FindConstant<'_>>) -> Option<Constant> {
     let (ty, value) = text.split_once('=')?;
     let (dtype, dims) = ty.strip_suffix(']')?.split_once('[')?;
     let dtype = DType::from_name(dtype)?;
@@ -33,6 +40,9 @@ pub fn parse(text: &str, find: Option<&dyn Fn(&str) -> Option<Constant>>) -> Opt
         Constant::new(dtype, &dims, Payload::Splat(Scalar::parse(splat.strip_suffix(')')?)?))?
     } else {
         let elements = Vec::<Scalar>::parse(value)?;
+        if elements.iter().any(|x| x.dtype != dtype.compute()) {
+            return None;
+        }
         let mut bytes = vec![0; elements.len() * dtype.bytes()];
         for (chunk, x) in bytes.chunks_exact_mut(dtype.bytes()).zip(&elements) {
             x.store(dtype, chunk);
@@ -55,5 +65,6 @@ mod tests {
         let s = Constant::new(DType::F16, &[2, 99], Payload::Splat(Scalar::f32(2.0))).expect("valid");
         assert_eq!(parse(&print(&s), None), Some(s));
         assert_eq!(parse("f32[2]=[1.0:f32]", None), None);
+        assert_eq!(parse("f32[1]=[1:i64]", None), None);
     }
 }

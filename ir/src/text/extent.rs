@@ -6,24 +6,32 @@ use crate::{
     ops::attr::split_top,
 };
 
+/// Deepest nesting of functions.
+const MAX_DEPTH: usize = 64;
+
 /// Reads an extent such as `2*s0*s1+floordiv(s2+1,2)+-3`.
 #[must_use]
 pub fn parse_extent(text: &str) -> Option<Extent> {
+    parse_nested(text, MAX_DEPTH)
+}
+
+fn parse_nested(text: &str, depth: usize) -> Option<Extent> {
     split_outside(text, '+').into_iter().try_fold(Extent::ZERO, |sum, term| {
         let product = split_outside(term, '*')
             .into_iter()
-            .try_fold(Extent::ONE, |p, factor| Some(&p * &parse_factor(factor)?))?;
+            .try_fold(Extent::ONE, |p, factor| Some(&p * &parse_factor(factor, depth)?))?;
         Some(&sum + &product)
     })
 }
 
-fn parse_factor(text: &str) -> Option<Extent> {
+fn parse_factor(text: &str, depth: usize) -> Option<Extent> {
     if let Ok(c) = text.parse::<i64>() {
         return Some(Extent::Const(c));
     }
     if let Some((name, rest)) = text.split_once('(') {
         let [a, b] = split_top(rest.strip_suffix(')')?)[..] else { return None };
-        let (a, b) = (parse_extent(a)?, parse_extent(b)?);
+        let depth = depth.checked_sub(1)?;
+        let (a, b) = (parse_nested(a, depth)?, parse_nested(b, depth)?);
         return match name {
             "floordiv" => Some(a.floor_div(&b)),
             "mod" => Some(a.modulo(&b)),
@@ -33,7 +41,8 @@ fn parse_factor(text: &str) -> Option<Extent> {
             _ => None,
         };
     }
-    Some(Extent::symbol(SymbolId::new(text.strip_prefix('s')?.parse().ok()?)))
+    let number: u32 = text.strip_prefix('s')?.parse().ok()?;
+    Some(Extent::symbol(SymbolId::new(number as usize)))
 }
 
 /// Splits at `separator` outside of parentheses.
@@ -66,5 +75,8 @@ mod tests {
         assert_eq!(parse_extent(&e.to_string()), Some(e));
         assert_eq!(parse_extent("s"), None);
         assert_eq!(parse_extent("floordiv(1)"), None);
+        assert_eq!(parse_extent("s99999999999"), None);
+        let deep = format!("{}s0{}", "mod(".repeat(9999), ",7)".repeat(9999));
+        assert_eq!(parse_extent(&deep), None);
     }
 }
