@@ -5,6 +5,7 @@
 //! and `inline` (no calls of local functions left). [`load::load_file`] does all of it and gives a [`model::Model`].
 #![forbid(unsafe_code)]
 
+pub mod import;
 pub mod limits;
 pub mod load;
 pub mod model;

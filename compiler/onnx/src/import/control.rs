@@ -1,0 +1,1 @@
+//! control - If, Loop and Scan.

@@ -1,0 +1,197 @@
+//! view - operators that give the same elements another shape or order.
+
+use nnc_ir::{
+    extent::{Extent, product},
+    graph::ValueId,
+};
+
+use crate::import::{
+    Outcome, Problem,
+    cx::{OpCx, one},
+    table::{Row, row},
+    value::Imported,
+};
+
+pub(crate) const ROWS: &[Row] = &[
+    row("Reshape", 1, 1..=2, reshape),
+    row("Flatten", 1, 1..=1, flatten),
+    row("Squeeze", 1, 1..=2, squeeze),
+    row("Unsqueeze", 1, 1..=2, unsqueeze),
+    row("Transpose", 1, 1..=1, transpose),
+    row("DepthToSpace", 1, 1..=1, depth_to_space),
+    row("SpaceToDepth", 1, 1..=1, space_to_depth),
+];
+
+fn reshape(cx: &mut OpCx<'_>) -> Outcome {
+    cx.skip_attrs(&["consumed_inputs"]);
+    let x = cx.input(0)?;
+    let allow_zero = cx.flag_or("allowzero", false)?;
+    let target = if cx.opset() < 5 {
+        let shape = cx.ints("shape")?;
+        cx.required("shape", shape)?.into_iter().map(Extent::Const).collect()
+    } else {
+        let shape = cx.input(1)?;
+        if cx.rank(shape.id) > 1 {
+            return cx.error(212, format!("Reshape needs a vector as its shape, has {}", cx.ty(shape.id)));
+        }
+        cx.read_extents(&shape)?
+    };
+    let shape = target_shape(cx, &cx.shape(x.id), target, allow_zero)?;
+    let id = cx.reshape(x.id, shape)?;
+    let known = if cx.rank(id) <= 1 { x.known } else { None };
+    one(Imported { id, known })
+}
+
+/// The shape that a Reshape target means.
+fn target_shape(
+    cx: &mut OpCx<'_>,
+    have: &[Extent],
+    target: Vec<Extent>,
+    allow_zero: bool,
+) -> Result<Vec<Extent>, Problem> {
+    let mut shape = target.clone();
+    let mut open = None;
+    for (i, extent) in shape.iter_mut().enumerate() {
+        match extent.as_const() {
+            Some(0) if !allow_zero => match have.get(i) {
+                Some(kept) => *extent = kept.clone(),
+                None => return cx.error(222, format!("target {target:?} keeps axis {i} of {have:?}")),
+            },
+            Some(-1) if open.is_none() => open = Some(i),
+            Some(-1) => return cx.error(222, format!("target {target:?} leaves two axes open")),
+            Some(n) if n < -1 => return cx.error(222, format!("target {target:?} has extent {n}")),
+            _ => {}
+        }
+    }
+    let all = cx.elements(have)?;
+    let Some(open) = open else {
+        let given = cx.elements(&shape)?;
+        cx.need_equal(222, &all, &given, || {
+            format!("cannot reshape {have:?} ({all} elements) to {target:?} ({given})")
+        })?;
+        return Ok(shape);
+    };
+    let given: Vec<Extent> =
+        shape.iter().enumerate().filter(|(i, _)| *i != open).map(|(_, e)| e.clone()).collect();
+    let given = cx.elements(&given)?;
+    if given.is(0) {
+        return cx.error(222, format!("cannot reshape {have:?} to {target:?}: any extent fits the open axis"));
+    }
+    let quotient = all.floor_div(&given);
+    let (reached, message) =
+        (&quotient * &given, || format!("cannot reshape {have:?} ({all} elements) to {target:?}"));
+    cx.need_equal(222, &all, &reached, message)?;
+    shape[open] = quotient;
+    Ok(shape)
+}
+
+fn flatten(cx: &mut OpCx<'_>) -> Outcome {
+    let x = cx.value(0)?;
+    let shape = cx.shape(x);
+    let axis = cx.int_or("axis", 1)?;
+    let rank = i64::try_from(shape.len()).unwrap_or(0);
+    let at = if axis < 0 { axis.saturating_add(rank) } else { axis };
+    let Some(at) = usize::try_from(at).ok().filter(|&a| a <= shape.len()) else {
+        return cx.error(211, format!("axis {axis} not in [-{rank}, {rank}]"));
+    };
+    one(cx.reshape(x, vec![product(&shape[..at]), product(&shape[at..])])?)
+}
+
+/// Axes from input 1 (opset 13 and later) or the attribute.
+pub(crate) fn axes_operand(cx: &OpCx<'_>, since: i64) -> Result<Option<Vec<i64>>, Problem> {
+    if cx.opset() < since { cx.ints("axes") } else { cx.optional_ints(1) }
+}
+
+fn squeeze(cx: &mut OpCx<'_>) -> Outcome {
+    let x = cx.input(0)?;
+    let shape = cx.shape(x.id);
+    let axes = match axes_operand(cx, 13)? {
+        Some(axes) => cx.axes(&axes, shape.len())?,
+        None => match shape.iter().position(|e| e.as_const().is_none()) {
+            Some(_) => {
+                let text = format!("Squeeze without axes of a shape with unknown extents {shape:?}");
+                return cx.unsupported(text);
+            }
+            None => (0..shape.len()).filter(|&i| shape[i].is(1)).collect(),
+        },
+    };
+    for &axis in &axes {
+        cx.need_equal(222, &shape[axis], &Extent::ONE, || {
+            format!("Squeeze of axis {axis}, which has extent {}", shape[axis])
+        })?;
+    }
+    let kept = (0..shape.len()).filter(|i| !axes.contains(i)).map(|i| shape[i].clone()).collect();
+    let id = cx.reshape(x.id, kept)?;
+    one(Imported { id, known: x.known })
+}
+
+fn unsqueeze(cx: &mut OpCx<'_>) -> Outcome {
+    let x = cx.input(0)?;
+    let Some(axes) = axes_operand(cx, 13)? else { return cx.error(204, "Unsqueeze needs axes") };
+    let mut rest = cx.shape(x.id).into_iter();
+    let rank = rest.len() + axes.len();
+    let axes = cx.axes(&axes, rank)?;
+    let shape: Vec<Extent> =
+        (0..rank).map(|i| if axes.contains(&i) { Extent::ONE } else { rest.next().unwrap_or(Extent::ONE) }).collect();
+    let known = if rank <= 1 { x.known } else { None };
+    let id = cx.reshape(x.id, shape)?;
+    one(Imported { id, known })
+}
+
+fn transpose(cx: &mut OpCx<'_>) -> Outcome {
+    let x = cx.input(0)?;
+    let rank = cx.rank(x.id);
+    let perm = match cx.ints("perm")? {
+        None => (0..rank).rev().collect(),
+        Some(perm) => {
+            let found: Vec<usize> = perm.iter().filter_map(|&p| usize::try_from(p).ok()).collect();
+            let mut sorted = found.clone();
+            sorted.sort_unstable();
+            if perm.len() != rank || !sorted.into_iter().eq(0..rank) {
+                return cx.error(213, format!("perm {perm:?} does not permute {rank} axes"));
+            }
+            found
+        }
+    };
+    let id = cx.transpose(x.id, &perm)?;
+    one(Imported { id, known: x.known })
+}
+
+/// `[N, C, H, W]`, and the block size, at least 1.
+fn blocks(cx: &mut OpCx<'_>) -> Result<(ValueId, [Extent; 4], Extent), Problem> {
+    let x = cx.value(0)?;
+    cx.need_rank(0, x, 4)?;
+    let block = cx.int("blocksize")?;
+    let block = cx.required("blocksize", block)?;
+    if !(1..=1 << 15).contains(&block) {
+        return cx.error(220, format!("blocksize {block}"));
+    }
+    let shape = cx.shape(x);
+    Ok((x, [0, 1, 2, 3].map(|i| shape[i].clone()), Extent::Const(block)))
+}
+
+fn depth_to_space(cx: &mut OpCx<'_>) -> Outcome {
+    let (x, [n, c, h, w], b) = blocks(cx)?;
+    let mode = cx.choice("mode", &["DCR", "CRD"])?;
+    let depth = c.floor_div(&(&b * &b));
+    let all = &(&depth * &b) * &b;
+    cx.need_equal(220, &c, &all, || format!("{c} channels are no multiple of the block's {b} * {b}"))?;
+    let (shape, perm) = match mode {
+        "DCR" => (vec![n.clone(), b.clone(), b.clone(), depth.clone(), h.clone(), w.clone()], [0, 3, 4, 1, 5, 2]),
+        _ => (vec![n.clone(), depth.clone(), b.clone(), b.clone(), h.clone(), w.clone()], [0, 1, 4, 2, 5, 3]),
+    };
+    let x = cx.reshape(x, shape)?;
+    let x = cx.transpose(x, &perm)?;
+    one(cx.reshape(x, vec![n, depth, &h * &b, &w * &b])?)
+}
+
+fn space_to_depth(cx: &mut OpCx<'_>) -> Outcome {
+    let (x, [n, c, h, w], b) = blocks(cx)?;
+    let (rows, columns) = (h.floor_div(&b), w.floor_div(&b));
+    cx.need_equal(220, &h, &(&rows * &b), || format!("height {h} is no multiple of the block {b}"))?;
+    cx.need_equal(220, &w, &(&columns * &b), || format!("width {w} is no multiple of the block {b}"))?;
+    let shape = vec![n.clone(), c.clone(), rows.clone(), b.clone(), columns.clone(), b.clone()];
+    let x = cx.reshape(x, shape)?;
+    let x = cx.transpose(x, &[0, 3, 5, 1, 2, 4])?;
+    one(cx.reshape(x, vec![n, &(&c * &b) * &b, rows, columns])?)
+}
