@@ -31,7 +31,7 @@ pub(crate) fn elements(constant: &Constant) -> Option<Vec<Extent>> {
     constant.scalars().into_iter().map(|s| whole(s).map(Extent::Const)).collect()
 }
 
-fn whole(s: Scalar) -> Option<i64> {
+pub(crate) fn whole(s: Scalar) -> Option<i64> {
     match s.as_f64() {
         Some(x) if x.fract() == 0.0 && x.abs() <= EXACT_IN_F32 && (x != 0.0 || x.is_sign_positive()) => {
             Some(x as i64)

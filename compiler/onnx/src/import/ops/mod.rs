@@ -3,7 +3,9 @@
 mod activation;
 mod arithmetic;
 mod compare;
+mod fill;
 mod follow;
+mod join;
 mod shape;
 mod unary;
 mod view;
@@ -12,4 +14,4 @@ use super::table::Row;
 
 /// Every operator.
 pub(crate) const FAMILIES: &[&[Row]] =
-    &[shape::ROWS, arithmetic::ROWS, unary::ROWS, compare::ROWS, activation::ROWS, view::ROWS];
+    &[shape::ROWS, arithmetic::ROWS, unary::ROWS, compare::ROWS, activation::ROWS, view::ROWS, join::ROWS, fill::ROWS];
