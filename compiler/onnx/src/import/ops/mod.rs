@@ -3,15 +3,36 @@
 mod activation;
 mod arithmetic;
 mod compare;
+mod conv;
 mod fill;
 mod follow;
 mod join;
+mod matmul;
+mod normalize;
+mod pool;
+mod reduce;
 mod shape;
+mod softmax;
 mod unary;
 mod view;
+mod window;
 
 use super::table::Row;
 
 /// Every operator.
-pub(crate) const FAMILIES: &[&[Row]] =
-    &[shape::ROWS, arithmetic::ROWS, unary::ROWS, compare::ROWS, activation::ROWS, view::ROWS, join::ROWS, fill::ROWS];
+pub(crate) const FAMILIES: &[&[Row]] = &[
+    shape::ROWS,
+    arithmetic::ROWS,
+    unary::ROWS,
+    compare::ROWS,
+    activation::ROWS,
+    view::ROWS,
+    join::ROWS,
+    fill::ROWS,
+    conv::ROWS,
+    pool::ROWS,
+    matmul::ROWS,
+    reduce::ROWS,
+    softmax::ROWS,
+    normalize::ROWS,
+];
