@@ -24,9 +24,7 @@ impl<'a> OpCx<'a> {
         let Some(value) = self.attr(name) else { return Ok(None) };
         match read(value) {
             Some(x) => Ok(Some(x)),
-            None => {
-                self.error(205, format!("attribute '{name}' is {}, need {need}", value.type_name()))
-            }
+            None => self.error(205, format!("attribute '{name}' is {}, need {need}", value.type_name())),
         }
     }
 

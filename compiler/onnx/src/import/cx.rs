@@ -198,7 +198,13 @@ impl<'a> OpCx<'a> {
     }
 
     /// Checks the element type of operand `i` (E0210): `holds` says whether it will do, `what` which do.
-    pub(crate) fn need_dtype(&self, i: usize, value: ValueId, what: &str, holds: bool) -> Result<(), Problem> {
+    pub(crate) fn need_dtype(
+        &self,
+        i: usize,
+        value: ValueId,
+        what: &str,
+        holds: bool,
+    ) -> Result<(), Problem> {
         if holds {
             return Ok(());
         }

@@ -8,11 +8,7 @@ use nnc_ir::{
     ops::{self, Op, ReduceKind},
 };
 
-use super::{
-    Problem,
-    cx::OpCx,
-    value::Imported,
-};
+use super::{Problem, cx::OpCx, value::Imported};
 
 macro_rules! unary {
     ($($name:ident $op:ident,)*) => { $(

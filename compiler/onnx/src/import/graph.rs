@@ -42,18 +42,10 @@ impl Importer {
     }
 
     /// Results of one node; no error where it has been reported or reads a poisoned value.
-    fn node(
-        &mut self,
-        node: &Node,
-        scope: &Scope<'_>,
-        path: &str,
-    ) -> Result<Vec<Binding>, Option<Problem>> {
+    fn node(&mut self, node: &Node, scope: &Scope<'_>, path: &str) -> Result<Vec<Binding>, Option<Problem>> {
         let Some(row) = self.row(node, path) else { return Err(None) };
-        let name = if node.name.is_empty() {
-            format!("{}_{}", node.op_type, node.index)
-        } else {
-            node.name.clone()
-        };
+        let name =
+            if node.name.is_empty() { format!("{}_{}", node.op_type, node.index) } else { node.name.clone() };
         let loc = loc(&name);
         let mut inputs = Vec::with_capacity(node.inputs.len());
         for name in &node.inputs {
@@ -76,8 +68,12 @@ impl Importer {
         let results = check_arity(&cx, row).and_then(|()| (row.import)(&mut cx))?;
         cx.warn_unknown_attributes();
         if node.outputs.iter().skip(results.len()).any(|name| !name.is_empty()) {
-            let message =
-                format!("{} gives {} outputs here, node has {}", node.op_type, results.len(), node.outputs.len());
+            let message = format!(
+                "{} gives {} outputs here, node has {}",
+                node.op_type,
+                results.len(),
+                node.outputs.len()
+            );
             return Err(Some(Box::new(Diagnostic::error(202, message))));
         }
         Ok(results)
@@ -88,7 +84,9 @@ impl Importer {
         let (code, message) = match table::find(domain, op, opset) {
             Found::Row(row) => return Some(row),
             Found::Since(first) => (402, format!("'{op}' exists since opset {first}, model imports {opset}")),
-            Found::Until(last) => (403, format!("'{op}' was removed after opset {last}, model imports {opset}")),
+            Found::Until(last) => {
+                (403, format!("'{op}' was removed after opset {last}, model imports {opset}"))
+            }
             Found::Unknown => (401, format!("op '{op}' unknown in domain '{domain}' opset {opset}")),
             Found::UnknownDomain => (404, format!("domain '{domain}' not supported (op '{op}')")),
         };
@@ -126,4 +124,3 @@ fn check_arity(cx: &OpCx<'_>, row: &Row) -> Result<(), Problem> {
     };
     cx.error(202, format!("{} needs {needs} inputs, has {has}", cx.op()))
 }
-

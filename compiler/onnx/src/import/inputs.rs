@@ -55,7 +55,9 @@ impl Importer {
         let given = self.options.shapes.get(name).cloned();
         let (elem, dims) = match &info.ty {
             Some(ValueType::Tensor { elem, shape }) => (*elem, shape.as_deref()),
-            Some(other) => return fail(405, format!("input '{name}' is {}; inputs are tensors", kind(other))),
+            Some(other) => {
+                return fail(405, format!("input '{name}' is {}; inputs are tensors", kind(other)));
+            }
             None => return fail(118, format!("input '{name}' has no type")),
         };
         let dtype = constant::dtype(elem)?;
@@ -163,7 +165,6 @@ impl Importer {
             None => d,
         }
     }
-
 }
 
 fn dim_text(dim: &Dim) -> String {

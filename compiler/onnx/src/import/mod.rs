@@ -6,7 +6,6 @@
 
 mod attrs;
 mod constant;
-mod control;
 mod cx;
 mod emit;
 mod graph;
@@ -71,10 +70,7 @@ pub(crate) struct Importer {
 ///
 /// # Errors
 /// Every problem found, warnings included; at least one is an error.
-pub fn import(
-    model: &Model,
-    options: &ImportOptions,
-) -> Result<(Module, Vec<Diagnostic>), Vec<Diagnostic>> {
+pub fn import(model: &Model, options: &ImportOptions) -> Result<(Module, Vec<Diagnostic>), Vec<Diagnostic>> {
     let mut importer = Importer {
         module: Module::new(),
         problems: Problems::new(options.max_problems),

@@ -110,7 +110,8 @@ impl OpCx<'_> {
 
     /// A symbol that a node of this import defines.
     pub(crate) fn data_symbol(&mut self, name: &str, bound: Option<Extent>) -> Extent {
-        let max = bound.as_ref().map_or(MAX_EXTENT, |b| known::bounds(self.module(), b).1.clamp(0, MAX_EXTENT));
+        let max =
+            bound.as_ref().map_or(MAX_EXTENT, |b| known::bounds(self.module(), b).1.clamp(0, MAX_EXTENT));
         let name = format!("{}.{name}", self.loc.first().map_or("", |n| n));
         let symbol = Symbol { name, min: 0, max, origin: SymbolOrigin::Data, bound };
         Extent::symbol(self.importer.module.symbols.push(symbol))
@@ -150,7 +151,8 @@ impl OpCx<'_> {
         let constants = shape.iter().filter_map(Extent::as_const);
         let product_of_known = constants.filter(|&c| c != 0).try_fold(1i64, i64::checked_mul);
         if product_of_known.is_none() {
-            return self.error(223, format!("{}: a shape of {shape:?} has more elements than fit", self.op()));
+            return self
+                .error(223, format!("{}: a shape of {shape:?} has more elements than fit", self.op()));
         }
         Ok(product(shape))
     }

@@ -68,7 +68,12 @@ fn clip(cx: &mut OpCx<'_>) -> Outcome {
 }
 
 /// `max(0, min(1, alpha * x + beta))`.
-pub(crate) fn hard_sigmoid_of(cx: &mut OpCx<'_>, x: ValueId, alpha: f64, beta: f64) -> Result<ValueId, Problem> {
+pub(crate) fn hard_sigmoid_of(
+    cx: &mut OpCx<'_>,
+    x: ValueId,
+    alpha: f64,
+    beta: f64,
+) -> Result<ValueId, Problem> {
     let (a, b) = (cx.number_like(x, alpha)?, cx.number_like(x, beta)?);
     let (zero, unit) = (cx.number_like(x, 0.0)?, cx.number_like(x, 1.0)?);
     let line = cx.mul(x, a)?;

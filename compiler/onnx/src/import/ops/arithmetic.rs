@@ -1,11 +1,6 @@
 //! arithmetic - operators on several tensors element by element, whose operands broadcast.
 
-use nnc_ir::{
-    dtype::DType,
-    extent::Extent,
-    graph::ValueId,
-    ops,
-};
+use nnc_ir::{dtype::DType, extent::Extent, graph::ValueId, ops};
 
 use super::follow;
 use crate::import::{

@@ -4,8 +4,7 @@ use nnc_ir::{dtype::DType, extent::Extent, ops};
 
 use super::{arithmetic::operands, follow};
 use crate::import::{
-    Outcome, Problem,
-    constant,
+    Outcome, Problem, constant,
     cx::{OpCx, one},
     known,
     table::{Row, row},
@@ -32,8 +31,7 @@ fn truth(x: Option<bool>) -> Option<Extent> {
 fn equal(cx: &mut OpCx<'_>) -> Outcome {
     let (a, b) = operands(cx)?;
     cx.same_dtype(&[a.id, b.id])?;
-    let known =
-        follow::binary_as(cx, &a, &b, DType::Bool, |m, x, y| truth(known::equal(m, x, y)))?;
+    let known = follow::binary_as(cx, &a, &b, DType::Bool, |m, x, y| truth(known::equal(m, x, y)))?;
     match known {
         Some(value) => one(value),
         None => one(cx.eq(a.id, b.id)?),

@@ -148,7 +148,8 @@ fn transposed(cx: &mut OpCx<'_>, x: ValueId, weight: ValueId) -> Result<Transpos
             }
             None => (given.0[i], &all - &Extent::Const(given.0[i].saturating_add(given.1[i]))),
         };
-        disjoint &= kernel[i] == strides[i] && dilations[i] == 1 && extent == input[i].scale(strides[i]) && pad == 0;
+        disjoint &=
+            kernel[i] == strides[i] && dilations[i] == 1 && extent == input[i].scale(strides[i]) && pad == 0;
         before.push(pad);
         spatial.push(extent);
     }

@@ -71,12 +71,7 @@ fn range(cx: &mut OpCx<'_>) -> Outcome {
 }
 
 /// `max(0, ceil((limit - start) / delta))`.
-fn count(
-    cx: &mut OpCx<'_>,
-    start: &Imported,
-    limit: &Imported,
-    delta: &Imported,
-) -> Result<Extent, Problem> {
+fn count(cx: &mut OpCx<'_>, start: &Imported, limit: &Imported, delta: &Imported) -> Result<Extent, Problem> {
     if let (Some(s), Some(l), Some([d])) = (&start.known, &limit.known, delta.ints().as_deref()) {
         let distance = match d {
             0 => return cx.error(807, "Range with step 0"),

@@ -234,7 +234,8 @@ fn gather(cx: &mut OpCx<'_>) -> Outcome {
         && cx.rank(x.id) == 1
     {
         let n = i64::try_from(all.len()).unwrap_or(0);
-        let at = |i: &i64| usize::try_from(if *i < 0 { i + n } else { *i }).ok().and_then(|i| all.get(i).cloned());
+        let at =
+            |i: &i64| usize::try_from(if *i < 0 { i + n } else { *i }).ok().and_then(|i| all.get(i).cloned());
         if let Some(values) = ints.iter().map(at).collect() {
             let (dtype, rank) = (cx.dtype(x.id), cx.rank(indices.id));
             return one(cx.extents(values, dtype, rank)?);

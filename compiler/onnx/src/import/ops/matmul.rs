@@ -60,7 +60,9 @@ fn gemm(cx: &mut OpCx<'_>) -> Outcome {
         if cx.rank(v) != 2 {
             let problem = cx.need_rank(i, v, 2);
             return match problem {
-                Err(p) => Err(Box::new(p.help("Gemm takes matrices; insert Reshape, or use MatMul for batches"))),
+                Err(p) => {
+                    Err(Box::new(p.help("Gemm takes matrices; insert Reshape, or use MatMul for batches")))
+                }
                 Ok(()) => cx.error(212, "Gemm takes matrices"),
             };
         }

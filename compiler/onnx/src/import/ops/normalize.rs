@@ -1,11 +1,6 @@
 //! normalize - batch, layer, instance, group and other normalizations, decomposed to means and pointwise operations.
 
-use nnc_ir::{
-    dtype::DType,
-    extent::Extent,
-    graph::ValueId,
-    ops::ReduceKind,
-};
+use nnc_ir::{dtype::DType, extent::Extent, graph::ValueId, ops::ReduceKind};
 
 use super::conv::per_channel;
 use crate::import::{
@@ -92,7 +87,8 @@ fn batch_norm_training(
     let y = scale_and_shift(cx, x, [scale, bias, now_mean, now_variance], epsilon)?;
     let mut results = vec![y.into()];
     for (old, new) in [(mean, now_mean), (variance, now_variance)] {
-        let (keep, take) = (cx.number_like(old, momentum.into())?, cx.number_like(new, f64::from(1.0 - momentum))?);
+        let (keep, take) =
+            (cx.number_like(old, momentum.into())?, cx.number_like(new, f64::from(1.0 - momentum))?);
         let (old, new) = (cx.mul(old, keep)?, cx.mul(new, take)?);
         results.push(cx.add(old, new)?.into());
     }

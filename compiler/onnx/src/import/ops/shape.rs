@@ -3,8 +3,7 @@
 use nnc_ir::{dtype::DType, extent::Extent};
 
 use crate::import::{
-    Outcome,
-    constant,
+    Outcome, constant,
     cx::{OpCx, one},
     known,
     table::{Row, row},
@@ -21,8 +20,16 @@ pub(crate) const ROWS: &[Row] = &[
 
 /// The constant of whichever attribute is there.
 fn constant_op(cx: &mut OpCx<'_>) -> Outcome {
-    let names = ["value", "value_float", "value_floats", "value_int", "value_ints", "value_string",
-        "value_strings", "sparse_value"];
+    let names = [
+        "value",
+        "value_float",
+        "value_floats",
+        "value_int",
+        "value_ints",
+        "value_string",
+        "value_strings",
+        "sparse_value",
+    ];
     let Some((name, value)) = names.iter().find_map(|n| Some((*n, cx.attr(n)?))) else {
         return cx.error(204, "Constant needs the attribute 'value'");
     };
@@ -34,9 +41,7 @@ fn constant_op(cx: &mut OpCx<'_>) -> Outcome {
     let constant = match value {
         AttrValue::Tensor(t) | AttrValue::SparseTensor(t) => constant::constant(t)?,
         AttrValue::Float(x) => scalars(DType::F32, &[], vec![Scalar::f32(*x)]),
-        AttrValue::Floats(x) => {
-            scalars(DType::F32, &n(x.len()), x.iter().map(|&x| Scalar::f32(x)).collect())
-        }
+        AttrValue::Floats(x) => scalars(DType::F32, &n(x.len()), x.iter().map(|&x| Scalar::f32(x)).collect()),
         AttrValue::Int(x) => scalars(DType::I64, &[], vec![Scalar::i64(*x)]),
         AttrValue::Ints(x) => nnc_ir::constant::Constant::i64s(x),
         other => {

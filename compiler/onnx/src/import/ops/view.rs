@@ -75,7 +75,8 @@ fn target_shape(
         shape.iter().enumerate().filter(|(i, _)| *i != open).map(|(_, e)| e.clone()).collect();
     let given = cx.elements(&given)?;
     if given.is(0) {
-        return cx.error(222, format!("cannot reshape {have:?} to {target:?}: any extent fits the open axis"));
+        return cx
+            .error(222, format!("cannot reshape {have:?} to {target:?}: any extent fits the open axis"));
     }
     let quotient = all.floor_div(&given);
     let (reached, message) =
@@ -107,13 +108,12 @@ fn squeeze(cx: &mut OpCx<'_>) -> Outcome {
     let shape = cx.shape(x.id);
     let axes = match axes_operand(cx, 13)? {
         Some(axes) => cx.axes(&axes, shape.len())?,
-        None => match shape.iter().position(|e| e.as_const().is_none()) {
-            Some(_) => {
-                let text = format!("Squeeze without axes of a shape with unknown extents {shape:?}");
-                return cx.unsupported(text);
+        None => {
+            if shape.iter().any(|e| e.as_const().is_none()) {
+                cx.warn(405, format!("Squeeze without axes keeps every unknown extent of {shape:?}"));
             }
-            None => (0..shape.len()).filter(|&i| shape[i].is(1)).collect(),
-        },
+            (0..shape.len()).filter(|&i| shape[i].is(1)).collect()
+        }
     };
     for &axis in &axes {
         cx.need_equal(222, &shape[axis], &Extent::ONE, || {
@@ -131,8 +131,9 @@ fn unsqueeze(cx: &mut OpCx<'_>) -> Outcome {
     let mut rest = cx.shape(x.id).into_iter();
     let rank = rest.len() + axes.len();
     let axes = cx.axes(&axes, rank)?;
-    let shape: Vec<Extent> =
-        (0..rank).map(|i| if axes.contains(&i) { Extent::ONE } else { rest.next().unwrap_or(Extent::ONE) }).collect();
+    let shape: Vec<Extent> = (0..rank)
+        .map(|i| if axes.contains(&i) { Extent::ONE } else { rest.next().unwrap_or(Extent::ONE) })
+        .collect();
     let known = if rank <= 1 { x.known } else { None };
     let id = cx.reshape(x.id, shape)?;
     one(Imported { id, known })
@@ -177,7 +178,9 @@ fn depth_to_space(cx: &mut OpCx<'_>) -> Outcome {
     let all = &(&depth * &b) * &b;
     cx.need_equal(220, &c, &all, || format!("{c} channels are no multiple of the block's {b} * {b}"))?;
     let (shape, perm) = match mode {
-        "DCR" => (vec![n.clone(), b.clone(), b.clone(), depth.clone(), h.clone(), w.clone()], [0, 3, 4, 1, 5, 2]),
+        "DCR" => {
+            (vec![n.clone(), b.clone(), b.clone(), depth.clone(), h.clone(), w.clone()], [0, 3, 4, 1, 5, 2])
+        }
         _ => (vec![n.clone(), depth.clone(), b.clone(), b.clone(), h.clone(), w.clone()], [0, 1, 4, 2, 5, 3]),
     };
     let x = cx.reshape(x, shape)?;

@@ -98,7 +98,8 @@ fn count(cx: &mut OpCx<'_>, w: &Windows, i: usize, input: &Extent, ceil: bool) -
     let padded = input + &Extent::Const(w.before[i].saturating_add(w.after[i]));
     let (lowest, highest) = known::bounds(cx.module(), &padded);
     if highest < reach {
-        let message = format!("a window of {reach} does not fit axis {i}, which has {padded} elements with pads");
+        let message =
+            format!("a window of {reach} does not fit axis {i}, which has {padded} elements with pads");
         return cx.error(218, message);
     }
     if lowest < reach {

@@ -1,1 +1,0 @@
-//! control - If, Loop and Scan.
