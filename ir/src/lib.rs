@@ -19,3 +19,4 @@ pub mod ops;
 pub mod program;
 pub mod text;
 pub mod types;
+pub mod verify;

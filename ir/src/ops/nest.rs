@@ -98,7 +98,11 @@ pub(super) fn require(op: &str, what: &str, holds: bool, dtype: DType) -> Result
 
 /// Checks that an axis is one of `ty`.
 pub(super) fn check_axis(op: &str, constraint: &str, axis: usize, ty: &TensorType) -> Result<(), String> {
-    if axis < ty.rank() { Ok(()) } else { Err(format!("{op} ({constraint}): axis {axis} is outside of {ty}")) }
+    if axis < ty.rank() {
+        Ok(())
+    } else {
+        Err(format!("{op} ({constraint}): axis {axis} is outside of {ty}"))
+    }
 }
 
 /// Greatest magnitude of strides, paddings and the like: sums of a few products of it with a position stay in `i64`.

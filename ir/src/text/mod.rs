@@ -16,4 +16,4 @@ pub use print::{phase_name, print};
 pub use weights::collect_constants;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -40,7 +40,7 @@ fn everything_a_module_has_is_read_back() {
     let n = Symbol { name: "N\n\"\u{202e}".into(), min: 1, max: i64::MAX, origin, bound: None };
     let n = Extent::symbol(m.symbols.push(n));
     let bound = Some(&n.scale(3) - &Extent::ONE);
-    m.symbols.push(Symbol { name: String::new(), min: -4, max: 7, origin: SymbolOrigin::Data, bound });
+    m.symbols.push(Symbol { name: String::new(), min: 0, max: 7, origin: SymbolOrigin::Data, bound });
     m.phase = Phase::Canonical;
     let half = n.floor_div(&Extent::Const(2)).min_with(&Extent::symbol(SymbolId::new(1)));
     m.constraints
@@ -69,6 +69,7 @@ fn everything_a_module_has_is_read_back() {
     let read =
         parse(&text, &|digest| constants.get(digest).cloned()).unwrap_or_else(|e| panic!("{e}\n{text}"));
     assert_eq!(print(&read), text);
+    assert_eq!(crate::verify::verify(&read), Ok(()));
     assert_eq!((read.symbols.iter().count(), &read.constraints), (2, &m.constraints));
     assert_eq!((&read.input_names, &read.output_names), (&m.input_names, &m.output_names));
     let missing = parse(&text, &|_| None).expect_err("the constant is missing");
