@@ -55,11 +55,13 @@ fn operands(rng: &mut Rng, form: &LoopForm, symbols: &Symbols) -> Vec<Vec<u8>> {
         .collect()
 }
 
+type Operation = Box<dyn Fn(&mut Builder, &[Ref]) -> Ref>;
+
 /// A program that applies one operation to operands of type `dtype`, or `None` if it is not defined.
-fn operations(dtype: DType) -> Vec<(String, Box<dyn Fn(&mut Builder, &[Ref]) -> Ref>)> {
+fn operations(dtype: DType) -> Vec<(String, Operation)> {
     use Binary as B;
     use Unary as U;
-    let mut out: Vec<(String, Box<dyn Fn(&mut Builder, &[Ref]) -> Ref>)> = Vec::new();
+    let mut out: Vec<(String, Operation)> = Vec::new();
     let (float, int) = (dtype.is_float(), dtype.is_int());
     let mut unary = |op: U| out.push((format!("{op:?}"), Box::new(move |b, x| b.unary(op, x[0]))));
     if float || int {
@@ -228,7 +230,7 @@ fn movements_of_every_type() {
                     let row = Ix::Load(1).wrap(&e(0));
                     let loads = vec![
                         load(0, dtype, vec![row, Ix::Axis(1)], &input, Bounds::Check),
-                        load(1, DType::I32, vec![Ix::Axis(0)], &[count.clone()], Bounds::Inside),
+                        load(1, DType::I32, vec![Ix::Axis(0)], std::slice::from_ref(&count), Bounds::Inside),
                     ];
                     movement(&[count, e(1)], loads)
                 }
@@ -381,7 +383,8 @@ fn index_values_and_long_axes() {
             let i = b.cast(DType::F32, i);
             let x = b.load(0, DType::F32);
             let y = b.add(x, i);
-            let loads = vec![load(0, DType::F32, vec![Ix::Axis(0)], &[extent.clone()], Bounds::Inside)];
+            let loads =
+                vec![load(0, DType::F32, vec![Ix::Axis(0)], std::slice::from_ref(&extent), Bounds::Inside)];
             let form = map_form(&[extent], loads, b.finish([y]), &[DType::F32]);
             let operands = operands(&mut rng, &form, &vec![n]);
             check("index", &form, &vec![n], &operands);

@@ -1,16 +1,24 @@
 //! lower - forms to kernels.
 //!
 //! [`lower_nest`] makes a kernel of any [`LoopForm`](nnc_ir::form::LoopForm). Reading order: `access` (addresses),
-//! `collapse` (fewer axes), `nest` (the loops), `index` and `scalar` (what is inside of them).
+//! `collapse` (fewer axes), `levels` and `schedule` (what is computed where, and in lanes or not), `cut` (items), `nest`,
+//! `inner`, `reduce` (the loops), `place`, `index`, `scalar`, `vector` (what is inside of them).
 
 mod access;
 mod collapse;
 pub mod concat;
+mod cut;
 mod half;
 mod index;
+mod inner;
+mod levels;
 mod nest;
+mod place;
+mod reduce;
 mod scalar;
 pub mod scatter;
+mod schedule;
+mod vector;
 
 use crate::kernel::{Kernel, LowerCx, NestRequest};
 

@@ -1,6 +1,8 @@
 //! scatter - writes at computed places: a copy of the data, then the updates one after another.
 
+use cranelift_codegen::ir::{InstBuilder, Value};
 use nnc_ir::{
+    dtype::DType,
     extent::Extent,
     form::{Ix, LoopForm, ScatterCombine, ScatterForm},
     program::{Binary, Builder, Program},
@@ -9,10 +11,12 @@ use nnc_ir::{
 
 use super::{
     LowerError,
-    access::{Access, dense_strides},
+    access::{Access, Condition, Extra, dense_strides},
     collapse::Nest,
     concat::copy_form,
-    nest,
+    nest::{self, Emitter},
+    place::Cursor,
+    scalar,
 };
 use crate::{
     frame::PointerSlot,
@@ -110,4 +114,35 @@ pub fn lower_scatter(request: &ScatterRequest, cx: &mut LowerCx<'_>) -> Result<K
         fault_node: request.fault_node,
     };
     nest::lower_made(&nest, &as_nest, cx)
+}
+
+impl Emitter<'_, '_> {
+    /// Writes an update at its computed place, or nowhere if that is outside of the result.
+    pub(super) fn scatter(&mut self, target: &Target, update: Value, result: Cursor, dtype: DType) {
+        let mut addr = self.b.ins().iadd_imm_s(result.addr, i64::from(result.disp));
+        let mut conditions = Vec::new();
+        for ((index, extent), stride) in target.index.iter().zip(&target.extents).zip(&target.strides) {
+            let check = Some(extent.clone());
+            let extra = Extra { index: index.clone(), stride: stride.clone(), check };
+            addr = self.add_extra(addr, &extra, dtype.bytes() as i64);
+            conditions.push(Condition { index: index.clone(), extent: extent.clone() });
+        }
+        let condition = self.all_conditions(&conditions, None);
+        let (write, go_on) = (self.b.create_block(), self.b.create_block());
+        match condition {
+            Some(condition) => self.b.ins().brif(condition, write, &[], go_on, &[]),
+            None => self.b.ins().jump(write, &[]),
+        };
+        self.b.switch_to_block(write);
+        let value = match target.combine {
+            None => update,
+            Some(op) => {
+                let present = scalar::load(self.b, dtype, addr, 0);
+                scalar::binary(self.b, op, dtype.compute(), present, update)
+            }
+        };
+        scalar::store(self.b, dtype, value, addr, 0);
+        self.b.ins().jump(go_on, &[]);
+        self.b.switch_to_block(go_on);
+    }
 }

@@ -1,0 +1,267 @@
+//! schedule - which axis of a nest runs in lanes, and how many vectors of it at once.
+
+use nnc_ir::{
+    dtype::DType,
+    extent::Extent,
+    form::Combine,
+    program::{Inst, Program},
+};
+
+use super::{
+    access::{Access, Condition, linear, range},
+    collapse::Nest,
+    levels::{self, Use},
+    scalar::Abilities,
+    vector,
+};
+
+/// Bytes of a vector.
+pub(super) const VECTOR_BYTES: usize = 16;
+/// Reduction axes are unrolled in lanes up to so many points.
+const UNROLLED_POINTS: i64 = 32;
+/// Instructions in one turn of a loop above which it is not unrolled further.
+const TURN: usize = 48;
+
+/// One axis in lanes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Lanes {
+    /// The axis.
+    pub(super) axis: usize,
+    /// Elements in a vector.
+    pub(super) width: usize,
+    /// Vectors at once.
+    pub(super) copies: usize,
+    /// Elements are only moved: vectors are of bits.
+    pub(super) raw: bool,
+    /// Where all conditions on the axis hold: from the greatest of the first to the least of the second. Empty where
+    /// there is no such condition.
+    pub(super) interior: Vec<(Extent, Extent)>,
+    /// Reduction axes from this number on are unrolled.
+    pub(super) unroll_from: usize,
+}
+
+impl Lanes {
+    /// The loops that make up the axis, but for its last elements: several vectors at once, then one.
+    pub(super) fn turns(&self) -> Vec<Lanes> {
+        let single = Lanes { copies: 1, ..self.clone() };
+        if self.copies == 1 { vec![single] } else { vec![self.clone(), single] }
+    }
+}
+
+/// How a nest runs in lanes.
+#[derive(Clone, Debug)]
+pub(super) enum Schedule {
+    /// Not at all.
+    Scalar,
+    /// Along the last space axis.
+    Space(Lanes),
+    /// Along the last reduction axis.
+    Reduce(Lanes),
+}
+
+impl Schedule {
+    /// The schedule of a nest.
+    pub(super) fn of(nest: &Nest, uses: &[Use], can: Abilities) -> Schedule {
+        let chooses = matches!(nest.combine, Some(Combine::ArgMax { .. } | Combine::ArgMin { .. }));
+        if nest.scatter.is_some() || chooses {
+            return Schedule::Scalar;
+        }
+        let view = View { nest, uses, can };
+        let (space, reduce) = (view.space(), view.reduce());
+        match (space, reduce) {
+            (Some((lanes, 0)), _) => Schedule::Space(lanes),
+            (_, Some(lanes)) => Schedule::Reduce(lanes),
+            (Some((lanes, _)), None) => Schedule::Space(lanes),
+            (None, None) => Schedule::Scalar,
+        }
+    }
+}
+
+impl Nest {
+    /// Whether the interior sees to all conditions of an access that change along the axis.
+    pub(super) fn covered(&self, access: &Access, axis: usize) -> bool {
+        let mut on_axis = access.conditions.iter().filter(|c| self.ix_varies(&c.index, axis));
+        on_axis.all(|c| interior(c, self, axis).is_some())
+    }
+}
+
+/// A condition's part of the interior, if it is a linear one with known signs that outer axes do not shift.
+fn interior(condition: &Condition, nest: &Nest, axis: usize) -> Option<(Extent, Extent)> {
+    let mut a = linear(&condition.index, nest.extents.len())?;
+    let step = a.coefficients[axis].as_const().filter(|s| *s > 0)?;
+    a.coefficients[axis] = Extent::ZERO;
+    if !a.coefficients[..nest.space - 1].iter().all(|c| c.is(0)) {
+        return None;
+    }
+    let (least, greatest) = range(&a, &nest.extents)?;
+    let step = Extent::Const(step);
+    // step * j + least >= 0 and step * j + greatest <= extent - 1
+    let from = (&Extent::ZERO - &least).ceil_div(&step);
+    let to = &(&(&condition.extent - &Extent::ONE) - &greatest).floor_div(&step) + &Extent::ONE;
+    Some((from, to))
+}
+
+struct View<'a> {
+    nest: &'a Nest,
+    uses: &'a [Use],
+    can: Abilities,
+}
+
+/// How a load meets an axis.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Walk {
+    Same,
+    Neighbours,
+    Apart,
+}
+
+impl View<'_> {
+    fn walk(&self, access: &Access, axis: usize) -> Walk {
+        let nest = self.nest;
+        if !nest.access_varies(access, axis) {
+            Walk::Same
+        } else if access.coefficients[axis].is(1)
+            && !access.extra.iter().any(|e| nest.ix_varies(&e.index, axis))
+            && nest.covered(access, axis)
+        {
+            Walk::Neighbours
+        } else {
+            Walk::Apart
+        }
+    }
+
+    fn supports(&self, program: &Program, axis: usize, acc_varies: bool) -> bool {
+        vector::supports(program, self.can, &|leaf| match leaf {
+            Inst::Load(k) => self.nest.access_varies(&self.nest.loads[*k], axis),
+            Inst::Index(ix) => self.nest.ix_varies(ix, axis),
+            _ => acc_varies,
+        })
+    }
+
+    /// Lanes along the last space axis, and the number of loads of the body whose lanes are apart.
+    fn space(&self) -> Option<(Lanes, usize)> {
+        let nest = self.nest;
+        let axis = nest.space - 1;
+        let raw = self.raw();
+        let width = raw.unwrap_or(4);
+        let length = nest.extents[axis].as_const();
+        if length.is_some_and(|n| n < width as i64) {
+            return None;
+        }
+        let lanes_results = |p: &Program| p.results.iter().all(|&r| vector::has_lanes(p.dtype(r)));
+        let reduces = nest.combine.is_some();
+        let fine = self.supports(&nest.body, axis, false)
+            && self.supports(&nest.finish, axis, true)
+            && lanes_results(&nest.body)
+            && lanes_results(&nest.finish);
+        if raw.is_none() && !fine {
+            return None;
+        }
+        let mut apart = 0;
+        let mut bounds = Vec::new();
+        for (access, used) in nest.loads.iter().zip(self.uses).filter(|(_, used)| used.any()) {
+            apart += usize::from(self.walk(access, axis) == Walk::Apart);
+            if nest.covered(access, axis) {
+                let on_axis = access.conditions.iter().filter(|c| nest.ix_varies(&c.index, axis));
+                bounds.extend(on_axis.filter_map(|c| interior(c, nest, axis)));
+            }
+            // A load that waits for its loop to turn at all cannot wait for a single lane.
+            if access.may_fault() && nest.access_varies(access, axis) && used.earliest > levels::INNER {
+                return None;
+            }
+        }
+        bounds.sort();
+        bounds.dedup();
+        let work = nest.body.insts().iter().filter(|(inst, _)| !inst.refs().is_empty()).count();
+        if apart > 0 && (raw.is_some() || (!reduces && work < 3 * apart)) {
+            return None;
+        }
+        let unroll_from = self.unroll_from();
+        let points: i64 =
+            nest.extents[nest.space + unroll_from..].iter().filter_map(Extent::as_const).product();
+        let turn = nest.body.insts().len() * points as usize + nest.finish.insts().len();
+        let copies = copies(turn, width, length);
+        Some((Lanes { axis, width, copies, raw: raw.is_some(), interior: bounds, unroll_from }, apart))
+    }
+
+    /// Lanes along the last reduction axis.
+    fn reduce(&self) -> Option<Lanes> {
+        let nest = self.nest;
+        let axis = nest.extents.len() - 1;
+        let length = nest.extents[axis].as_const();
+        nest.combine?;
+        if length.is_some_and(|n| n < 8) || !self.supports(&nest.body, axis, true) {
+            return None;
+        }
+        let result = nest.body.results[0];
+        if !vector::has_lanes(nest.body.dtype(result)) || nest.body.dtype(result).bytes() < 4 {
+            return None;
+        }
+        let mut neighbours = 0;
+        for (access, _) in nest.loads.iter().zip(self.uses).filter(|(_, used)| used.body) {
+            let conditions = access.conditions.iter().any(|c| nest.ix_varies(&c.index, axis));
+            match self.walk(access, axis) {
+                Walk::Same => {}
+                Walk::Neighbours if !conditions => neighbours += 1,
+                _ => return None,
+            }
+        }
+        if neighbours == 0 {
+            return None;
+        }
+        let copies = copies(nest.body.insts().len(), 4, length);
+        let unroll_from = nest.reductions();
+        Some(Lanes { axis, width: 4, copies, raw: false, interior: Vec::new(), unroll_from })
+    }
+
+    /// Elements in a vector, if the nest moves neighbours and nothing else.
+    fn raw(&self) -> Option<usize> {
+        let nest = self.nest;
+        let axis = nest.space - 1;
+        let bytes = nest.results.first()?.dtype.bytes();
+        let moves = nest.combine.is_none()
+            && nest.body.insts().iter().all(|(inst, _)| matches!(inst, Inst::Load(_)))
+            && nest.results.iter().all(|r| r.coefficients[axis].is(1))
+            && nest.results.iter().all(|r| r.dtype.bytes() == bytes && r.dtype.is_unsigned_int());
+        let used = || nest.loads.iter().zip(self.uses).filter(|(_, used)| used.any()).map(|(load, _)| load);
+        let fits = |load: &Access| load.dtype.is_unsigned_int() && load.dtype.bytes() == bytes;
+        (moves && used().all(fits) && used().all(|load| self.walk(load, axis) != Walk::Apart))
+            .then_some(VECTOR_BYTES / bytes)
+    }
+
+    /// The first of the last reduction axes that are short enough together to be unrolled.
+    fn unroll_from(&self) -> usize {
+        let nest = self.nest;
+        let mut points = 1;
+        let mut from = nest.reductions();
+        while from > 0 {
+            let Some(n) = nest.extents[nest.space + from - 1].as_const() else { break };
+            if n < 1 || points * n > UNROLLED_POINTS {
+                break;
+            }
+            points *= n;
+            from -= 1;
+        }
+        from
+    }
+}
+
+/// Vectors at once for a turn of so many instructions and an axis of that length, if it is known.
+fn copies(turn: usize, width: usize, length: Option<i64>) -> usize {
+    let mut copies = 4;
+    while copies > 1 && (turn * copies > TURN || length.is_some_and(|n| n < (width * copies) as i64)) {
+        copies /= 2;
+    }
+    copies
+}
+
+/// The unsigned type that moves an element.
+pub(super) fn raw_vector(dtype: DType) -> cranelift_codegen::ir::Type {
+    use cranelift_codegen::ir::types::{I8X16, I16X8, I32X4, I64X2};
+    match dtype.bytes() {
+        1 => I8X16,
+        2 => I16X8,
+        4 => I32X4,
+        _ => I64X2,
+    }
+}
