@@ -153,6 +153,8 @@ pub mod frame_slot {
 
 /// Numbers that code stores in [`Context::fault_code`]: diagnostic numbers, so 805 is E0805.
 pub mod fault {
+    /// E0224: data decide an extent outside its range; the value is that extent, the limit the greatest.
+    pub const BAD_SHAPE: i64 = 224;
     /// E0236: two extents that must be equal are not; value and limit are the two.
     pub const EXTENT_CLASH: i64 = 236;
     /// E0501: no memory; the value is the number of bytes.

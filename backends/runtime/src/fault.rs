@@ -9,6 +9,9 @@ pub(crate) fn run_error(returned: i32, context: &Context, refused: Option<i64>, 
     let code = if context.fault_code == 0 { i64::from(returned) } else { context.fault_code };
     let (value, limit) = (context.fault_value, context.fault_limit);
     let error = match code {
+        fault::BAD_SHAPE => {
+            Error::new(224, format!("data decide the extent {value}, which must be in 0..={limit}"))
+        }
         fault::EXTENT_CLASH => {
             Error::new(236, format!("two extents that must be equal are {value} and {limit}"))
         }
