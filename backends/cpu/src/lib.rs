@@ -1,7 +1,21 @@
 //! nnc-cpu - planned graph to loop nests to machine code, by Cranelift.
+//!
+//! [`compile`] is the way in. `plan` decides what runs when and where every value is, [`lower`] makes kernels of loop
+//! nests, `entry` writes the functions around them, `link` makes one blob of all.
 #![forbid(unsafe_code)]
 
+mod compile;
+mod emit;
+mod entry;
 pub mod frame;
 pub mod kernel;
+mod link;
 pub mod lower;
+mod plan;
+mod target;
 pub mod tile;
+mod weights;
+
+pub use compile::{CompileOptions, Compiled, compile};
+pub use plan::PlanReport;
+pub use target::{Target, TargetDesc};

@@ -1,0 +1,378 @@
+//! compile - a module to a program: plan, kernels, entries, link.
+
+use cranelift_codegen::{
+    ir::{Function, InstructionData, Opcode, Value},
+    isa::TargetIsa,
+};
+use nnc_ir::{definitions::bare_symbol, diag::Diagnostic, entity::EntityId, extent::Extent, graph::Module};
+use nnc_runtime::{Dim, Entries, Image, Port, Signature, externs::Extern};
+
+use crate::{
+    emit,
+    entry::{self, Callee, FuncId, Functions, Program, Slots},
+    frame::{Frame, PointerSlot},
+    kernel::{Kernel, LowerCx, NestRequest, OperandRef},
+    link::{self, Place, Unit},
+    lower::{self, scatter::ScatterRequest},
+    plan::{self, Block, Bounds, BufferId, BufferKind, NestStep, Plan, PlanReport, ScatterStep, Step},
+    target::Target,
+    weights,
+};
+
+/// What to compile besides the program.
+#[derive(Clone, Debug, Default)]
+pub struct CompileOptions {
+    /// Name of the model, for reports.
+    pub name: String,
+    /// Whether to give the program as Cranelift IR.
+    pub emit_clif: bool,
+    /// Whether to give the program as assembly.
+    pub emit_asm: bool,
+    /// Facts to record in the program.
+    pub notes: Vec<(String, String)>,
+}
+
+/// A compiled module.
+#[derive(Debug)]
+pub struct Compiled {
+    /// The program, not loaded.
+    pub image: Image,
+    /// What was decided.
+    pub report: PlanReport,
+    /// Cranelift IR, if asked for.
+    pub clif: Option<String>,
+    /// Assembly, if asked for.
+    pub asm: Option<String>,
+}
+
+/// Compiles a module.
+///
+/// # Errors
+/// E0410 for each node that this backend or target has no code for, E0501 when there is no memory for constants.
+pub fn compile(
+    module: &Module,
+    target: &Target,
+    options: &CompileOptions,
+) -> Result<Compiled, Vec<Diagnostic>> {
+    let plan = plan::build(module)?;
+    let mut frame = Frame::new();
+    let slots = Slots::new(module, &plan, &mut frame);
+    let mut functions = Functions::new(target.isa.frontend_config());
+    let kernels = Kernels::lower(module, &plan, &slots, &*target.isa, &mut frame, &mut functions)?;
+    let (weights, places) = weights::lay_out(&plan.constants, &kernels.constants)
+        .map_err(|e| vec![Diagnostic::error(e.code(), e.message())])?;
+    let program = Program {
+        module,
+        plan: &plan,
+        slots: &slots,
+        kernels: &kernels.callees,
+        weights: &places,
+        scratch_bytes: kernels.scratch_bytes,
+    };
+    let ids = entry::emit(&program, &mut frame, &mut functions);
+    let units: Option<Vec<Unit<'_>>> = (functions.list.iter())
+        .map(|f| {
+            let isa = if f.kernel { &*target.isa } else { &*target.entry_isa };
+            Some(Unit { name: &f.name, function: f.function.as_ref()?, isa })
+        })
+        .collect();
+    let units = units.ok_or_else(|| bug("a function was declared and not written"))?;
+    let blob = link::link(&units, options.emit_asm).map_err(|what| bug(&what))?;
+    let at = |id: FuncId| blob.places[id.0].offset as u64;
+    let image = Image {
+        name: options.name.clone(),
+        target: nnc_runtime::Target { triple: target.triple.clone(), features: target.features.clone() },
+        entries: Entries {
+            bind: at(ids.bind),
+            output_dims: at(ids.output_dims),
+            workspace_bytes: at(ids.workspace_bytes),
+            run: at(ids.run),
+        },
+        signature: signature(module),
+        kernels: kernel_table(&kernels.callees, &kernels.nodes, &functions, &blob.places),
+        nodes: plan.node_names.clone(),
+        externs: externs(&plan),
+        notes: options.notes.clone(),
+        weights,
+        code: blob.code.clone(),
+    };
+    let report = report(&plan, &slots, &image);
+    let clif = options.emit_clif.then(|| emit::clif(&functions));
+    let asm = options.emit_asm.then(|| emit::asm(&functions, &blob));
+    Ok(Compiled { image, report, clif, asm })
+}
+
+/// A failure that no model should be able to cause.
+fn bug(what: &str) -> Vec<Diagnostic> {
+    vec![Diagnostic::error(411, format!("no code for the target: {what}"))]
+}
+
+/// Kernels by number, and what they need.
+struct Kernels {
+    callees: Vec<Callee>,
+    /// Numbers of the nodes of each.
+    nodes: Vec<Vec<u32>>,
+    /// Which constants are read.
+    constants: Vec<bool>,
+    scratch_bytes: Extent,
+}
+
+/// A kernel that is to be lowered.
+enum Work<'a> {
+    Nest(&'a NestStep),
+    Scatter(&'a ScatterStep),
+}
+
+impl Kernels {
+    fn lower(
+        module: &Module,
+        plan: &Plan,
+        slots: &Slots,
+        isa: &dyn TargetIsa,
+        frame: &mut Frame,
+        functions: &mut Functions,
+    ) -> Result<Self, Vec<Diagnostic>> {
+        let mut work: Vec<Option<Work<'_>>> = (0..plan.kernels).map(|_| None).collect();
+        let mut copied = vec![false; plan.buffers.len()];
+        collect(&plan.main, &mut work, &mut |buffer| copied[plan.resolve(buffer).0] = true);
+        let mut out = Self {
+            callees: Vec::new(),
+            nodes: Vec::new(),
+            constants: vec![false; plan.constants.len()],
+            scratch_bytes: Extent::ZERO,
+        };
+        for (i, buffer) in plan.buffers.iter().enumerate() {
+            if let (BufferKind::Constant(c), true) = (buffer.kind, copied[i]) {
+                out.constants[c.0] = true;
+            }
+        }
+        let bounds = Bounds::new(&module.symbols);
+        let mut problems = Vec::new();
+        for (number, work) in work.iter().flatten().enumerate() {
+            let (what, nodes) = match work {
+                Work::Nest(step) => (&step.what, &step.nodes),
+                Work::Scatter(step) => (&step.what, &step.nodes),
+            };
+            let mut problem = |what: String| {
+                let names: Vec<&str> = nodes.iter().map(|&n| &*plan.node_names[n as usize]).collect();
+                problems.push(Diagnostic::error(410, format!("nodes {}: {what}", names.join(", "))));
+            };
+            let name = format!("k{number:03}_{what}");
+            let kernel = match lower_one(work, name, plan, slots, isa, frame) {
+                Ok(kernel) => kernel,
+                Err(error) => {
+                    problem(error.to_string());
+                    continue;
+                }
+            };
+            match bounds.at_most(&kernel.scratch_bytes) {
+                Some(bytes) => out.scratch_bytes = out.scratch_bytes.max_with(&bytes),
+                None => problem("data decide the size of its scratch memory, and it has no bound".into()),
+            }
+            let operands = match work {
+                Work::Nest(step) => &step.operands,
+                Work::Scatter(step) => &step.operands,
+            };
+            let read = frame_reads(&kernel.function);
+            for &operand in operands {
+                let at = entry::offset(slots.buffer(plan, operand).0);
+                if let BufferKind::Constant(c) = plan.buffer(operand).kind {
+                    out.constants[c.0] |= read.as_ref().is_none_or(|read| read.contains(&at));
+                }
+            }
+            let Kernel { function, name, items, item_cost, may_fault, .. } = kernel;
+            out.callees.push(Callee {
+                function: functions.add_kernel(name, function),
+                items,
+                item_cost,
+                may_fault,
+            });
+            out.nodes.push(nodes.clone());
+        }
+        if problems.is_empty() { Ok(out) } else { Err(problems) }
+    }
+}
+
+fn lower_one(
+    work: &Work<'_>,
+    name: String,
+    plan: &Plan,
+    slots: &Slots,
+    isa: &dyn TargetIsa,
+    frame: &mut Frame,
+) -> Result<Kernel, lower::LowerError> {
+    let operand = |&buffer: &BufferId| OperandRef {
+        pointer: slots.buffer(plan, buffer),
+        constant: match plan.buffer(buffer).kind {
+            BufferKind::Constant(c) => Some(plan.constants.get(c).clone()),
+            _ => None,
+        },
+    };
+    let mut add_weight = |_| -> PointerSlot { unreachable!("weights are packed before kernels are lowered") };
+    let mut cx = LowerCx { isa, frame, add_weight: &mut add_weight };
+    let first = |nodes: &[u32]| nodes.first().map_or(-1, |&n| i64::from(n));
+    match work {
+        Work::Nest(step) => {
+            let request = NestRequest {
+                name,
+                form: step.form.clone(),
+                operands: step.operands.iter().map(operand).collect(),
+                results: step.results.iter().map(|&b| slots.buffer(plan, b)).collect(),
+                placement: step.placement.clone(),
+                fault_node: first(&step.nodes),
+            };
+            lower::lower_nest(&request, &mut cx)
+        }
+        Work::Scatter(step) => {
+            let request = ScatterRequest {
+                name,
+                form: step.form.clone(),
+                operands: step.operands.iter().map(operand).collect(),
+                result: slots.buffer(plan, step.result),
+                ty: step.ty.clone(),
+                fault_node: first(&step.nodes),
+            };
+            lower::scatter::lower_scatter(&request, &mut cx)
+        }
+    }
+}
+
+/// Puts kernels at their numbers, and reports buffers that something else than a kernel reads.
+fn collect<'a>(block: &'a Block, work: &mut [Option<Work<'a>>], reads: &mut dyn FnMut(BufferId)) {
+    for step in &block.steps {
+        match step {
+            Step::Nest(step) => work[step.kernel] = Some(Work::Nest(step)),
+            Step::Scatter(step) => work[step.kernel] = Some(Work::Scatter(step)),
+            Step::Copy { from, .. } | Step::ReadExtents { from, .. } => reads(*from),
+            Step::Extern(step) => step.operands.iter().for_each(|(b, ..)| reads(*b)),
+            Step::If(step) => {
+                reads(step.condition);
+                collect(&step.then, work, reads);
+                collect(&step.otherwise, work, reads);
+            }
+            Step::Loop(step) => {
+                [step.trips, step.condition, step.condition_result].into_iter().for_each(&mut *reads);
+                step.carried.iter().for_each(|c| reads(c.initial));
+                collect(&step.body, work, reads);
+            }
+            Step::Scan(step) => {
+                step.carried.iter().for_each(|c| reads(c.initial));
+                step.scanned.iter().for_each(|s| reads(s.whole));
+                collect(&step.body, work, reads);
+            }
+            Step::Ensure { .. } | Step::StoreExtents { .. } | Step::Define(_) => {}
+        }
+    }
+}
+
+/// Byte offsets of the frame that a kernel reads, or `None` if it does more with the frame than that: a constant whose
+/// address nobody reads (since it was packed) need not be stored.
+fn frame_reads(function: &Function) -> Option<Vec<i32>> {
+    let entry = function.layout.entry_block()?;
+    let frame: Value = *function.dfg.block_params(entry).first()?;
+    let mut offsets = Vec::new();
+    for block in function.layout.blocks() {
+        for inst in function.layout.block_insts(block) {
+            if !function.dfg.inst_values(inst).any(|v| function.dfg.resolve_aliases(v) == frame) {
+                continue;
+            }
+            match &function.dfg.insts[inst] {
+                InstructionData::Load { opcode: Opcode::Load, offset, .. } => offsets.push((*offset).into()),
+                _ => return None,
+            }
+        }
+    }
+    Some(offsets)
+}
+
+/// Inputs, outputs and symbols as callers see them.
+fn signature(module: &Module) -> Signature {
+    let region = module.region(module.body());
+    let port = |name: &str, value| {
+        let ty = module.ty(value);
+        let dim = |e: &Extent| match (e, bare_symbol(e)) {
+            (Extent::Const(c), _) => Dim::Fixed(*c),
+            (_, Some(s)) => u32::try_from(s.index()).map_or(Dim::Derived, Dim::Symbol),
+            _ => Dim::Derived,
+        };
+        Port {
+            name: name.to_owned(),
+            elem: plan::elem_type(ty.dtype),
+            dims: ty.shape.iter().map(dim).collect(),
+        }
+    };
+    let ports = |names: &[String], values: &[nnc_ir::graph::ValueId]| {
+        names.iter().zip(values).map(|(name, &value)| port(name, value)).collect()
+    };
+    let symbol = |s: &nnc_ir::extent::Symbol| {
+        let min = s.min.max(0);
+        nnc_runtime::Symbol { name: s.name.clone(), min, max: s.max.max(min) }
+    };
+    Signature {
+        inputs: ports(&module.input_names, &region.params),
+        outputs: ports(&module.output_names, &region.results),
+        symbols: module.symbols.iter().map(|(_, s)| symbol(s)).collect(),
+    }
+}
+
+fn kernel_table(
+    callees: &[Callee],
+    nodes: &[Vec<u32>],
+    functions: &Functions,
+    places: &[Place],
+) -> Vec<nnc_runtime::Kernel> {
+    let row = |(callee, nodes): (&Callee, &Vec<u32>)| {
+        let place = places[callee.function.0];
+        nnc_runtime::Kernel {
+            name: functions.list[callee.function.0].name.clone(),
+            offset: place.offset as u64,
+            len: place.len as u64,
+            nodes: nodes.clone(),
+        }
+    };
+    callees.iter().zip(nodes).map(row).collect()
+}
+
+/// The functions of the runtime that a program calls, each once.
+fn externs(plan: &Plan) -> Vec<Extern> {
+    fn walk(block: &Block, out: &mut Vec<Extern>) {
+        for step in &block.steps {
+            match step {
+                Step::Extern(step) => out.push(step.function),
+                Step::If(step) => {
+                    walk(&step.then, out);
+                    walk(&step.otherwise, out);
+                }
+                Step::Loop(step) => walk(&step.body, out),
+                Step::Scan(step) => walk(&step.body, out),
+                _ => {}
+            }
+        }
+    }
+    let mut out = Vec::new();
+    walk(&plan.main, &mut out);
+    out.sort_unstable();
+    out.dedup();
+    out
+}
+
+fn report(plan: &Plan, slots: &Slots, image: &Image) -> PlanReport {
+    let mut report = PlanReport {
+        kernels: image.kernels.len(),
+        code_bytes: image.code.len(),
+        weight_bytes: image.weights.total_bytes(),
+        ..PlanReport::default()
+    };
+    for area in &slots.packing.areas {
+        match area.key.as_const() {
+            Some(unit) => report.arena_bytes += unit * area.units,
+            None => report.symbolic_arena.push(format!("{} * ({})", area.units, area.key)),
+        }
+    }
+    report.buffers = slots.packing.places.len();
+    report.dynamic_buffers = slots.dynamic_buffers();
+    let own = plan.buffers.iter().filter(|b| b.kind == BufferKind::Own && b.live.is_some());
+    report.intermediate_bytes =
+        own.filter_map(|b| b.sizes.iter().filter_map(Extent::as_const).max()).fold(0, i64::saturating_add);
+    report
+}

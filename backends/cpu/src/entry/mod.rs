@@ -1,0 +1,135 @@
+//! entry - the functions around the kernels: `bind`, `output_dims`, `workspace_bytes` and `run`.
+//!
+//! All state of a run is in the frame, so every block of steps is a function of the frame that gives 0 or a code:
+//! `steps` writes them, `control` the repeated and chosen ones. `setup` writes `run`, which fills the frame, and the
+//! functions that bind symbols while running. `signature` writes what is asked before a run.
+
+mod control;
+mod extent;
+mod functions;
+mod helpers;
+mod setup;
+mod signature;
+mod slots;
+mod steps;
+mod symbols;
+
+pub(crate) use functions::{FuncId, Functions};
+pub(crate) use slots::{Slots, offset};
+
+use nnc_ir::{extent::Extent, graph::Module};
+use rustc_hash::FxHashMap;
+
+use crate::{
+    frame::{Frame, FrameValue},
+    plan::{Block, Plan},
+    weights::WeightPlace,
+};
+use helpers::Helpers;
+use symbols::Definitions;
+
+/// A kernel as its caller sees it.
+pub(crate) struct Callee {
+    /// The function.
+    pub(crate) function: FuncId,
+    /// Items of its outermost loop.
+    pub(crate) items: Extent,
+    /// Scalar operations an item.
+    pub(crate) item_cost: Extent,
+    /// Whether it may record a fault.
+    pub(crate) may_fault: bool,
+}
+
+/// What entries are made from.
+pub(crate) struct Program<'a> {
+    /// The module.
+    pub(crate) module: &'a Module,
+    /// Its plan.
+    pub(crate) plan: &'a Plan,
+    /// Where things are in the frame.
+    pub(crate) slots: &'a Slots,
+    /// Kernels by number.
+    pub(crate) kernels: &'a [Callee],
+    /// Constants that are used, by number.
+    pub(crate) weights: &'a [Option<WeightPlace>],
+    /// Bytes of scratch a worker needs, over symbols that are known before the run.
+    pub(crate) scratch_bytes: Extent,
+}
+
+/// The entries by name.
+pub(crate) struct EntryIds {
+    /// `bind`.
+    pub(crate) bind: FuncId,
+    /// `output_dims`.
+    pub(crate) output_dims: FuncId,
+    /// `workspace_bytes`.
+    pub(crate) workspace_bytes: FuncId,
+    /// `run`.
+    pub(crate) run: FuncId,
+}
+
+/// Writes the entries.
+struct Emitter<'a> {
+    program: &'a Program<'a>,
+    frame: &'a mut Frame,
+    helpers: Helpers,
+    definitions: Definitions,
+    /// Blocks that have been declared but not written.
+    waiting: Vec<(FuncId, &'a [crate::plan::Step])>,
+    blocks: usize,
+    /// Extents that were asked for, so that a block reads each slot where it needs it.
+    known: FxHashMap<Extent, FrameValue>,
+}
+
+/// Adds the entries and all that they call to `functions`, which has the kernels already.
+pub(crate) fn emit(program: &Program<'_>, frame: &mut Frame, functions: &mut Functions) -> EntryIds {
+    let helpers = Helpers::new(functions);
+    let definitions = Definitions::new(program);
+    let mut emitter = Emitter {
+        program,
+        frame,
+        helpers,
+        definitions,
+        waiting: Vec::new(),
+        blocks: 0,
+        known: FxHashMap::default(),
+    };
+    let main = emitter.block(functions, &program.plan.main);
+    while let Some((id, steps)) = emitter.waiting.pop() {
+        functions.define(id, |functions, body| emitter.steps(functions, body, steps));
+    }
+    // From here on no new extent is asked for: the tables are complete.
+    emitter.output_extents();
+    emitter.define_definitions(functions);
+    let run = emitter.run(functions, main);
+    let workspace_bytes = emitter.workspace_bytes(functions);
+    let (bind, output_dims) = (emitter.bind(functions), emitter.output_dims(functions));
+    EntryIds { bind, output_dims, workspace_bytes, run }
+}
+
+impl<'a> Emitter<'a> {
+    /// The function of a block, written later.
+    fn block(&mut self, functions: &mut Functions, block: &'a Block) -> FuncId {
+        self.steps_function(functions, &block.steps)
+    }
+
+    fn steps_function(&mut self, functions: &mut Functions, steps: &'a [crate::plan::Step]) -> FuncId {
+        let name = format!("nnc_block_{}", self.blocks);
+        self.blocks += 1;
+        let id = functions.declare(name, 1, Some(cranelift_codegen::ir::types::I32));
+        self.waiting.push((id, steps));
+        id
+    }
+
+    /// Where the value of an extent is.
+    fn value(&mut self, extent: &Extent) -> FrameValue {
+        match self.known.get(extent) {
+            Some(&value) => value,
+            None => {
+                let value = self.frame.extent(extent);
+                self.known.insert(extent.clone(), value);
+                value
+            }
+        }
+    }
+}

@@ -1,0 +1,193 @@
+//! setup - `run`: fills the frame, runs the main block, tells the caller what data decided.
+
+use cranelift_codegen::ir::{
+    InstBuilder, Value,
+    types::{I32, I64},
+};
+use nnc_ir::{
+    entity::EntityId,
+    extent::{Extent, SymbolId},
+};
+use nnc_runtime::abi::{context_offset as context, fault};
+use rustc_hash::FxHashMap;
+
+use super::{
+    Emitter,
+    extent::Eval,
+    functions::{Body, FuncId, Functions},
+    slots::{Memory, OUTPUT_DIMS, OUTPUTS, offset},
+};
+use crate::{
+    frame::{CONTEXT, SCRATCH, SCRATCH_BYTES},
+    plan::{BufferKind, data_free},
+};
+
+/// Alignment of the parts of the workspace.
+const ALIGN: i64 = 64;
+
+impl<'a> Emitter<'a> {
+    /// Bytes of the frame.
+    fn frame_bytes(&self) -> i64 {
+        (i64::from(offset(self.frame.slots())) + ALIGN - 1) & -ALIGN
+    }
+
+    /// Asks for the extents that the caller is told after the run.
+    pub(super) fn output_extents(&mut self) {
+        let plan = self.program.plan;
+        for (_, extent) in plan.outputs.iter().flat_map(|o| &o.extents) {
+            self.value(extent);
+        }
+    }
+
+    /// `workspace_bytes(symbols, max workers)`.
+    pub(super) fn workspace_bytes(&mut self, functions: &mut Functions) -> FuncId {
+        let id = functions.declare("nnc_workspace_bytes", 2, Some(I64));
+        functions.define(id, |_, body| {
+            let (symbols, workers) = (body.params[0], body.params[1]);
+            let at = |s: SymbolId| offset(s.index());
+            let mut eval = Eval::new(symbols, &at);
+            let (_, mut total) = self.areas(body, &mut eval);
+            let scratch = self.scratch(body, &mut eval);
+            let one = body.int(1);
+            let workers = body.b.ins().smax(workers, one);
+            let scratch = body.b.ins().imul(scratch, workers);
+            let frame = body.int(self.frame_bytes());
+            total = body.b.ins().iadd(total, frame);
+            total = body.b.ins().iadd(total, scratch);
+            if let Some(overflow) = eval.overflowed(body) {
+                let none = body.int(-1);
+                total = body.b.ins().select(overflow, none, total);
+            }
+            body.b.ins().return_(&[total]);
+        });
+        id
+    }
+
+    /// Bytes of scratch a worker.
+    fn scratch(&self, body: &mut Body<'_>, eval: &mut Eval<'_>) -> Value {
+        let bytes = eval.extent(body, &self.program.scratch_bytes);
+        let up = body.b.ins().iadd_imm_s(bytes, ALIGN - 1);
+        body.b.ins().band_imm_s(up, -ALIGN)
+    }
+
+    /// Bytes of a unit and distance from the first area of each area, and bytes of all.
+    fn areas(&self, body: &mut Body<'_>, eval: &mut Eval<'_>) -> (Vec<(Value, Value)>, Value) {
+        let mut at = body.int(0);
+        let mut areas = Vec::new();
+        for area in &self.program.slots.packing.areas {
+            let mut unit = eval.extent(body, &area.key);
+            if area.key.as_const().is_none() {
+                let zero = body.int(0);
+                unit = body.b.ins().smax(unit, zero);
+            }
+            if area.quantum > 1 {
+                let up = body.b.ins().iadd_imm_s(unit, area.quantum - 1);
+                unit = body.b.ins().band_imm_s(up, -area.quantum);
+            }
+            areas.push((unit, at));
+            let units = body.int(area.units);
+            let bytes = eval.product(body, unit, units);
+            at = eval.sum(body, at, bytes);
+        }
+        (areas, at)
+    }
+
+    /// `run(context, symbols, inputs, outputs, output dims, workspace)`.
+    pub(super) fn run(&mut self, functions: &mut Functions, main: FuncId) -> FuncId {
+        let id = functions.declare("nnc_run", 6, Some(I32));
+        functions.define(id, |functions, body| self.write_run(functions, body, main));
+        id
+    }
+
+    fn write_run(&self, functions: &Functions, body: &mut Body<'_>, main: FuncId) {
+        let [ctx, symbols, inputs, outputs, output_dims, frame] = body.params[..] else {
+            unreachable!("declared with six parameters");
+        };
+        let program = self.program;
+        let module = program.module;
+        for (slot, value) in [(CONTEXT, ctx), (OUTPUTS, outputs), (OUTPUT_DIMS, output_dims)] {
+            body.store(value, frame, offset(slot));
+        }
+        let zero = body.int(0);
+        for symbol in module.symbols.ids() {
+            let value =
+                if self.is_input(symbol) { body.load(I64, symbols, offset(symbol.index())) } else { zero };
+            body.store(value, frame, program.slots.symbol(symbol));
+        }
+        let at = |s: SymbolId| offset(s.index());
+        let mut eval = Eval::new(symbols, &at);
+        for (slot, extent) in self.frame.extents().filter(|(_, e)| data_free(&module.symbols, e)) {
+            let value = eval.extent(body, extent);
+            body.store(value, frame, offset(slot));
+        }
+        let (areas, arena_bytes) = self.areas(body, &mut eval);
+        let scratch_bytes = self.scratch(body, &mut eval);
+        if let Some(overflow) = eval.overflowed(body) {
+            body.fail_with(overflow, fault::OUT_OF_MEMORY);
+        }
+        let arena = body.b.ins().iadd_imm_s(frame, self.frame_bytes());
+        let scratch = body.b.ins().iadd(arena, arena_bytes);
+        body.store(scratch, frame, offset(SCRATCH));
+        body.store(scratch_bytes, frame, offset(SCRATCH_BYTES));
+        let bases: Vec<_> = areas.iter().map(|&(unit, at)| (unit, body.b.ins().iadd(arena, at))).collect();
+        let weights = body.load(I64, ctx, context::WEIGHTS);
+        for (i, buffer) in program.plan.buffers.iter().enumerate() {
+            if matches!(buffer.kind, BufferKind::Same(_)) {
+                continue;
+            }
+            let slot = self.slot(crate::plan::BufferId(i));
+            let address = match (buffer.kind, program.slots.memory[i]) {
+                (BufferKind::Input(n), _) => body.load(I64, inputs, offset(n)),
+                (BufferKind::Output(n), _) => body.load(I64, outputs, offset(n)),
+                (BufferKind::Constant(c), _) => match program.weights[c.0] {
+                    Some(place) => {
+                        let section = body.load(I64, weights, offset(place.section));
+                        let bytes = i64::try_from(place.offset).expect("the pool is small");
+                        body.b.ins().iadd_imm_s(section, bytes)
+                    }
+                    None => continue,
+                },
+                (_, Memory::Arena(area, units)) => {
+                    let (unit, base) = bases[area];
+                    match program.slots.packing.areas[area].key.as_const() {
+                        Some(_) => body.b.ins().iadd_imm_s(base, units),
+                        None => {
+                            let distance = body.b.ins().imul_imm_s(unit, units);
+                            body.b.ins().iadd(base, distance)
+                        }
+                    }
+                }
+                (_, Memory::Dynamic) => {
+                    // Without room, but at a place that exists.
+                    body.store(zero, frame, slot + 8);
+                    arena
+                }
+                (_, Memory::Elsewhere) => arena,
+            };
+            body.store(address, frame, slot);
+        }
+        body.call_checked(functions, main, &[frame]);
+        self.tell(body, outputs, output_dims);
+        body.finish();
+    }
+
+    /// Tells the caller what it could not know.
+    fn tell(&self, body: &mut Body<'_>, outputs: Value, output_dims: Value) {
+        let frame = body.params[5];
+        let slots: FxHashMap<&Extent, usize> = self.frame.extents().map(|(slot, e)| (e, slot)).collect();
+        for (i, output) in self.program.plan.outputs.iter().enumerate() {
+            if output.unbounded {
+                let address = body.load(I64, frame, self.slot(output.buffer));
+                body.store(address, outputs, offset(i));
+            }
+            if output.extents.is_empty() {
+                continue;
+            }
+            let dims = body.load(I64, output_dims, offset(i));
+            for (axis, extent) in &output.extents {
+                let value = body.load(I64, frame, offset(slots[extent]));
+                body.store(value, dims, offset(*axis));
+            }
+        }
+    }
+}

@@ -1,0 +1,174 @@
+//! memory - offsets in the arena: buffers that are not alive at the same time share memory.
+//!
+//! A buffer's size is `units * key`, where `key` is 1 or an expression without a constant factor, known before the run.
+//! Buffers of one key form an *area*; in it they are packed by units, largest first, each into the smallest gap that is
+//! free for its whole life. Areas lie one after another; the entry computes where while starting.
+
+use std::collections::BTreeMap;
+
+use nnc_ir::extent::Extent;
+
+/// Alignment of every buffer.
+const ALIGN: i64 = 64;
+
+/// From so many units on, rounding units up to the alignment costs little.
+const LARGE: i64 = 1024;
+
+/// Part of the arena.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Area {
+    /// Bytes of a unit.
+    pub(crate) key: Extent,
+    /// What `key` is rounded up to a multiple of, so that every offset is aligned.
+    pub(crate) quantum: i64,
+    /// Units of the area.
+    pub(crate) units: i64,
+}
+
+/// Where buffers are.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Packing {
+    /// In the order in which they lie in the arena.
+    pub(crate) areas: Vec<Area>,
+    /// One a request: area and units from its start.
+    pub(crate) places: Vec<(usize, i64)>,
+}
+
+/// A buffer that needs memory.
+#[derive(Clone, Debug)]
+pub(crate) struct Request {
+    /// Bytes; known before the run.
+    pub(crate) bytes: Extent,
+    /// When it is first and last used.
+    pub(crate) live: (usize, usize),
+}
+
+/// A request in its area.
+struct Item {
+    request: usize,
+    units: i64,
+    live: (usize, usize),
+}
+
+/// Gives every request a place.
+pub(crate) fn pack(requests: &[Request]) -> Packing {
+    // Ordered, so that the same requests give the same places.
+    let mut areas: BTreeMap<(Extent, i64), Vec<Item>> = BTreeMap::new();
+    for (request, r) in requests.iter().enumerate() {
+        let (units, key, quantum) = split(&r.bytes);
+        areas.entry((key, quantum)).or_default().push(Item { request, units, live: r.live });
+    }
+    let mut packing = Packing { areas: Vec::new(), places: vec![(0, 0); requests.len()] };
+    for ((key, quantum), mut items) in areas {
+        items.sort_by_key(|i| (std::cmp::Reverse(i.units), i.live, i.request));
+        let offsets = pack_area(&items);
+        let ends = items.iter().zip(&offsets).map(|(i, o)| o + i.units);
+        let units = ends.max().unwrap_or(0);
+        for (item, offset) in items.iter().zip(&offsets) {
+            packing.places[item.request] = (packing.areas.len(), *offset);
+        }
+        packing.areas.push(Area { key, quantum, units });
+    }
+    packing
+}
+
+/// Units, key and quantum of a size.
+fn split(bytes: &Extent) -> (i64, Extent, i64) {
+    let round = |x: i64, to: i64| x.checked_add(to - 1).map_or(i64::MAX / to * to, |x| x / to * to);
+    let polynomial = match bytes {
+        Extent::Const(c) => return (round((*c).max(0), ALIGN), Extent::ONE, 1),
+        Extent::Expr(p) => p,
+    };
+    let coefficients = polynomial.terms.iter().map(|t| t.coefficient);
+    let content = coefficients.chain([polynomial.constant]).fold(0, gcd).max(1);
+    let key = bytes.floor_div(&Extent::Const(content));
+    match content {
+        c if c % ALIGN == 0 || c >= LARGE => (round(c, ALIGN), key, 1),
+        c if c % 4 == 0 => (c, key, ALIGN / 4),
+        c => (c, key, ALIGN),
+    }
+}
+
+fn gcd(a: i64, b: i64) -> i64 {
+    let (mut a, mut b) = (a.unsigned_abs(), b.unsigned_abs());
+    while b != 0 {
+        (a, b) = (b, a % b);
+    }
+    i64::try_from(a).unwrap_or(1)
+}
+
+/// Offsets of items that are sorted by size, largest first.
+fn pack_area(items: &[Item]) -> Vec<i64> {
+    let mut offsets: Vec<i64> = Vec::with_capacity(items.len());
+    // Items with a place, by offset.
+    let mut placed: Vec<(i64, usize)> = Vec::new();
+    for item in items {
+        let meets = |other: &Item| other.live.0 <= item.live.1 && item.live.0 <= other.live.1;
+        let mut best: Option<(i64, i64)> = None;
+        let mut free = 0;
+        for &(offset, other) in placed.iter().filter(|(_, other)| meets(&items[*other])) {
+            let gap = offset - free;
+            if gap >= item.units && best.is_none_or(|(smallest, _)| gap < smallest) {
+                best = Some((gap, free));
+            }
+            free = free.max(offset.saturating_add(items[other].units));
+        }
+        let offset = best.map_or(free, |(_, at)| at);
+        let at = placed.partition_point(|&(o, _)| o <= offset);
+        placed.insert(at, (offset, offsets.len()));
+        offsets.push(offset);
+    }
+    offsets
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use nnc_ir::{entity::EntityId, extent::SymbolId};
+
+    fn request(bytes: impl Into<Extent>, first: usize, last: usize) -> Request {
+        Request { bytes: bytes.into(), live: (first, last) }
+    }
+
+    #[test]
+    fn a_chain_needs_two_buffers_and_overlapping_lives_never_share() {
+        let chain: Vec<Request> = (0..10).map(|i| request(1000, i, i + 1)).collect();
+        let packing = pack(&chain);
+        assert_eq!(packing.areas, [Area { key: Extent::ONE, quantum: 1, units: 2 * 1024 }]);
+        let mut seed = 7u64;
+        let mut random = |below: u64| {
+            seed = seed.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+            (seed >> 33) % below
+        };
+        let requests: Vec<Request> = (0..300)
+            .map(|_| {
+                let first = random(100) as usize;
+                request(random(5000) as i64, first, first + random(20) as usize)
+            })
+            .collect();
+        let packing = pack(&requests);
+        for (i, a) in requests.iter().enumerate() {
+            for (j, b) in requests.iter().enumerate().skip(i + 1) {
+                let (x, y) = (packing.places[i].1, packing.places[j].1);
+                let bytes = |r: &Request| r.bytes.as_const().expect("constant").max(1);
+                let apart = x + bytes(a) <= y || y + bytes(b) <= x;
+                let never_both = a.live.1 < b.live.0 || b.live.1 < a.live.0;
+                assert!(apart || never_both || bytes(a) == 1 || bytes(b) == 1, "{a:?} {b:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn sizes_of_one_key_share_an_area() {
+        let n = Extent::symbol(SymbolId::new(0));
+        let packing = pack(&[
+            request(n.scale(4096), 0, 1),
+            request(n.scale(1028), 2, 3),
+            request(n.scale(12), 0, 5),
+            request(n, 0, 1),
+        ]);
+        let shape: Vec<(i64, i64)> = packing.areas.iter().map(|a| (a.quantum, a.units)).collect();
+        assert_eq!(shape, [(1, 4096), (16, 12), (64, 1)]);
+        assert_eq!(packing.places, [(0, 0), (0, 0), (1, 0), (2, 0)]);
+    }
+}

@@ -1,0 +1,220 @@
+//! step - what a program does, one thing after another.
+
+use nnc_ir::{
+    extent::{Extent, SymbolId},
+    form::{LoopForm, ScatterForm},
+    types::TensorType,
+};
+use nnc_runtime::externs::Extern;
+
+use crate::{kernel::Placement, plan::BufferId};
+
+/// Steps in order.
+#[derive(Debug, Default)]
+pub(crate) struct Block {
+    /// In order.
+    pub(crate) steps: Vec<Step>,
+}
+
+/// One thing to do.
+#[derive(Debug)]
+pub(crate) enum Step {
+    /// Calls a kernel made of a nest.
+    Nest(Box<NestStep>),
+    /// Calls a kernel that writes at computed places.
+    Scatter(Box<ScatterStep>),
+    /// Makes sure that a buffer has so many bytes, if it is one whose size data decide.
+    Ensure {
+        /// The buffer.
+        buffer: BufferId,
+        /// How many bytes.
+        bytes: Extent,
+    },
+    /// Copies bytes.
+    Copy {
+        /// From the start of this buffer.
+        from: BufferId,
+        /// To the start of this one.
+        to: BufferId,
+        /// How many bytes.
+        bytes: Extent,
+    },
+    /// Writes extents as `i64`.
+    StoreExtents {
+        /// Where.
+        to: BufferId,
+        /// The extents.
+        values: Vec<Extent>,
+    },
+    /// Binds symbols to the elements of an `i64` vector.
+    ReadExtents {
+        /// The vector.
+        from: BufferId,
+        /// One an element.
+        symbols: Vec<SymbolId>,
+        /// Number of the node, for faults.
+        node: i64,
+    },
+    /// Binds symbols to extents.
+    Define(Define),
+    /// Calls a function of the runtime.
+    Extern(Box<ExternStep>),
+    /// One of two blocks.
+    If(Box<IfStep>),
+    /// A block repeated.
+    Loop(Box<LoopStep>),
+    /// A block a step.
+    Scan(Box<ScanStep>),
+}
+
+/// A nest to be made into a kernel.
+#[derive(Debug)]
+pub(crate) struct NestStep {
+    /// Number of the kernel.
+    pub(crate) kernel: usize,
+    /// What it is for, as part of the kernel's name.
+    pub(crate) what: String,
+    /// The nest.
+    pub(crate) form: LoopForm,
+    /// By number in the form's loads.
+    pub(crate) operands: Vec<BufferId>,
+    /// One a result.
+    pub(crate) results: Vec<BufferId>,
+    /// One a result.
+    pub(crate) placement: Vec<Option<Placement>>,
+    /// Numbers of the nodes it computes; faults name the first.
+    pub(crate) nodes: Vec<u32>,
+}
+
+/// Updates written into a copy of a tensor that has been made already.
+#[derive(Debug)]
+pub(crate) struct ScatterStep {
+    /// Number of the kernel.
+    pub(crate) kernel: usize,
+    /// What it is for, as part of the kernel's name.
+    pub(crate) what: String,
+    /// The form.
+    pub(crate) form: ScatterForm,
+    /// Type of the data and of the result.
+    pub(crate) ty: TensorType,
+    /// By number in the form's loads; operand 0 is the data.
+    pub(crate) operands: Vec<BufferId>,
+    /// The copy.
+    pub(crate) result: BufferId,
+    /// Numbers of the nodes it computes; faults name the first.
+    pub(crate) nodes: Vec<u32>,
+}
+
+/// Symbols and the extents they are bound to.
+#[derive(Debug)]
+pub(crate) struct Define {
+    /// In order; all values are taken before any symbol changes.
+    pub(crate) symbols: Vec<(SymbolId, Extent)>,
+    /// Number of the node, for faults.
+    pub(crate) node: i64,
+}
+
+/// A call of the runtime.
+#[derive(Debug)]
+pub(crate) struct ExternStep {
+    /// Which function.
+    pub(crate) function: Extern,
+    /// Its attributes.
+    pub(crate) attrs: Vec<i64>,
+    /// Buffer, element type code and extents of each operand.
+    pub(crate) operands: Vec<(BufferId, u8, Vec<Extent>)>,
+    /// Likewise of each result; the bytes are what the buffer holds.
+    pub(crate) results: Vec<ExternResult>,
+    /// Symbols from the extents that the call writes: result, axis, symbol.
+    pub(crate) defines: Vec<(usize, usize, SymbolId)>,
+    /// Number of the node, for faults.
+    pub(crate) node: i64,
+}
+
+/// A result of a call: buffer, element type code, rank, and the bytes it may fill.
+pub(crate) type ExternResult = (BufferId, u8, usize, Extent);
+
+/// One of two blocks.
+#[derive(Debug)]
+pub(crate) struct IfStep {
+    /// A `bool`.
+    pub(crate) condition: BufferId,
+    /// Where it is true.
+    pub(crate) then: Block,
+    /// Where it is false.
+    pub(crate) otherwise: Block,
+}
+
+/// A value that goes from one iteration to the next. Iterations read `current` and write `next`; then the two change
+/// places.
+#[derive(Debug)]
+pub(crate) struct Carried {
+    /// Where it is before the first iteration.
+    pub(crate) initial: BufferId,
+    /// What the body reads.
+    pub(crate) current: BufferId,
+    /// What the body writes.
+    pub(crate) next: BufferId,
+    /// Bytes of the value.
+    pub(crate) bytes: Extent,
+}
+
+/// Slices of a large tensor, one an iteration.
+#[derive(Debug)]
+pub(crate) struct Slice {
+    /// The large one.
+    pub(crate) whole: BufferId,
+    /// What the body reads or writes.
+    pub(crate) slice: BufferId,
+    /// Bytes of a slice.
+    pub(crate) bytes: Extent,
+    /// Whether iterations walk it from its end.
+    pub(crate) reversed: bool,
+}
+
+/// A block repeated while a condition holds.
+#[derive(Debug)]
+pub(crate) struct LoopStep {
+    /// Most iterations: `i64`.
+    pub(crate) trips: BufferId,
+    /// Whether to begin: `bool`.
+    pub(crate) condition: BufferId,
+    /// Where the body reads the number of the iteration.
+    pub(crate) iteration: BufferId,
+    /// Where the body reads the condition.
+    pub(crate) condition_param: BufferId,
+    /// Values from one iteration to the next.
+    pub(crate) carried: Vec<Carried>,
+    /// Values of all iterations joined; `whole` grows where its size is not bounded.
+    pub(crate) stacked: Vec<Slice>,
+    /// The body, which ends by having all of `next` and all slices written.
+    pub(crate) body: Block,
+    /// Whether to go on: `bool`.
+    pub(crate) condition_result: BufferId,
+    /// Number of the cell that counts iterations.
+    pub(crate) counter: usize,
+    /// The symbol that the number of iterations is bound to.
+    pub(crate) count: Option<SymbolId>,
+    /// How many iterations the stacked values have room for, where that is known before; without `count` as many as there
+    /// must be.
+    pub(crate) limit: Option<Extent>,
+    /// Number of the node, for faults.
+    pub(crate) node: i64,
+}
+
+/// A block for each step along the leading axis.
+#[derive(Debug)]
+pub(crate) struct ScanStep {
+    /// Number of the cell that counts steps.
+    pub(crate) counter: usize,
+    /// How many steps.
+    pub(crate) steps: Extent,
+    /// Values from one step to the next.
+    pub(crate) carried: Vec<Carried>,
+    /// What the steps walk along.
+    pub(crate) scanned: Vec<Slice>,
+    /// What they write.
+    pub(crate) stacked: Vec<Slice>,
+    /// The body, which ends by having all of `next` and all slices written.
+    pub(crate) body: Block,
+}
