@@ -10,7 +10,9 @@ mod join;
 mod matmul;
 mod normalize;
 mod pool;
+mod recurrence;
 mod reduce;
+mod rnn;
 mod shape;
 mod softmax;
 mod unary;
@@ -35,4 +37,5 @@ pub(crate) const FAMILIES: &[&[Row]] = &[
     reduce::ROWS,
     softmax::ROWS,
     normalize::ROWS,
+    rnn::ROWS,
 ];
