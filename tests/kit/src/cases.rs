@@ -93,7 +93,8 @@ fn parse<M: Message>(bytes: &[u8]) -> Result<M, String> {
 
 fn item(bytes: &[u8], info: &pb::ValueInfoProto) -> Result<Item, String> {
     use pb::type_proto::Value;
-    let tensors = |parts: Vec<Vec<u8>>| parts.iter().map(|p| tensor(&parse(p)?)).collect::<Result<Vec<_>, _>>();
+    let tensors =
+        |parts: Vec<Vec<u8>>| parts.iter().map(|p| tensor(&parse(p)?)).collect::<Result<Vec<_>, _>>();
     match &info.type_.value {
         Some(Value::TensorType(_)) => Ok(Item::Tensor(tensor(&parse(bytes)?)?)),
         Some(Value::SequenceType(_)) => Ok(Item::Sequence(tensors(parts(bytes, TENSORS)?)?)),

@@ -11,6 +11,7 @@ mod emit;
 mod graph;
 mod inputs;
 mod known;
+mod narrow;
 mod ops;
 mod scope;
 mod shape;
@@ -62,6 +63,8 @@ pub(crate) struct Importer {
     options: ImportOptions,
     /// Extents that a `read_extents` of this value defines.
     pub(crate) extents_read: HashMap<ValueId, Vec<Extent>>,
+    /// Names of integers of fewer than 8 bits.
+    pub(crate) narrow: HashMap<String, crate::model::OnnxType>,
     /// Operators that nnc does not have, with the first such node and how many there are.
     missing: BTreeMap<(u16, String), (Diagnostic, usize)>,
 }
@@ -77,6 +80,7 @@ pub fn import(model: &Model, options: &ImportOptions) -> Result<(Module, Vec<Dia
         dims: options.dims.iter().map(|(name, &n)| (name.clone(), Extent::Const(n))).collect(),
         options: options.clone(),
         extents_read: HashMap::new(),
+        narrow: narrow::declared(&model.graph),
         missing: BTreeMap::new(),
     };
     for warning in &model.warnings {

@@ -6,10 +6,12 @@ mod compare;
 mod conv;
 mod fill;
 mod follow;
+mod integer;
 mod join;
 mod matmul;
 mod normalize;
 mod pool;
+mod quantize;
 mod recurrence;
 mod reduce;
 mod rnn;
@@ -38,4 +40,6 @@ pub(crate) const FAMILIES: &[&[Row]] = &[
     softmax::ROWS,
     normalize::ROWS,
     rnn::ROWS,
+    quantize::ROWS,
+    integer::ROWS,
 ];

@@ -35,7 +35,7 @@ impl Recurrence<'_> {
         body: impl FnOnce(&mut OpCx<'b>, &[ValueId], &[ValueId], &[ValueId]) -> Result<Step, Problem>,
     ) -> Result<Vec<ValueId>, Problem> {
         let region = cx.importer.module.add_region();
-        let mut param = |cx: &mut OpCx<'b>, value: ValueId, is_slice: bool| {
+        let param = |cx: &mut OpCx<'b>, value: ValueId, is_slice: bool| {
             let ty = cx.ty(value).clone();
             let ty = if is_slice { ty.with_shape(&ty.shape[1..]) } else { ty };
             cx.importer.module.add_param(region, ty)

@@ -83,9 +83,7 @@ impl Activation {
                 let x = cx.tanh(x)?;
                 cx.mul(x, alpha)
             }
-            Self::HardSigmoid(alpha, beta) => {
-                activation::hard_sigmoid_of(cx, x, alpha.into(), beta.into())
-            }
+            Self::HardSigmoid(alpha, beta) => activation::hard_sigmoid_of(cx, x, alpha.into(), beta.into()),
             Self::Elu(alpha) => activation::elu_of(cx, x, alpha.into()),
             Self::Softsign => activation::softsign_of(cx, x),
             Self::Softplus => activation::softplus_of(cx, x),
@@ -273,25 +271,19 @@ impl Recurrent {
     }
 
     /// Results of the node from those of its directions.
-    fn results(
-        &self,
-        cx: &mut OpCx<'_>,
-        runs: &[(Option<ValueId>, Vec<ValueId>)],
-    ) -> Outcome {
+    fn results(&self, cx: &mut OpCx<'_>, runs: &[(Option<ValueId>, Vec<ValueId>)]) -> Outcome {
         let mut results = Vec::new();
         let stacks: Option<Vec<ValueId>> = runs.iter().map(|r| r.0).collect();
         results.push(match stacks {
             None => Binding::Poison,
             Some(stacks) => {
-                let stacks =
-                    stacks.into_iter().map(|y| cx.unsqueeze(y, 1)).collect::<Result<Vec<_>, _>>()?;
+                let stacks = stacks.into_iter().map(|y| cx.unsqueeze(y, 1)).collect::<Result<Vec<_>, _>>()?;
                 let y = cx.concat(&stacks, 1)?;
                 if self.batch_first { cx.transpose(y, &[2, 0, 1, 3])? } else { y }.into()
             }
         });
         for state in 0..runs[0].1.len() {
-            let lasts =
-                runs.iter().map(|r| cx.unsqueeze(r.1[state], 0)).collect::<Result<Vec<_>, _>>()?;
+            let lasts = runs.iter().map(|r| cx.unsqueeze(r.1[state], 0)).collect::<Result<Vec<_>, _>>()?;
             let last = cx.concat(&lasts, 0)?;
             results.push(if self.batch_first { cx.transpose(last, &[1, 0, 2])? } else { last }.into());
         }
@@ -315,11 +307,7 @@ fn lens(cx: &mut OpCx<'_>, steps: &Extent, batch: &Extent) -> Result<Option<Valu
 }
 
 /// The functions of each direction.
-fn activations(
-    cx: &OpCx<'_>,
-    directions: usize,
-    defaults: &[&str],
-) -> Result<Vec<Vec<Activation>>, Problem> {
+fn activations(cx: &OpCx<'_>, directions: usize, defaults: &[&str]) -> Result<Vec<Vec<Activation>>, Problem> {
     let all = || defaults.iter().map(|&d| d.to_owned());
     let names = cx.texts("activations")?.filter(|n| !n.is_empty());
     let names: Vec<String> = names.unwrap_or_else(|| (0..directions).flat_map(|_| all()).collect());
