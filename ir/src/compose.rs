@@ -49,13 +49,16 @@ pub fn fuse_nodes(
     let mut fused: FxHashMap<ValueId, LoopForm> = FxHashMap::default();
     let mut outside = Outside::default();
     for &node in nodes {
-        let form = nest_of(module, node, &mut outside, &fused)?;
-        let form = join_producers(form, &outside, &fused)?;
+        let form = inline_producers(nest_of(module, node, &mut outside)?, &outside, &fused)?;
         let [result] = module.node(node).results[..] else { return Err("a node has several results".into()) };
         fused.insert(result, form);
     }
-    let forms: Option<Vec<&LoopForm>> = results.iter().map(|v| fused.get(v)).collect();
-    let mut form = merge_results(&forms.ok_or("a result is not computed inside")?)?;
+    let of_result = |v: &ValueId| match fused.get(v) {
+        Some(form) => append_to_reduction(form, &outside, &fused),
+        None => Err("a result is not computed inside".to_owned()),
+    };
+    let forms: Vec<LoopForm> = results.iter().map(of_result).collect::<Result<_, _>>()?;
+    let mut form = merge_results(&forms)?;
     let operands = outside.drop_inner(&mut form, &fused);
     Ok((form, operands))
 }
@@ -91,12 +94,7 @@ impl Outside {
 }
 
 /// The node's own nest, with operands numbered by value.
-fn nest_of(
-    module: &Module,
-    node: NodeId,
-    outside: &mut Outside,
-    _: &FxHashMap<ValueId, LoopForm>,
-) -> Result<LoopForm, String> {
+fn nest_of(module: &Module, node: NodeId, outside: &mut Outside) -> Result<LoopForm, String> {
     let Form::Loops(mut form) = module.form(node) else {
         return Err(format!("`{}` is no loop nest", module.node(node).op.mnemonic()));
     };
@@ -106,26 +104,37 @@ fn nest_of(
     Ok(form)
 }
 
-/// Joins the nests of all operands that are computed inside.
-fn join_producers(
+/// Inlines the producers without reduction. Reducing ones stay loads: what follows them is joined first, so that a value
+/// they give may be read in several places.
+fn inline_producers(
     mut form: LoopForm,
     outside: &Outside,
     fused: &FxHashMap<ValueId, LoopForm>,
 ) -> Result<LoopForm, String> {
-    let producer = |form: &LoopForm, k: usize| fused.get(&outside.values[form.loads[k].operand]).cloned();
-    let find = |form: &LoopForm, reducing: bool| {
-        (0..form.loads.len()).find_map(|k| {
-            let p = producer(form, k)?;
-            (p.combine.is_some() == reducing).then_some((k, p))
-        })
+    let producer = |form: &LoopForm, k: usize| fused.get(&outside.values[form.loads[k].operand]);
+    let find = |form: &LoopForm| {
+        (0..form.loads.len())
+            .find_map(|k| Some((k, producer(form, k).filter(|p| p.combine.is_none())?.clone())))
     };
-    while let Some((k, p)) = find(&form, false) {
+    while let Some((k, p)) = find(&form) {
         form = inline(&form, k, &p)?;
     }
-    while let Some((k, p)) = find(&form, true) {
-        form = epilogue(&p, &form, form.loads[k].operand)?;
+    let reads_reduction = (0..form.loads.len()).any(|k| producer(&form, k).is_some());
+    if form.combine.is_some() && reads_reduction { Err("both reduce".into()) } else { Ok(form) }
+}
+
+/// The nest appended to the reduction it reads, if it reads one.
+fn append_to_reduction(
+    form: &LoopForm,
+    outside: &Outside,
+    fused: &FxHashMap<ValueId, LoopForm>,
+) -> Result<LoopForm, String> {
+    let mut heroes = form.loads.iter().map(|l| l.operand).filter(|&o| fused.contains_key(&outside.values[o]));
+    let Some(hero) = heroes.next() else { return Ok(form.clone()) };
+    if heroes.any(|other| other != hero) {
+        return Err("both reduce".into());
     }
-    Ok(form)
+    epilogue(&fused[&outside.values[hero]], form, hero)
 }
 
 /// Evaluates `producer`, which has no reduction and one result, where `consumer` reads it by load `k`.
@@ -385,8 +394,8 @@ fn same_place(a: &[Ix], b: &[Ix], space: &[crate::extent::Extent]) -> bool {
 }
 
 /// One nest with the results of all: they must iterate alike and, if they reduce, reduce the same.
-fn merge_results(forms: &[&LoopForm]) -> Result<LoopForm, String> {
-    let (&first, rest) = forms.split_first().ok_or("it has no result")?;
+fn merge_results(forms: &[LoopForm]) -> Result<LoopForm, String> {
+    let (first, rest) = forms.split_first().ok_or("it has no result")?;
     if rest.is_empty() {
         return Ok(first.clone());
     }

@@ -23,3 +23,5 @@ pub mod text;
 pub mod types;
 pub mod verify;
 pub mod view;
+
+pub use graph::Module;

@@ -1,1 +1,52 @@
-//! placeholder
+//! nnc-passes - graph to graph transformations, one file each.
+//!
+//! Reading order: [`pass`] (what a pass is), [`manager`] (how pipelines run), [`pipeline`] (which passes in which order),
+//! then any pass.
+#![forbid(unsafe_code)]
+
+pub mod manager;
+pub mod pass;
+pub mod pipeline;
+
+mod rewrite;
+
+use nnc_ir::graph::Phase;
+use pass::{Exactness, PassInfo};
+
+/// Lists every pass; the doc comment is the help text of `nnc opt --list-passes`.
+macro_rules! declare_passes {
+    ($($(#[doc = $doc:literal])+ $name:literal needs $phase:ident, $exactness:ident => $file:ident;)*) => {
+        $(mod $file;)*
+        /// Every pass, in alphabetical order; pipelines choose the order.
+        pub static PASSES: &[PassInfo] = &[$(PassInfo {
+            name: $name,
+            help: concat!($($doc, "\n"),+),
+            needs: Phase::$phase,
+            exactness: Exactness::$exactness,
+            run: $file::run,
+        }),*];
+    };
+}
+
+declare_passes! {
+    /// Brings local spellings to one form: removes operations that change nothing, merges reshapes, transposes, broadcasts.
+    "canonicalize" needs Imported, Exact => canonicalize;
+    /// Keeps one of several nodes that compute the same.
+    "eliminate-common" needs Imported, Exact => eliminate_common;
+    /// Removes nodes whose results nobody reads.
+    "eliminate-dead" needs Imported, Exact => eliminate_dead;
+    /// Computes nodes whose operands are constants.
+    "fold-constants" needs Imported, Exact => fold_constants;
+    /// Puts a loop nest and its pointwise neighbours into one `fusion`, which becomes one kernel.
+    "fuse" needs Canonical, Exact => fuse;
+    /// Declares the module canonical after checking that it is.
+    "reach-canonical" needs Imported, Exact => reach_canonical;
+    /// Replaces shape arithmetic by extents that are known without running.
+    "simplify-shapes" needs Imported, Exact => simplify_shapes;
+}
+
+/// The pass called `name`.
+#[must_use]
+pub fn find(name: &str) -> Option<&'static PassInfo> {
+    PASSES.iter().find(|p| p.name == name)
+}

@@ -1,0 +1,149 @@
+//! pass - what a pass is: a named graph-to-graph function with its phase and exactness.
+
+use std::{fmt, time::Duration};
+
+use nnc_ir::{
+    Module,
+    constant::Constant,
+    graph::{Phase, Provenance},
+    ops::Op,
+};
+
+/// What a pass may do to results.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Exactness {
+    /// The same bits.
+    Exact,
+    /// Reassociates: results differ by rounding.
+    Rounding,
+    /// Loses accuracy within a stated bound; never runs unless asked for by name.
+    Approximate,
+}
+
+impl fmt::Display for Exactness {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Exactness::Exact => "exact",
+            Exactness::Rounding => "rounding",
+            Exactness::Approximate => "approximate",
+        })
+    }
+}
+
+/// How often a pass rewrote something; 0 means the module is untouched.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Changed(pub usize);
+
+/// A bug of the compiler: a pass broke an invariant. Never the model's fault.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Bug {
+    /// Which pass.
+    pub pass: String,
+    /// What it broke.
+    pub message: String,
+}
+
+impl fmt::Display for Bug {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "this is a bug in nnc: pass `{}`: {}", self.pass, self.message)
+    }
+}
+
+impl std::error::Error for Bug {}
+
+/// Why a pass left a node alone, for `nnc explain`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Miss {
+    /// ONNX nodes it is about.
+    pub loc: Provenance,
+    /// Operation in the middle of it.
+    pub op: &'static str,
+    /// The reason, lower case.
+    pub reason: String,
+}
+
+/// Computes operations on constants; the driver decides how (evaluator, or compiled code for large ones: the same bits).
+pub trait ConstEval {
+    /// Results of `op` on constants, or `None` if it cannot (or should not, for size) be computed.
+    fn fold(&self, op: &Op, operands: &[Constant]) -> Option<Vec<Constant>>;
+}
+
+/// What a pass is given besides the module.
+pub struct PassCx<'a> {
+    /// Computes operations on constants.
+    pub consts: &'a dyn ConstEval,
+    /// Facts of the target, as plain data.
+    pub target: TargetDesc,
+    /// Why things were left alone.
+    pub misses: Vec<Miss>,
+    /// At most so many rewrites are still allowed: bisection stops a pass half way.
+    pub fuel: usize,
+}
+
+impl PassCx<'_> {
+    /// Records why a node was left alone.
+    pub fn miss(&mut self, module: &Module, node: nnc_ir::graph::NodeId, reason: impl Into<String>) {
+        let node = module.node(node);
+        self.misses.push(Miss { loc: node.loc.clone(), op: node.op.mnemonic(), reason: reason.into() });
+    }
+
+    /// Takes one unit of fuel; false when there is none left.
+    pub fn spend(&mut self) -> bool {
+        let left = self.fuel > 0;
+        self.fuel = self.fuel.saturating_sub(1);
+        left
+    }
+}
+
+/// Facts of a target that passes may look at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct TargetDesc {
+    /// Bytes of a vector register.
+    pub vector_bytes: usize,
+    /// Vector registers.
+    pub vector_registers: usize,
+    /// Bytes of the first-level data cache.
+    pub l1_bytes: usize,
+    /// Bytes of the second-level cache.
+    pub l2_bytes: usize,
+}
+
+impl Default for TargetDesc {
+    /// A 128-bit machine with 16 registers, 32 KiB and 512 KiB of cache: what portable code may assume.
+    fn default() -> Self {
+        Self { vector_bytes: 16, vector_registers: 16, l1_bytes: 32 << 10, l2_bytes: 512 << 10 }
+    }
+}
+
+/// Registry entry of a pass.
+pub struct PassInfo {
+    /// Verb-object in kebab case.
+    pub name: &'static str,
+    /// The doc comment of its row in the registry.
+    pub help: &'static str,
+    /// Phase the module must have reached.
+    pub needs: Phase,
+    /// What it may do to results.
+    pub exactness: Exactness,
+    /// The pass.
+    pub run: fn(&mut Module, &mut PassCx<'_>) -> Result<Changed, Bug>,
+}
+
+/// What one run of a pass did.
+#[derive(Clone, Debug)]
+pub struct PassReport {
+    /// Name of the pass.
+    pub name: &'static str,
+    /// Rewrites.
+    pub changed: usize,
+    /// Nodes before and after, all regions.
+    pub nodes: (usize, usize),
+    /// Time it took, without verification.
+    pub time: Duration,
+    /// Unified diff of the text, if asked for and changed.
+    pub diff: Option<String>,
+    /// Text after it, if asked for.
+    pub text: Option<String>,
+    /// Why things were left alone.
+    pub misses: Vec<Miss>,
+}
