@@ -120,9 +120,7 @@ fn log_in_two(b: &mut Builder, a: Ref) -> (Ref, Ref) {
     let (one, two) = (b.num(a, 1.0), b.num(a, 2.0));
     // s + s_low = (m - 1) / (m + 1)
     let f = b.sub(m, one);
-    let t = b.add(m, one);
-    let t_part = b.sub(t, m);
-    let t_low = b.sub(one, t_part);
+    let (t, t_low) = fast_sum(b, one, m);
     let s = b.div(f, t);
     let minus_s = b.unary(Unary::Neg, s);
     let rest = b.fma(minus_s, t, f);
@@ -159,7 +157,7 @@ fn log_in_two(b: &mut Builder, a: Ref) -> (Ref, Ref) {
     fast_sum(b, high, low)
 }
 
-/// `x + y` and its error, for |x| >= |y| or x = 0 (Dekker 1971).
+/// `x + y` and its error, for an exponent of `x` not below that of `y`, or x = 0 (Dekker 1971).
 fn fast_sum(b: &mut Builder, x: Ref, y: Ref) -> (Ref, Ref) {
     let sum = b.add(x, y);
     let part = b.sub(x, sum);
