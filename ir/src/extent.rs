@@ -193,19 +193,18 @@ impl Extent {
             _ => return (self == by).then_some(Extent::ONE),
         };
         let p = self.polynomial();
-        if coefficient == 0 || (p.constant != 0 && !atoms.is_empty()) || p.constant % coefficient != 0 {
+        // The least number by -1 is no `i64`.
+        let exact = |a: i64| (a.checked_rem(coefficient)? == 0).then_some(a / coefficient);
+        if p.constant != 0 && !atoms.is_empty() {
             return None;
         }
-        let mut out = Extent::Const(p.constant / coefficient);
+        let mut out = Extent::Const(exact(p.constant)?);
         for term in p.terms {
             let mut rest = term.atoms;
             for atom in atoms {
                 rest.remove(rest.iter().position(|a| a == atom)?);
             }
-            if term.coefficient % coefficient != 0 {
-                return None;
-            }
-            let quotient = term.coefficient / coefficient;
+            let quotient = exact(term.coefficient)?;
             out = &out
                 + &if rest.is_empty() {
                     Extent::Const(quotient)
@@ -221,7 +220,7 @@ impl Extent {
     #[must_use]
     pub fn modulo(&self, by: &Extent) -> Self {
         match (self, by) {
-            (Extent::Const(a), Extent::Const(b)) if *b != 0 => Extent::Const(a - floor_div(*a, *b) * b),
+            (Extent::Const(a), Extent::Const(b)) if *b != 0 => Extent::Const(modulo(*a, *b)),
             (_, Extent::Const(1)) => Extent::ZERO,
             _ if self.exact_div(by).is_some() => Extent::ZERO,
             _ => Extent::atom(Atom::Mod(self.clone(), by.clone())),
@@ -362,7 +361,7 @@ impl Atom {
             },
             Atom::Mod(a, b) => match (a.eval(symbol)?, b.eval(symbol)?) {
                 (_, 0) => 0,
-                (a, b) => a - floor_div(a, b) * b,
+                (a, b) => modulo(a, b),
             },
             Atom::Min(a, b) => a.eval(symbol)?.min(b.eval(symbol)?),
             Atom::Max(a, b) => a.eval(symbol)?.max(b.eval(symbol)?),
@@ -424,6 +423,11 @@ fn interval_mul(a: (i64, i64), b: (i64, i64)) -> (i64, i64) {
 pub fn floor_div(a: i64, b: i64) -> i64 {
     let q = a.wrapping_div(b);
     if a.wrapping_rem(b) != 0 && (a < 0) != (b < 0) { q - 1 } else { q }
+}
+
+/// Remainder of [`floor_div`].
+fn modulo(a: i64, b: i64) -> i64 {
+    a.wrapping_sub(floor_div(a, b).wrapping_mul(b))
 }
 
 impl Add for &Extent {

@@ -120,13 +120,16 @@ pub fn split_top(text: &str) -> Vec<&str> {
     parts
 }
 
+/// Finds a constant by its digest.
+pub type FindConstant<'t> = &'t dyn Fn(&str) -> Option<Constant>;
+
 /// Attributes as parsed: each must be taken exactly once.
 #[derive(Default)]
 pub struct Reader<'t> {
     /// Names and texts, in order.
     pub attrs: Vec<(&'t str, &'t str)>,
     /// Finds a constant by the digest that stands for it in text.
-    pub constants: Option<&'t dyn Fn(&str) -> Option<Constant>>,
+    pub constants: Option<FindConstant<'t>>,
 }
 
 impl<'t> Reader<'t> {

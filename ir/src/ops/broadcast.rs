@@ -5,7 +5,11 @@
 //!   holds a constraint that it is one of these)
 
 use super::{InferCx, OpDef, nest};
-use crate::{extent::Extent, form::{Form, Ix}, types::TensorType};
+use crate::{
+    extent::Extent,
+    form::{Form, Ix},
+    types::TensorType,
+};
 
 attrs! {
     /// See the module header.
@@ -19,7 +23,10 @@ impl OpDef for Broadcast {
     fn infer(&self, cx: &InferCx<'_>) -> Result<Vec<TensorType>, String> {
         let input = cx.operands[0];
         let Some(lead) = self.shape.len().checked_sub(input.rank()) else {
-            return Err(format!("broadcast (C1): {input} has more axes than the target's {}", self.shape.len()));
+            return Err(format!(
+                "broadcast (C1): {input} has more axes than the target's {}",
+                self.shape.len()
+            ));
         };
         for (have, want) in input.shape.iter().zip(&self.shape[lead..]) {
             if !have.is(1) && have.same(want) == Some(false) && have.as_const().is_some() {

@@ -57,7 +57,10 @@ impl OpDef for Conv {
         nest::Elements::Number.check("conv", input.dtype).map_err(|e| e.replace("C2", "C1"))?;
         let channels = weight.shape[1].scale(self.groups);
         if input.shape[1].same(&channels) == Some(false) {
-            return Err(format!("conv (C2): input has {} channels, weight expects {channels}", input.shape[1]));
+            return Err(format!(
+                "conv (C2): input has {} channels, weight expects {channels}",
+                input.shape[1]
+            ));
         }
         if self.groups < 1 || weight.shape[0].as_const().is_some_and(|m| m % self.groups != 0) {
             return Err(format!("conv (C3): {} groups of {} results", self.groups, weight.shape[0]));

@@ -36,8 +36,7 @@ impl OpDef for Gather {
         let mut index: Vec<Ix> = (0..self.axis).map(Ix::Axis).collect();
         index.push(Ix::Load(0).wrap(&input.shape[self.axis]));
         index.extend((after..results[0].rank()).map(Ix::Axis));
-        let loads =
-            vec![nest::load(1, indices, where_), nest::load_within(0, input, index, Bounds::Check)];
+        let loads = vec![nest::load(1, indices, where_), nest::load_within(0, input, index, Bounds::Check)];
         nest::movement(results[0], loads)
     }
 }

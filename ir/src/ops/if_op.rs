@@ -35,9 +35,10 @@ impl OpDef for If {
         }
         for ((a, b), shape) in then.results.iter().zip(&other.results).zip(&self.shapes) {
             let fits = shape.len() == a.rank()
-                && shape.iter().zip(a.shape.iter().zip(&b.shape)).all(|(s, (x, y))| {
-                    (s == x && s == y) || s.as_const().is_none()
-                });
+                && shape
+                    .iter()
+                    .zip(a.shape.iter().zip(&b.shape))
+                    .all(|(s, (x, y))| (s == x && s == y) || s.as_const().is_none());
             if !fits {
                 return Err(format!("if (C3): shape {shape:?} does not join {a} and {b}"));
             }

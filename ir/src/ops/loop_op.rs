@@ -32,11 +32,15 @@ impl OpDef for Loop {
         let mut params = vec![&trips, &condition];
         params.extend(&cx.operands[2..]);
         control::check_carried("loop (C2)", "parameters", &body.params, &params)?;
+        if self.carried > cx.operands.len() - 2 {
+            return Err(format!("loop: {} operands for {} carried values", cx.operands.len(), self.carried));
+        }
         let Some((head, stacked)) = body.results.split_at_checked(1 + self.carried) else {
             return Err(format!("loop: {} results for {} carried values", body.results.len(), self.carried));
         };
         control::check_carried("loop (C2)", "results", head, &params[1..2 + self.carried])?;
-        let stack = |t: &&TensorType| t.with_shape([&[self.count.clone()], &t.shape[..]].concat());
+        let stack =
+            |t: &&TensorType| t.with_shape([std::slice::from_ref(&self.count), &t.shape[..]].concat());
         Ok(head[1..].iter().map(|&t| t.clone()).chain(stacked.iter().map(stack)).collect())
     }
     fn form(&self, _: &[&TensorType], _: &[&TensorType]) -> Form {

@@ -26,7 +26,11 @@ impl OpDef for MatMul {
         }
         let batch = lhs.rank() - 2;
         if lhs.shape[batch + 1].same(&rhs.shape[batch]) == Some(false) {
-            return Err(format!("matmul (C2): {lhs} times {rhs}: {} against {}", lhs.shape[batch + 1], rhs.shape[batch]));
+            return Err(format!(
+                "matmul (C2): {lhs} times {rhs}: {} against {}",
+                lhs.shape[batch + 1],
+                rhs.shape[batch]
+            ));
         }
         let mut shape = Vec::with_capacity(lhs.rank());
         for (a, b) in lhs.shape[..batch].iter().zip(&rhs.shape) {
@@ -43,7 +47,9 @@ impl OpDef for MatMul {
         let rank = space.len();
         let (m, n, k) = (rank - 2, rank - 1, rank);
         let batch = |ty: &TensorType| -> Vec<Ix> {
-            let at = |i: usize| if ty.shape[i] == space[i] { Ix::Axis(i) } else { Ix::Axis(i).bcast(&ty.shape[i]) };
+            let at = |i: usize| {
+                if ty.shape[i] == space[i] { Ix::Axis(i) } else { Ix::Axis(i).bcast(&ty.shape[i]) }
+            };
             (0..m).map(at).collect()
         };
         let lhs_index = [batch(lhs), vec![Ix::Axis(m), Ix::Axis(k)]].concat();

@@ -3,7 +3,11 @@
 //! * (C1) both shapes have equally many elements (where that is known; otherwise the module holds a constraint)
 
 use super::{InferCx, OpDef};
-use crate::{extent::{Extent, product}, form::Form, types::TensorType};
+use crate::{
+    extent::{Extent, product},
+    form::Form,
+    types::TensorType,
+};
 
 attrs! {
     /// See the module header.

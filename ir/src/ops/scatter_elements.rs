@@ -75,7 +75,11 @@ pub(super) fn check_updates(
     if updates.dtype != input.dtype || updates.rank() != shape.len() {
         return Err(format!("{op} (C3): updates {updates} of {input}"));
     }
-    updates.shape.iter().zip(shape).try_for_each(|(a, b)| nest::check_same(op, "C3", "extent of updates", a, b))
+    updates
+        .shape
+        .iter()
+        .zip(shape)
+        .try_for_each(|(a, b)| nest::check_same(op, "C3", "extent of updates", a, b))
 }
 
 /// Checks (C4).

@@ -40,7 +40,8 @@ impl OpDef for Slice {
         nest::check_extents("slice", "C1", &self.shape)?;
         for axis in 0..rank {
             let (have, start, count) = (&input.shape[axis], &self.starts[axis], &self.shape[axis]);
-            let (Some(have), Some(start), Some(count)) = (have.as_const(), start.as_const(), count.as_const())
+            let (Some(have), Some(start), Some(count)) =
+                (have.as_const(), start.as_const(), count.as_const())
             else {
                 continue;
             };

@@ -3,7 +3,10 @@
 //! * (C1) `perm` is a permutation of the input's axes
 
 use super::{InferCx, OpDef, nest};
-use crate::{form::{Form, Ix}, types::TensorType};
+use crate::{
+    form::{Form, Ix},
+    types::TensorType,
+};
 
 attrs! {
     /// See the module header.
