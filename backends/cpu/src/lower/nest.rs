@@ -56,6 +56,8 @@ pub(super) struct Emitter<'a, 'b> {
     pub(super) lanes: Option<Lanes>,
     /// Elements that loads have given at open levels: one for all vectors at once, or one each.
     pub(super) values: Vec<Vec<Val>>,
+    /// The item meets the conditions that [`Nest::item_ranges`] tells of: they are not looked at.
+    pub(super) item_holds: bool,
     operands: Vec<PointerSlot>,
 }
 
@@ -101,6 +103,7 @@ pub(super) fn lower_made(
         uses: &uses,
         schedule: &schedule,
         lanes: None,
+        item_holds: false,
         values: vec![Vec::new(); nest.loads.len()],
         nest,
     };

@@ -4,7 +4,7 @@ use cranelift_codegen::ir::{InstBuilder, Type, Value};
 use nnc_ir::{extent::Extent, form::Ix};
 
 use super::{
-    access::Access,
+    access::{Access, Condition},
     levels::has_load,
     nest::Emitter,
     scalar,
@@ -44,14 +44,25 @@ impl Emitter<'_, '_> {
 
     /// Moves accesses to the current item.
     pub(super) fn move_to_item(&mut self, accesses: &[Access], cursors: &[Cursor]) -> Vec<Cursor> {
+        (0..self.nest.space - 1).fold(cursors.to_vec(), |cursors, axis| {
+            let at = self.axes[axis].expect("the item's axes are known");
+            self.move_along(axis, at, accesses, &cursors)
+        })
+    }
+
+    /// Moves accesses to a position of an axis.
+    pub(super) fn move_along(
+        &mut self,
+        axis: usize,
+        at: Value,
+        accesses: &[Access],
+        cursors: &[Cursor],
+    ) -> Vec<Cursor> {
         let mut cursors = cursors.to_vec();
         for (access, cursor) in accesses.iter().zip(&mut cursors) {
-            for axis in 0..self.nest.space - 1 {
-                if !access.coefficients[axis].is(0) {
-                    let at = self.axes[axis].expect("the item's axes are known");
-                    let step = self.times(at, &access.coefficients[axis].scale(access.dtype.bytes() as i64));
-                    cursor.addr = self.b.ins().iadd(cursor.addr, step);
-                }
+            if !access.coefficients[axis].is(0) {
+                let step = self.times(at, &access.coefficients[axis].scale(access.dtype.bytes() as i64));
+                cursor.addr = self.b.ins().iadd(cursor.addr, step);
             }
         }
         cursors
@@ -90,8 +101,10 @@ impl Emitter<'_, '_> {
                     cursors[k].addr = self.add_extra(cursors[k].addr, extra, access.dtype.bytes() as i64);
                 }
             }
+            let told = |ix: &Ix| self.item_holds && !nest.ix_varies(ix, nest.space - 1);
             let here =
-                access.conditions.iter().filter(|c| at(&c.index, false) == level && !in_lanes(&c.index));
+                |c: &&Condition| at(&c.index, false) == level && !in_lanes(&c.index) && !told(&c.index);
+            let here: Vec<&Condition> = access.conditions.iter().filter(here).collect();
             cursors[k].condition = self.all_conditions(here, cursors[k].condition);
             if used.level == level && !used.late() {
                 self.values[k] = self.read(access, cursors[k]);

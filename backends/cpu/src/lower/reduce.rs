@@ -81,7 +81,7 @@ impl Emitter<'_, '_> {
             return Ok(self.join(combine, &accs, &values));
         }
         let axis = nest.space + depth;
-        if self.lanes.as_ref().is_some_and(|l| l.axis != axis && depth >= l.unroll_from) {
+        if matches!(self.schedule, Schedule::Space(lanes) if depth >= lanes.unroll_from) {
             return self.unrolled(depth, combine, loads, accs);
         }
         let start = self.b.ins().iconst(I64, 0);

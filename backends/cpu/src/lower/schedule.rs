@@ -38,6 +38,9 @@ pub(super) struct Lanes {
     pub(super) interior: Vec<(Extent, Extent)>,
     /// Reduction axes from this number on are unrolled.
     pub(super) unroll_from: usize,
+    /// What fills no vector is computed by one that overlaps the one before. Only where computing an element twice is
+    /// harmless: pointwise nests may write over what they read.
+    pub(super) overlap: bool,
 }
 
 impl Lanes {
@@ -82,6 +85,37 @@ impl Nest {
     pub(super) fn covered(&self, access: &Access, axis: usize) -> bool {
         let mut on_axis = access.conditions.iter().filter(|c| self.ix_varies(&c.index, axis));
         on_axis.all(|c| interior(c, self, axis).is_some())
+    }
+}
+
+/// An index between its least and its greatest value in an item, which must be in `0..extent`.
+pub(super) struct ItemRange {
+    /// What outer axes contribute: a coefficient for each.
+    pub(super) outer: Vec<Extent>,
+    /// Least value at the origin of the outer axes.
+    pub(super) least: Extent,
+    /// Greatest value there.
+    pub(super) greatest: Extent,
+    /// What all values must be below.
+    pub(super) extent: Extent,
+}
+
+/// The range of a condition that does not change along the axis in lanes.
+fn item_range(condition: &Condition, nest: &Nest) -> Option<ItemRange> {
+    let mut a = linear(&condition.index, nest.extents.len())?;
+    let outer = a.coefficients[..nest.space - 1].to_vec();
+    a.coefficients[..nest.space - 1].fill(Extent::ZERO);
+    let (least, greatest) = range(&a, &nest.extents)?;
+    Some(ItemRange { outer, least, greatest, extent: condition.extent.clone() })
+}
+
+impl Nest {
+    /// Ranges that tell of an item whether all conditions hold that do not change along the axis; `None` if they do not
+    /// tell. Empty if there is no such condition.
+    pub(super) fn item_ranges(&self, axis: usize, uses: &[Use]) -> Option<Vec<ItemRange>> {
+        let used = self.loads.iter().zip(uses).filter(|(_, used)| used.any());
+        let conditions = used.flat_map(|(load, _)| &load.conditions);
+        conditions.filter(|c| !self.ix_varies(&c.index, axis)).map(|c| item_range(c, self)).collect()
     }
 }
 
@@ -180,8 +214,13 @@ impl View<'_> {
         let points: i64 =
             nest.extents[nest.space + unroll_from..].iter().filter_map(Extent::as_const).product();
         let turn = nest.body.insts().len() * points as usize + nest.finish.insts().len();
-        let copies = copies(turn, width, length);
-        Some((Lanes { axis, width, copies, raw: raw.is_some(), interior: bounds, unroll_from }, apart))
+        let late = self.uses.iter().any(|used| used.finish);
+        let overlap = reduces && !late && length.is_none_or(|n| n % width as i64 != 0 || !bounds.is_empty());
+        let copies = if overlap { 1 } else { copies(turn, width, length) };
+        Some((
+            Lanes { axis, width, copies, raw: raw.is_some(), interior: bounds, unroll_from, overlap },
+            apart,
+        ))
     }
 
     /// Lanes along the last reduction axis.
@@ -211,7 +250,7 @@ impl View<'_> {
         }
         let copies = copies(nest.body.insts().len(), 4, length);
         let unroll_from = nest.reductions();
-        Some(Lanes { axis, width: 4, copies, raw: false, interior: Vec::new(), unroll_from })
+        Some(Lanes { axis, width: 4, copies, raw: false, interior: Vec::new(), unroll_from, overlap: false })
     }
 
     /// Elements in a vector, if the nest moves neighbours and nothing else.

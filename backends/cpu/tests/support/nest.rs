@@ -115,10 +115,8 @@ pub(crate) fn compile_form(form: &LoopForm, operands: usize, placement: Vec<Opti
 }
 
 impl Compiled {
-    /// Runs items in `parts` parts, the last first, and gives the fault record: code, node, value.
-    pub(crate) fn run(&self, symbols: &Symbols, buffers: &[&Buffer], parts: usize) -> [i64; 3] {
-        assert_eq!(buffers.len(), self.pointers);
-        let mut context = [0i64; 12];
+    /// The frame ends at an unmapped page, too: what kernels read in place of what is not there is at its start.
+    fn frame_for(&self, symbols: &Symbols, buffers: &[&Buffer], context: &mut [i64; 12]) -> Buffer {
         let mut frame = vec![0i64; self.frame.slots()];
         frame[0] = context.as_mut_ptr() as i64;
         for (i, buffer) in buffers.iter().enumerate() {
@@ -127,10 +125,29 @@ impl Compiled {
         for (slot, extent) in self.frame.extents() {
             frame[slot] = value(extent, symbols);
         }
-        let items = value(&self.items, symbols);
-        // The frame ends at an unmapped page, too: what kernels read in place of what is not there is at its start.
         let bytes: Vec<u8> = frame.iter().flat_map(|x| x.to_le_bytes()).collect();
-        let frame = Buffer::new(&bytes);
+        Buffer::new(&bytes)
+    }
+
+    /// Nanoseconds of `reps` runs.
+    pub(crate) fn time(&self, symbols: &Symbols, buffers: &[&Buffer], reps: usize) -> f64 {
+        let mut context = [0i64; 12];
+        let frame = self.frame_for(symbols, buffers, &mut context);
+        let items = value(&self.items, symbols);
+        let start = std::time::Instant::now();
+        for _ in 0..reps {
+            // SAFETY: the kernel takes four parameters, and the frame describes the buffers.
+            unsafe { call(&self.code, &[frame.address(), 0, items, 0]) };
+        }
+        start.elapsed().as_nanos() as f64
+    }
+
+    /// Runs items in `parts` parts, the last first, and gives the fault record: code, node, value.
+    pub(crate) fn run(&self, symbols: &Symbols, buffers: &[&Buffer], parts: usize) -> [i64; 3] {
+        assert_eq!(buffers.len(), self.pointers);
+        let mut context = [0i64; 12];
+        let frame = self.frame_for(symbols, buffers, &mut context);
+        let items = value(&self.items, symbols);
         for part in (0..parts as i64).rev() {
             let (begin, end) = (items * part / parts as i64, items * (part + 1) / parts as i64);
             // SAFETY: the kernel takes four parameters, and the frame describes the buffers.
