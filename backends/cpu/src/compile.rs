@@ -4,7 +4,10 @@ use cranelift_codegen::{
     ir::{Function, InstructionData, Opcode, Value},
     isa::TargetIsa,
 };
-use nnc_ir::{definitions::bare_symbol, diag::Diagnostic, entity::EntityId, extent::Extent, graph::Module};
+use nnc_ir::{
+    constant::Constant, definitions::bare_symbol, diag::Diagnostic, entity::EntityId, extent::Extent,
+    graph::Module,
+};
 use nnc_runtime::{Dim, Entries, Image, Port, Signature, externs::Extern};
 
 use crate::{
@@ -16,7 +19,7 @@ use crate::{
     lower::{self, scatter::ScatterRequest},
     plan::{self, Block, Bounds, BufferId, BufferKind, NestStep, Plan, PlanReport, ScatterStep, Step},
     target::Target,
-    weights,
+    weights::{self, ConstantId},
 };
 
 /// What to compile besides the program.
@@ -54,11 +57,12 @@ pub fn compile(
     target: &Target,
     options: &CompileOptions,
 ) -> Result<Compiled, Vec<Diagnostic>> {
-    let plan = plan::build(module)?;
+    let mut plan = plan::build(module)?;
     let mut frame = Frame::new();
     let slots = Slots::new(module, &plan, &mut frame);
     let mut functions = Functions::new(target.isa.frontend_config());
-    let kernels = Kernels::lower(module, &plan, &slots, &*target.isa, &mut frame, &mut functions)?;
+    let mut kernels = Kernels::lower(module, &plan, &slots, &*target.isa, &mut frame, &mut functions)?;
+    let packed = kernels.add_packed(&mut plan);
     let (weights, places) = weights::lay_out(&plan.constants, &kernels.constants)
         .map_err(|e| vec![Diagnostic::error(e.code(), e.message())])?;
     let program = Program {
@@ -67,6 +71,7 @@ pub fn compile(
         slots: &slots,
         kernels: &kernels.callees,
         weights: &places,
+        packed: &packed,
         scratch_bytes: kernels.scratch_bytes,
     };
     let ids = entry::emit(&program, &mut frame, &mut functions);
@@ -114,6 +119,8 @@ struct Kernels {
     nodes: Vec<Vec<u32>>,
     /// Which constants are read.
     constants: Vec<bool>,
+    /// Constants made while lowering.
+    packed: Vec<(Constant, PointerSlot)>,
     scratch_bytes: Extent,
 }
 
@@ -139,6 +146,7 @@ impl Kernels {
             callees: Vec::new(),
             nodes: Vec::new(),
             constants: vec![false; plan.constants.len()],
+            packed: Vec::new(),
             scratch_bytes: Extent::ZERO,
         };
         for (i, buffer) in plan.buffers.iter().enumerate() {
@@ -158,7 +166,7 @@ impl Kernels {
                 problems.push(Diagnostic::error(410, format!("nodes {}: {what}", names.join(", "))));
             };
             let name = format!("k{number:03}_{what}");
-            let kernel = match lower_one(work, name, plan, slots, isa, frame) {
+            let kernel = match lower_one(work, name, plan, slots, isa, frame, &mut out.packed) {
                 Ok(kernel) => kernel,
                 Err(error) => {
                     problem(error.to_string());
@@ -191,6 +199,18 @@ impl Kernels {
         }
         if problems.is_empty() { Ok(out) } else { Err(problems) }
     }
+
+    /// Adds the constants made while lowering to those of the plan.
+    fn add_packed(&mut self, plan: &mut Plan) -> Vec<(PointerSlot, ConstantId)> {
+        let mut out = Vec::with_capacity(self.packed.len());
+        for (constant, slot) in self.packed.drain(..) {
+            let id = plan.constants.add(&constant);
+            self.constants.resize(plan.constants.len(), false);
+            self.constants[id.0] = true;
+            out.push((slot, id));
+        }
+        out
+    }
 }
 
 fn lower_one(
@@ -200,6 +220,7 @@ fn lower_one(
     slots: &Slots,
     isa: &dyn TargetIsa,
     frame: &mut Frame,
+    packed: &mut Vec<(Constant, PointerSlot)>,
 ) -> Result<Kernel, lower::LowerError> {
     let operand = |&buffer: &BufferId| OperandRef {
         pointer: slots.buffer(plan, buffer),
@@ -208,8 +229,7 @@ fn lower_one(
             _ => None,
         },
     };
-    let mut add_weight = |_| -> PointerSlot { unreachable!("weights are packed before kernels are lowered") };
-    let mut cx = LowerCx { isa, frame, add_weight: &mut add_weight };
+    let mut cx = LowerCx { isa, frame, packed };
     let first = |nodes: &[u32]| nodes.first().map_or(-1, |&n| i64::from(n));
     match work {
         Work::Nest(step) => {

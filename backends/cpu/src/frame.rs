@@ -3,14 +3,13 @@
 //! ```text
 //! slot 0            context pointer
 //! slot 1            scratch base      slot 2  scratch bytes a worker
-//! slot 8 ...        pointer table: one slot a buffer (inputs, outputs, weights, intermediates)
-//! after it          extent table: the value of every extent that is not constant, as kernels ask for them
+//! slot 8 ...        pointers: one slot a buffer (inputs, outputs, weights, intermediates)
+//!                   extents: the value of every extent that is not constant, as kernels ask for them
 //! ```
 //!
-//! The generated `run` fills the tables; kernels only read them. The pointer table must be complete before the first
-//! extent is asked for.
+//! The generated `run` fills the slots; kernels only read them.
 
-use indexmap::IndexSet;
+use indexmap::IndexMap;
 use nnc_ir::extent::Extent;
 
 /// Slot of the context pointer.
@@ -19,10 +18,10 @@ pub const CONTEXT: usize = 0;
 pub const SCRATCH: usize = 1;
 /// Slot of the scratch bytes a worker has.
 pub const SCRATCH_BYTES: usize = 2;
-/// First slot of the pointer table.
+/// First slot of the pointers and extents.
 pub const POINTERS: usize = 8;
 
-/// A slot of the pointer table, counted from the frame's first slot.
+/// The slot of a pointer, counted from the frame's first slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PointerSlot(pub usize);
 
@@ -38,8 +37,9 @@ pub enum FrameValue {
 /// Assigns the slots of the frame.
 #[derive(Clone, Debug, Default)]
 pub struct Frame {
-    pointers: usize,
-    extents: IndexSet<Extent>,
+    /// Slots given out.
+    given: usize,
+    extents: IndexMap<Extent, usize>,
 }
 
 impl Frame {
@@ -49,35 +49,37 @@ impl Frame {
         Self::default()
     }
 
-    /// Adds a slot to the pointer table.
-    ///
-    /// # Panics
-    /// If an extent has been asked for already.
+    fn next(&mut self) -> usize {
+        self.given += 1;
+        POINTERS + self.given - 1
+    }
+
+    /// Adds a slot for a pointer.
     pub fn add_pointer(&mut self) -> PointerSlot {
-        assert!(self.extents.is_empty(), "the pointer table is complete before the extent table begins");
-        self.pointers += 1;
-        PointerSlot(POINTERS + self.pointers - 1)
+        PointerSlot(self.next())
     }
 
     /// Where the value of `extent` is.
     pub fn extent(&mut self, extent: &Extent) -> FrameValue {
-        match extent.as_const() {
-            Some(c) => FrameValue::Const(c),
-            None => {
-                let (index, _) = self.extents.insert_full(extent.clone());
-                FrameValue::Slot(POINTERS + self.pointers + index)
-            }
+        if let Some(c) = extent.as_const() {
+            return FrameValue::Const(c);
         }
+        if let Some(&slot) = self.extents.get(extent) {
+            return FrameValue::Slot(slot);
+        }
+        let slot = self.next();
+        self.extents.insert(extent.clone(), slot);
+        FrameValue::Slot(slot)
     }
 
-    /// The extent table, in slot order, with the slot of each.
+    /// The extents that are in the frame, in slot order, with the slot of each.
     pub fn extents(&self) -> impl Iterator<Item = (usize, &Extent)> {
-        self.extents.iter().enumerate().map(|(i, e)| (POINTERS + self.pointers + i, e))
+        self.extents.iter().map(|(extent, &slot)| (slot, extent))
     }
 
     /// Number of slots.
     #[must_use]
     pub fn slots(&self) -> usize {
-        POINTERS + self.pointers + self.extents.len()
+        POINTERS + self.given
     }
 }

@@ -66,7 +66,15 @@ pub struct LowerCx<'a> {
     pub isa: &'a dyn TargetIsa,
     /// Slots.
     pub frame: &'a mut Frame,
-    /// Packed weights: gives a constant made while lowering a pointer slot. Called before any extent slot exists, that is
-    /// from [`crate::lower::prepare`] only.
-    pub add_weight: &'a mut dyn FnMut(Constant) -> PointerSlot,
+    /// Constants made while lowering, such as packed weights, with the slots of their addresses.
+    pub packed: &'a mut Vec<(Constant, PointerSlot)>,
+}
+
+impl LowerCx<'_> {
+    /// Gives a constant made while lowering a pointer slot.
+    pub fn add_weight(&mut self, constant: Constant) -> PointerSlot {
+        let slot = self.frame.add_pointer();
+        self.packed.push((constant, slot));
+        slot
+    }
 }

@@ -21,9 +21,9 @@ use nnc_ir::{extent::Extent, graph::Module};
 use rustc_hash::FxHashMap;
 
 use crate::{
-    frame::{Frame, FrameValue},
+    frame::{Frame, FrameValue, PointerSlot},
     plan::{Block, Plan},
-    weights::WeightPlace,
+    weights::{ConstantId, WeightPlace},
 };
 use helpers::Helpers;
 use symbols::Definitions;
@@ -52,6 +52,8 @@ pub(crate) struct Program<'a> {
     pub(crate) kernels: &'a [Callee],
     /// Constants that are used, by number.
     pub(crate) weights: &'a [Option<WeightPlace>],
+    /// Slots of the addresses of constants made while lowering.
+    pub(crate) packed: &'a [(PointerSlot, ConstantId)],
     /// Bytes of scratch a worker needs, over symbols that are known before the run.
     pub(crate) scratch_bytes: Extent,
 }

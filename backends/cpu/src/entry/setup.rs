@@ -20,6 +20,7 @@ use super::{
 use crate::{
     frame::{CONTEXT, SCRATCH, SCRATCH_BYTES},
     plan::{BufferKind, data_free},
+    weights::ConstantId,
 };
 
 /// Alignment of the parts of the workspace.
@@ -139,12 +140,8 @@ impl<'a> Emitter<'a> {
             let address = match (buffer.kind, program.slots.memory[i]) {
                 (BufferKind::Input(n), _) => body.load(I64, inputs, offset(n)),
                 (BufferKind::Output(n), _) => body.load(I64, outputs, offset(n)),
-                (BufferKind::Constant(c), _) => match program.weights[c.0] {
-                    Some(place) => {
-                        let section = body.load(I64, weights, offset(place.section));
-                        let bytes = i64::try_from(place.offset).expect("the pool is small");
-                        body.b.ins().iadd_imm_s(section, bytes)
-                    }
+                (BufferKind::Constant(c), _) => match self.weight(body, weights, c) {
+                    Some(address) => address,
                     None => continue,
                 },
                 (_, Memory::Arena(area, units)) => {
@@ -166,9 +163,21 @@ impl<'a> Emitter<'a> {
             };
             body.store(address, frame, slot);
         }
+        for &(slot, constant) in program.packed {
+            let address = self.weight(body, weights, constant).expect("what is packed is used");
+            body.store(address, frame, offset(slot.0));
+        }
         body.call_checked(functions, main, &[frame]);
         self.tell(body, outputs, output_dims);
         body.finish();
+    }
+
+    /// Address of a constant, if it is one that is used.
+    fn weight(&self, body: &mut Body<'_>, weights: Value, constant: ConstantId) -> Option<Value> {
+        let place = self.program.weights[constant.0]?;
+        let section = body.load(I64, weights, offset(place.section));
+        let bytes = i64::try_from(place.offset).expect("the pool is small");
+        Some(body.b.ins().iadd_imm_s(section, bytes))
     }
 
     /// Tells the caller what it could not know.
