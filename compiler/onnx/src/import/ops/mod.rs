@@ -4,12 +4,16 @@ mod activation;
 mod arithmetic;
 mod compare;
 mod conv;
+mod data_shape;
+mod diagonal;
+mod einsum;
 mod fill;
 mod follow;
 mod integer;
 mod join;
 mod matmul;
 mod normalize;
+mod pick;
 mod pool;
 mod quantize;
 mod recurrence;
@@ -42,4 +46,8 @@ pub(crate) const FAMILIES: &[&[Row]] = &[
     rnn::ROWS,
     quantize::ROWS,
     integer::ROWS,
+    pick::ROWS,
+    data_shape::ROWS,
+    diagonal::ROWS,
+    einsum::ROWS,
 ];
