@@ -1,2 +1,7 @@
 //! nnc - the command line.
-fn main() {}
+
+mod cli;
+
+fn main() -> std::process::ExitCode {
+    cli::main()
+}

@@ -1,0 +1,282 @@
+//! args - what the command line accepts.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use nnc::{OptLevel, Options};
+
+/// Compiles ONNX models to machine code.
+#[derive(Parser)]
+#[command(
+    name = "nnc",
+    version,
+    about,
+    after_help = "Example:\n  nnc compile model.onnx --target cpu\n  nnc run model.nnc --input x=image.npy --outputs out"
+)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+    /// How errors are printed on standard error
+    #[arg(long, global = true, value_enum, default_value = "text")]
+    pub(crate) error_format: ErrorFormat,
+}
+
+/// How errors are printed.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ErrorFormat {
+    /// For people
+    Text,
+    /// One object a line: code, severity, message, node, tensor, help
+    Json,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    /// Compile a model
+    Compile(CompileArgs),
+    /// Run a model once
+    Run(RunArgs),
+    /// Time a model
+    Bench(BenchArgs),
+    /// Compare models with the expected outputs of ONNX test folders
+    Verify(VerifyArgs),
+    /// Say everything that is wrong with or unsupported in a model
+    Check(CheckArgs),
+    /// Show inputs, outputs, kernels, runtime functions and memory of a model
+    Inspect(InspectArgs),
+    /// Run passes and print the module
+    Opt(OptArgs),
+    /// Say why a pass left nodes alone
+    Explain(ExplainArgs),
+}
+
+/// What every command that compiles takes.
+#[derive(Args, Clone)]
+pub(crate) struct CompileOptions {
+    /// Optimization level: 0 required passes, 1 exact passes, 2 also rounding ones, 3 also costlier searches
+    #[arg(short = 'O', default_value_t = 2, value_parser = clap::value_parser!(u8).range(0..=3))]
+    pub(crate) level: u8,
+    /// Pin a symbol: N=1
+    #[arg(long = "dim", value_name = "NAME=N", value_parser = parse_dim)]
+    pub(crate) dims: Vec<(String, i64)>,
+    /// Replace the declared shape of an input: x=1,3,224,224
+    #[arg(long = "shape", value_name = "NAME=D,D,...", value_parser = parse_shape)]
+    pub(crate) shapes: Vec<(String, Vec<i64>)>,
+    /// Instruction set: native, x86-64-v2, x86-64-v3, x86-64-v4, generic
+    #[arg(long, default_value = "native")]
+    pub(crate) cpu: String,
+}
+
+impl CompileOptions {
+    pub(crate) fn to_options(&self) -> Options {
+        let level = [OptLevel::O0, OptLevel::O1, OptLevel::O2, OptLevel::O3][usize::from(self.level.min(3))];
+        Options {
+            level,
+            cpu: self.cpu.clone(),
+            dims: self.dims.clone(),
+            shapes: self.shapes.clone(),
+            ..Options::default()
+        }
+    }
+}
+
+#[derive(Args)]
+#[command(after_help = "Example:\n  nnc compile model.onnx --target cpu --dim batch=1 -o model.nnc")]
+pub(crate) struct CompileArgs {
+    /// ONNX file
+    pub(crate) model: PathBuf,
+    /// Kind of machine
+    #[arg(long, default_value = "cpu", value_parser = ["cpu"])]
+    pub(crate) target: String,
+    /// Output file [default: beside the model]
+    #[arg(short, long)]
+    pub(crate) output: Option<PathBuf>,
+    /// What to write
+    #[arg(long, value_enum, default_value = "nnc")]
+    pub(crate) emit: Emit,
+    #[command(flatten)]
+    pub(crate) options: CompileOptions,
+    /// Base of the names of generated functions
+    #[arg(long, default_value = "model")]
+    pub(crate) name: String,
+    /// Show what each pass did, and how long it took, on standard error
+    #[arg(long)]
+    pub(crate) time_passes: bool,
+    /// Leave the module after each pass, and a diff, in this folder
+    #[arg(long, value_name = "DIR")]
+    pub(crate) dump_ir: Option<PathBuf>,
+    /// Show what each pass did
+    #[arg(short, long)]
+    pub(crate) verbose: bool,
+}
+
+/// What `compile` writes.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Emit {
+    /// Artefact that `nnc run` and the library load
+    Nnc,
+    /// The module after all passes, as text
+    Ir,
+    /// Cranelift IR of every function
+    Clif,
+    /// Disassembly
+    Asm,
+}
+
+#[derive(Args)]
+#[command(after_help = "Example:\n  nnc run model.onnx --input x=image.npy --outputs out")]
+pub(crate) struct RunArgs {
+    /// ONNX file or .nnc artefact
+    pub(crate) model: PathBuf,
+    /// An input from a .npy, .npz (entry of that name) or .pb file
+    #[arg(long = "input", value_name = "NAME=FILE", value_parser = parse_input)]
+    pub(crate) inputs: Vec<(String, PathBuf)>,
+    /// Folder with the inputs: NAME.npy, or 0.npy, 1.npy ..., or input_0.pb ...
+    #[arg(long = "inputs", value_name = "DIR")]
+    pub(crate) inputs_dir: Option<PathBuf>,
+    /// Folder for the outputs, NAME.npy each; without it a summary is printed
+    #[arg(long, value_name = "DIR")]
+    pub(crate) outputs: Option<PathBuf>,
+    /// Threads [default: the cores this process may use]
+    #[arg(long)]
+    pub(crate) threads: Option<usize>,
+    #[command(flatten)]
+    pub(crate) options: CompileOptions,
+}
+
+#[derive(Args)]
+#[command(after_help = "Example:\n  nnc bench model.onnx --inputs inputs --threads 1 --json")]
+pub(crate) struct BenchArgs {
+    /// ONNX file or .nnc artefact
+    pub(crate) model: PathBuf,
+    /// Folder with the inputs: 0.npy, 1.npy ... in the model's order, or NAME.npy
+    #[arg(long, value_name = "DIR")]
+    pub(crate) inputs: PathBuf,
+    /// Threads [default: the cores this process may use]
+    #[arg(long)]
+    pub(crate) threads: Option<usize>,
+    /// How long to repeat
+    #[arg(long, default_value_t = 2.0)]
+    pub(crate) seconds: f64,
+    /// One line of JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Folder for the outputs [default: a new one in the system's folder for temporary files]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) outputs: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) options: CompileOptions,
+}
+
+#[derive(Args)]
+#[command(
+    after_help = "Example:\n  nnc verify tests/cases/*\n  nnc verify --models cache --rel-max 1e-5 reference/*"
+)]
+pub(crate) struct VerifyArgs {
+    /// ONNX test folders: model.onnx and test_data_set_*/{input,output}_*.pb
+    #[arg(required = true)]
+    pub(crate) dirs: Vec<PathBuf>,
+    /// Where the models are, as FOLDER-NAME.onnx, if not in the folders
+    #[arg(long, value_name = "DIR")]
+    pub(crate) models: Option<PathBuf>,
+    /// Relative tolerance
+    #[arg(long, default_value_t = 1e-3)]
+    pub(crate) rtol: f64,
+    /// Absolute tolerance
+    #[arg(long, default_value_t = 1e-7)]
+    pub(crate) atol: f64,
+    /// Instead: greatest difference over the greatest expected magnitude of an output
+    #[arg(long, conflicts_with_all = ["rtol", "atol"])]
+    pub(crate) rel_max: Option<f64>,
+    /// Write a result a case, as JSON
+    #[arg(long, value_name = "FILE")]
+    pub(crate) json: Option<PathBuf>,
+    /// Print the figures of every case
+    #[arg(short, long)]
+    pub(crate) verbose: bool,
+    /// Threads [default: the cores this process may use]
+    #[arg(long)]
+    pub(crate) threads: Option<usize>,
+    #[command(flatten)]
+    pub(crate) options: CompileOptions,
+}
+
+#[derive(Args)]
+#[command(after_help = "Example:\n  nnc check model.onnx")]
+pub(crate) struct CheckArgs {
+    /// ONNX file
+    pub(crate) model: PathBuf,
+    #[command(flatten)]
+    pub(crate) options: CompileOptions,
+}
+
+#[derive(Args)]
+#[command(after_help = "Example:\n  nnc inspect model.onnx --json")]
+pub(crate) struct InspectArgs {
+    /// ONNX file or .nnc artefact
+    pub(crate) model: PathBuf,
+    /// As JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) options: CompileOptions,
+}
+
+#[derive(Args)]
+#[command(
+    after_help = "Example:\n  nnc opt model.onnx --passes canonicalize,fuse --emit ir\n  nnc opt --list-passes"
+)]
+pub(crate) struct OptArgs {
+    /// ONNX file or .nnir text
+    #[arg(required_unless_present = "list_passes")]
+    pub(crate) model: Option<PathBuf>,
+    /// Passes in order, with commas between [default: those of -O2]
+    #[arg(long, value_delimiter = ',')]
+    pub(crate) passes: Option<Vec<String>>,
+    /// Print names, phases, exactness and help of all passes
+    #[arg(long)]
+    pub(crate) list_passes: bool,
+    /// What to print
+    #[arg(long, value_enum, default_value = "ir")]
+    pub(crate) emit: OptEmit,
+    #[command(flatten)]
+    pub(crate) options: CompileOptions,
+}
+
+/// What `opt` prints.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum OptEmit {
+    /// The module
+    Ir,
+    /// What each pass changed
+    Diff,
+}
+
+#[derive(Args)]
+#[command(after_help = "Example:\n  nnc explain model.onnx --pass fuse")]
+pub(crate) struct ExplainArgs {
+    /// ONNX file or .nnir text
+    pub(crate) model: PathBuf,
+    /// Which pass
+    #[arg(long)]
+    pub(crate) pass: String,
+    #[command(flatten)]
+    pub(crate) options: CompileOptions,
+}
+
+fn parse_dim(text: &str) -> Result<(String, i64), String> {
+    let (name, value) = text.split_once('=').ok_or("needs NAME=N")?;
+    Ok((name.to_owned(), value.parse().map_err(|e| format!("'{value}': {e}"))?))
+}
+
+fn parse_shape(text: &str) -> Result<(String, Vec<i64>), String> {
+    let (name, dims) = text.rsplit_once('=').ok_or("needs NAME=D,D,...")?;
+    let dims = dims.split(',').filter(|d| !d.is_empty());
+    let dims = dims.map(|d| d.trim().parse().map_err(|e| format!("'{d}': {e}")));
+    Ok((name.to_owned(), dims.collect::<Result<_, String>>()?))
+}
+
+fn parse_input(text: &str) -> Result<(String, PathBuf), String> {
+    let (name, file) = text.split_once('=').ok_or("needs NAME=FILE")?;
+    Ok((name.to_owned(), file.into()))
+}

@@ -1,0 +1,23 @@
+//! check - `nnc check`: every problem of a model at once.
+
+use nnc::Compiler;
+
+use super::{
+    Outcome,
+    args::{CheckArgs, ErrorFormat},
+    output,
+};
+
+pub(crate) fn run(args: &CheckArgs, format: ErrorFormat) -> Outcome {
+    let compiler = Compiler::new(args.options.to_options());
+    let imported = compiler.import_file(&args.model)?;
+    output::diagnostics(&imported.warnings, format);
+    let lowered = compiler.optimize(imported.module)?;
+    match compiler.generate(&lowered.module) {
+        Ok(_) => {
+            println!("{}: ok, {} warnings", args.model.display(), imported.warnings.len());
+            Ok(0)
+        }
+        Err(failure) => Err(failure),
+    }
+}

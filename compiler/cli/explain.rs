@@ -1,0 +1,34 @@
+//! explain - `nnc explain`: why a pass left nodes alone.
+
+use nnc::{Compiler, passes::pipeline::pipeline};
+
+use super::{
+    Outcome,
+    args::{ErrorFormat, ExplainArgs},
+    source,
+};
+
+pub(crate) fn run(args: &ExplainArgs, format: ErrorFormat) -> Outcome {
+    let options = args.options.to_options();
+    let module = source::load_module(&args.model, &options, format)?;
+    let mut names = pipeline(options.level);
+    if let Some(end) = names.iter().rposition(|n| *n == args.pass) {
+        names.truncate(end + 1);
+    } else {
+        names.push(&args.pass);
+    }
+    let lowered = Compiler::new(options).run_passes(module, &names)?;
+    let Some(report) = lowered.reports.last().filter(|r| r.name == args.pass) else {
+        println!("{} does not run at this level", args.pass);
+        return Ok(0);
+    };
+    println!(
+        "{}: {} rewrites, {} nodes before, {} after",
+        report.name, report.changed, report.nodes.0, report.nodes.1
+    );
+    for miss in &report.misses {
+        let names: Vec<&str> = miss.loc.iter().map(AsRef::as_ref).collect();
+        println!("{} ({}): {}", nnc::ir::diag::escape(&names.join(", ")), miss.op, miss.reason);
+    }
+    Ok(0)
+}

@@ -1,0 +1,80 @@
+//! run - `nnc run`: one run, from files to files.
+
+use std::path::Path;
+
+use nnc::{CompiledModel, Failure, SessionOptions, Tensor, io};
+
+use super::{
+    Outcome,
+    args::{ErrorFormat, RunArgs},
+    source,
+};
+
+pub(crate) fn run(args: &RunArgs, format: ErrorFormat) -> Outcome {
+    let model = source::load_or_compile(&args.model, args.options.to_options(), format)?;
+    let inputs = inputs(args, &model)?;
+    let mut session = nnc::Session::new(&session_options(args.threads));
+    let outputs = model.run_in(&mut session, &inputs)?;
+    match &args.outputs {
+        Some(dir) => write_outputs(dir, &model, &outputs)?,
+        None => {
+            for (port, tensor) in model.signature().outputs.iter().zip(&outputs) {
+                println!("{}", summary(&port.name, tensor));
+            }
+        }
+    }
+    Ok(0)
+}
+
+/// Options of a session with that many threads.
+pub(crate) fn session_options(threads: Option<usize>) -> SessionOptions {
+    let host = SessionOptions::host();
+    SessionOptions { threads: threads.unwrap_or(host.threads), ..host }
+}
+
+fn inputs(args: &RunArgs, model: &CompiledModel) -> Result<Vec<Tensor>, Failure> {
+    if let Some(dir) = &args.inputs_dir {
+        return source::read_inputs_dir(dir, model.signature());
+    }
+    let mut named: Vec<(&str, Tensor)> = Vec::new();
+    for (name, path) in &args.inputs {
+        named.push((name, read_named(name, path)?));
+    }
+    model.arrange(named)
+}
+
+fn read_named(name: &str, path: &Path) -> Result<Tensor, Failure> {
+    if !path.extension().is_some_and(|e| e == "npz") {
+        return io::read_tensor(path);
+    }
+    let entries = io::read_npz(path)?;
+    let found = entries.into_iter().find(|(entry, _)| entry == name);
+    found
+        .map(|(_, t)| t)
+        .ok_or_else(|| Failure::single(603, format!("'{}' has no entry '{name}'", path.display())))
+}
+
+/// Writes each output as `NAME.npy`.
+fn write_outputs(dir: &Path, model: &CompiledModel, outputs: &[Tensor]) -> Result<(), Failure> {
+    std::fs::create_dir_all(dir)
+        .map_err(|e| Failure::single(602, format!("cannot make '{}': {e}", dir.display())))?;
+    for (port, tensor) in model.signature().outputs.iter().zip(outputs) {
+        io::write_npy(&dir.join(format!("{}.npy", source::file_name_of(&port.name))), tensor)?;
+    }
+    Ok(())
+}
+
+/// One line on a tensor: type, least, greatest and mean element, and where the greatest is.
+fn summary(name: &str, tensor: &Tensor) -> String {
+    let values = tensor.view().to_f64s();
+    let dims: Vec<String> = tensor.dims().iter().map(ToString::to_string).collect();
+    let head = format!("{name}: {}[{}]", tensor.elem(), dims.join(","));
+    if values.is_empty() {
+        return head;
+    }
+    let min = values.iter().copied().fold(f64::INFINITY, f64::min);
+    let max = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    let mean = values.iter().sum::<f64>() / values.len() as f64;
+    let arg = values.iter().position(|&x| x == max).unwrap_or(0);
+    format!("{head} min {min:.6} max {max:.6} mean {mean:.6} argmax {arg}")
+}

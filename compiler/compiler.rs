@@ -1,0 +1,262 @@
+//! compiler - from an ONNX file to a program that runs.
+
+use std::{
+    path::Path,
+    sync::Mutex,
+    time::{Duration, Instant},
+};
+
+use nnc_cpu::{CompileOptions, Compiled, Target};
+use nnc_ir::{Module, diag::Diagnostic};
+use nnc_onnx::{
+    import::{ImportOptions, import},
+    load::{LoadOptions, load_bytes, load_file},
+    model::Model,
+};
+use nnc_passes::{
+    manager::{Watch, run_pass},
+    pass::{PassCx, PassReport, TargetDesc},
+    pipeline::{allows, pipeline},
+};
+use nnc_runtime::{Program, Session, SessionOptions, Signature, Tensor, TensorView, TensorViewMut, artefact};
+
+use crate::{Failure, Options, consts::Evaluator};
+
+/// Compiles models.
+#[derive(Clone, Debug)]
+pub struct Compiler {
+    options: Options,
+}
+
+/// A module as imported.
+pub struct Imported {
+    /// The module.
+    pub module: Module,
+    /// What was odd but not wrong.
+    pub warnings: Vec<Diagnostic>,
+}
+
+/// A module after all passes.
+pub struct Lowered {
+    /// The module.
+    pub module: Module,
+    /// What each pass did, in order.
+    pub reports: Vec<PassReport>,
+}
+
+impl Compiler {
+    /// A compiler with these options.
+    #[must_use]
+    pub fn new(options: Options) -> Self {
+        Self { options }
+    }
+
+    /// The options.
+    #[must_use]
+    pub fn options(&self) -> &Options {
+        &self.options
+    }
+
+    /// Imports an ONNX file; external data is looked for in its folder.
+    ///
+    /// # Errors
+    /// Every problem of the model.
+    pub fn import_file(&self, path: impl AsRef<Path>) -> Result<Imported, Failure> {
+        self.import_model(&load_file(path.as_ref(), &LoadOptions::default())?)
+    }
+
+    /// Imports the bytes of an ONNX file without external data.
+    ///
+    /// # Errors
+    /// Every problem of the model.
+    pub fn import_bytes(&self, bytes: Vec<u8>) -> Result<Imported, Failure> {
+        self.import_model(&load_bytes(bytes, None, &LoadOptions::default())?)
+    }
+
+    fn import_model(&self, model: &Model) -> Result<Imported, Failure> {
+        let options = ImportOptions {
+            dims: self.options.dims.iter().cloned().collect(),
+            shapes: self.options.shapes.iter().cloned().collect(),
+            ..ImportOptions::as_declared()
+        };
+        let (module, warnings) = import(model, &options)?;
+        Ok(Imported { module, warnings })
+    }
+
+    /// Runs the passes of the options' level.
+    ///
+    /// # Errors
+    /// [`Failure::Bug`] if a pass breaks the module.
+    pub fn optimize(&self, module: Module) -> Result<Lowered, Failure> {
+        self.run_passes(module, &pipeline(self.options.level))
+    }
+
+    /// Runs passes by name, as far as the options' level allows them.
+    ///
+    /// # Errors
+    /// As [`Compiler::optimize`]; E0413 for a name that no pass has.
+    pub fn run_passes(&self, mut module: Module, names: &[&str]) -> Result<Lowered, Failure> {
+        let evaluator = Evaluator::new();
+        let mut cx = PassCx {
+            consts: &evaluator,
+            target: TargetDesc::default(),
+            misses: Vec::new(),
+            fuel: usize::MAX,
+        };
+        let watch = Watch { text: self.options.watch_passes, diff: self.options.watch_passes };
+        let mut reports = Vec::new();
+        for name in names {
+            let pass = nnc_passes::find(name).ok_or_else(|| {
+                Failure::single(413, format!("no pass is called '{name}'; see nnc opt --list-passes"))
+            })?;
+            if allows(self.options.level, pass) {
+                reports.push(run_pass(&mut module, name, &mut cx, watch)?);
+            }
+        }
+        Ok(Lowered { module, reports })
+    }
+
+    /// Generates machine code for a module after all passes.
+    ///
+    /// # Errors
+    /// What the backend does not support.
+    pub fn generate(&self, module: &Module) -> Result<Compiled, Failure> {
+        self.generate_with(module, CompileOptions::default())
+    }
+
+    /// Likewise, with what else the backend should give.
+    ///
+    /// # Errors
+    /// As [`Compiler::generate`].
+    pub fn generate_with(&self, module: &Module, options: CompileOptions) -> Result<Compiled, Failure> {
+        let target = Target::new(&self.options.cpu, None, self.options.verify_code).map_err(|d| vec![*d])?;
+        let options = CompileOptions { name: self.options.name.clone(), ..options };
+        Ok(nnc_cpu::compile(module, &target, &options)?)
+    }
+
+    /// Compiles an ONNX file and loads the program.
+    ///
+    /// # Errors
+    /// Every problem of the model.
+    pub fn compile_file(&self, path: impl AsRef<Path>) -> Result<CompiledModel, Failure> {
+        let start = Instant::now();
+        self.finish(self.import_file(path)?, start)
+    }
+
+    /// Compiles the bytes of an ONNX file and loads the program.
+    ///
+    /// # Errors
+    /// Every problem of the model.
+    pub fn compile_bytes(&self, bytes: Vec<u8>) -> Result<CompiledModel, Failure> {
+        let start = Instant::now();
+        self.finish(self.import_bytes(bytes)?, start)
+    }
+
+    fn finish(&self, imported: Imported, start: Instant) -> Result<CompiledModel, Failure> {
+        let lowered = self.optimize(imported.module)?;
+        let compiled = self.generate(&lowered.module)?;
+        let program = Program::load(compiled.image)?;
+        Ok(CompiledModel {
+            program,
+            warnings: imported.warnings,
+            time: start.elapsed(),
+            session: Mutex::new(None),
+        })
+    }
+}
+
+/// A program ready to run. Shared between threads, each run takes a session; [`CompiledModel::run`] keeps one.
+pub struct CompiledModel {
+    program: Program,
+    warnings: Vec<Diagnostic>,
+    time: Duration,
+    session: Mutex<Option<Session>>,
+}
+
+impl CompiledModel {
+    /// Loads an artefact.
+    ///
+    /// # Errors
+    /// E07 for what is wrong with it.
+    pub fn load(path: impl AsRef<Path>) -> Result<Self, Failure> {
+        let start = Instant::now();
+        let image = artefact::read(path.as_ref(), nnc_runtime::default_max_memory())?;
+        let program = Program::load(image)?;
+        Ok(Self { program, warnings: Vec::new(), time: start.elapsed(), session: Mutex::new(None) })
+    }
+
+    /// Writes the artefact, whole or not at all, and gives its bytes.
+    ///
+    /// # Errors
+    /// E06 if it cannot be written.
+    pub fn save(&self, path: impl AsRef<Path>) -> Result<u64, Failure> {
+        Ok(artefact::write(self.program.image(), path.as_ref())?)
+    }
+
+    /// The program.
+    #[must_use]
+    pub fn program(&self) -> &Program {
+        &self.program
+    }
+
+    /// Inputs, outputs and symbols.
+    #[must_use]
+    pub fn signature(&self) -> &Signature {
+        self.program.signature()
+    }
+
+    /// What was odd but not wrong in the model.
+    #[must_use]
+    pub fn warnings(&self) -> &[Diagnostic] {
+        &self.warnings
+    }
+
+    /// Time from the file to the loaded program.
+    #[must_use]
+    pub fn compile_time(&self) -> Duration {
+        self.time
+    }
+
+    /// Inputs given by name, in the program's order.
+    ///
+    /// # Errors
+    /// E0801 for a missing, unknown or repeated name.
+    pub fn arrange(&self, named: Vec<(&str, Tensor)>) -> Result<Vec<Tensor>, Failure> {
+        let views: Vec<(&str, TensorView<'_>)> = named.iter().map(|(n, t)| (*n, t.view())).collect();
+        let views = self.signature().arrange(&views)?;
+        Ok(views.iter().map(TensorView::to_tensor).collect::<nnc_runtime::Result<_>>()?)
+    }
+
+    /// Runs once. Calls from several threads take turns; give each its own session to run them together.
+    ///
+    /// # Errors
+    /// E08 for inputs that do not fit, E05 for a run over the memory limit.
+    pub fn run(&self, inputs: &[Tensor]) -> Result<Vec<Tensor>, Failure> {
+        // A run that panicked leaves a session that the next one can use: it holds no state between runs.
+        let mut kept = self.session.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let session = kept.get_or_insert_with(|| Session::new(&SessionOptions::host()));
+        self.run_in(session, inputs)
+    }
+
+    /// Runs once in a session of the caller's.
+    ///
+    /// # Errors
+    /// As [`CompiledModel::run`].
+    pub fn run_in(&self, session: &mut Session, inputs: &[Tensor]) -> Result<Vec<Tensor>, Failure> {
+        let views: Vec<TensorView<'_>> = inputs.iter().map(Tensor::view).collect();
+        Ok(self.program.run(session, &views)?)
+    }
+
+    /// Runs once into the caller's buffers; allocates nothing after the first run of a static model.
+    ///
+    /// # Errors
+    /// As [`CompiledModel::run`].
+    pub fn run_into(
+        &self,
+        session: &mut Session,
+        inputs: &[TensorView<'_>],
+        outputs: &mut [TensorViewMut<'_>],
+    ) -> Result<(), Failure> {
+        Ok(self.program.run_into(session, inputs, outputs)?)
+    }
+}

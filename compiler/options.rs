@@ -1,0 +1,36 @@
+//! options - what a user may ask of the compiler.
+
+pub use nnc_passes::pipeline::OptLevel;
+
+/// How to compile. [`Options::default`] is `-O2 --cpu native` with symbols left symbolic.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Which passes run.
+    pub level: OptLevel,
+    /// Instruction set: `native`, `x86-64-v3`, `generic` ...
+    pub cpu: String,
+    /// Symbols pinned to a number: makes faster code.
+    pub dims: Vec<(String, i64)>,
+    /// Shapes that replace the declared ones of inputs.
+    pub shapes: Vec<(String, Vec<i64>)>,
+    /// Base of the names of generated functions.
+    pub name: String,
+    /// Keep the text and a diff after each pass.
+    pub watch_passes: bool,
+    /// Check generated code with Cranelift's verifier.
+    pub verify_code: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            level: OptLevel::O2,
+            cpu: "native".into(),
+            dims: Vec::new(),
+            shapes: Vec::new(),
+            name: "model".into(),
+            watch_passes: false,
+            verify_code: false,
+        }
+    }
+}
