@@ -74,7 +74,14 @@ pub(super) struct Planner<'m> {
 
 impl Planner<'_> {
     pub(super) fn new_buffer(&mut self, kind: BufferKind, bytes: Extent) -> BufferId {
-        self.buffers.push(Buffer { kind, sizes: vec![bytes], live: None, pinned: false, unbounded: false });
+        self.buffers.push(Buffer {
+            kind,
+            sizes: vec![bytes],
+            live: None,
+            pinned: false,
+            partner: None,
+            unbounded: false,
+        });
         BufferId(self.buffers.len() - 1)
     }
 
@@ -113,8 +120,10 @@ impl Planner<'_> {
     pub(super) fn touch(&mut self, buffer: BufferId) {
         let at = self.clock;
         let buffer = self.resolve(buffer);
-        let live = &mut self.buffers[buffer.0].live;
-        *live = Some(live.map_or((at, at), |(first, last)| (first.min(at), last.max(at))));
+        for buffer in [Some(buffer), self.buffers[buffer.0].partner].into_iter().flatten() {
+            let live = &mut self.buffers[buffer.0].live;
+            *live = Some(live.map_or((at, at), |(first, last)| (first.min(at), last.max(at))));
+        }
     }
 
     /// Makes `from`, which was made for a value of a block, the same memory as `to`, if nothing stands against it.

@@ -84,6 +84,7 @@ impl Planner<'_> {
         let mut carried = Vec::with_capacity(operands.len());
         for ((&operand, &param), &result) in operands.iter().zip(params).zip(results) {
             let (current, next) = (self.own(module.ty(param)), self.own(module.ty(param)));
+            self.buffers[current.0].partner = Some(next);
             for buffer in [current, next] {
                 self.buffers[buffer.0].pinned = true;
                 self.touch(buffer);

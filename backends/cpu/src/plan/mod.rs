@@ -36,6 +36,8 @@ pub(crate) struct Buffer {
     pub(crate) live: Option<(usize, usize)>,
     /// Whether its address changes while running, so that it cannot be an output's memory.
     pub(crate) pinned: bool,
+    /// The buffer that changes places with it while running: whoever reads one may read the memory of the other.
+    pub(crate) partner: Option<BufferId>,
     /// Whether it is an output whose size the caller cannot know, so that its memory must come from `alloc`.
     pub(crate) unbounded: bool,
 }

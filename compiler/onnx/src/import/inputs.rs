@@ -105,7 +105,7 @@ impl Importer {
                     _ => Ok(Extent::Const(*d)),
                 };
             }
-            Dim::Param(label) if !label.is_empty() => label.clone(),
+            Dim::Param(label) if is_name(label) => label.clone(),
             Dim::Param(_) | Dim::Unknown => unnamed,
         };
         match (self.dims.get(&label).cloned(), given) {
@@ -165,6 +165,12 @@ impl Importer {
             None => d,
         }
     }
+}
+
+/// Whether a dimension's label names one extent. Exporters also write `?`, `-1` and the like for an unknown one, several
+/// times in one shape.
+fn is_name(label: &str) -> bool {
+    label.parse::<f64>().is_err() && label.contains(char::is_alphanumeric)
 }
 
 fn dim_text(dim: &Dim) -> String {
