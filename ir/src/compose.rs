@@ -189,7 +189,16 @@ pub fn inline(consumer: &LoopForm, k: usize, producer: &LoopForm) -> Result<Loop
 /// Whether the nests round a value between them that a joined nest would not round.
 fn rounds_between(producer: &LoopForm, consumer: &LoopForm, _: usize) -> bool {
     let narrow = matches!(producer.results[0], DType::F16 | DType::BF16);
-    narrow && producer.class() != Class::Movement && consumer.class() != Class::Movement
+    narrow && !only_moves(producer) && !only_moves(consumer)
+}
+
+/// Whether elements are stored as they were loaded: a cast between floats moves them too, but rounds or widens.
+fn only_moves(form: &LoopForm) -> bool {
+    let as_loaded = |(&r, stored): (&Ref, &DType)| match form.body.inst(r) {
+        Inst::Load(k) => form.loads[*k].dtype == *stored,
+        _ => false,
+    };
+    form.class() == Class::Movement && form.body.results.iter().zip(&form.results).all(as_loaded)
 }
 
 fn reads_load(ix: &Ix, k: usize) -> bool {
@@ -438,7 +447,7 @@ mod tests {
     use super::*;
     use crate::{
         graph::loc,
-        ops::{Add, Broadcast, Exp, MatMul, Reduce, ReduceKind, Transpose},
+        ops::{Add, Broadcast, Cast, Exp, MatMul, Reduce, ReduceKind, Transpose},
         types::TensorType,
     };
 
@@ -463,6 +472,20 @@ mod tests {
         assert_eq!(form.class(), Class::Contraction);
         assert_eq!(form.loads[2].index, [Ix::Axis(1)]);
         assert_eq!(fuse_nodes(&m, &nodes, &[y, z]).unwrap().0.results.len(), 2);
+    }
+
+    #[test]
+    fn casts_to_half_and_back_stay_apart_since_they_round() {
+        let mut m = Module::new();
+        let (body, l) = (m.body(), loc("t"));
+        let x = m.add_input("x", f32s(&[2]));
+        let half = m.append(body, Cast { to: DType::F16 }, &[x], &[], &l).unwrap()[0];
+        let back = m.append(body, Cast { to: DType::F32 }, &[half], &[], &l).unwrap()[0];
+        let nodes = m.region(body).nodes.clone();
+        assert!(fuse_nodes(&m, &nodes, &[back]).unwrap_err().contains("rounded to f16"));
+        let turned = m.append(body, Transpose { perm: vec![0] }, &[half], &[], &l).unwrap()[0];
+        let nodes = [nodes[0], m.def_node(turned).unwrap()];
+        assert!(fuse_nodes(&m, &nodes, &[turned]).is_ok());
     }
 
     #[test]
