@@ -1,5 +1,12 @@
-//! nnc-kit - what tests share: conformance cases and comparisons.
+//! nnc-kit - what the tests of nnc share: random programs, bounds for reordered sums, conformance cases, ONNX files.
+//!
+//! Reading order: [`rng`], [`generate`] (random modules with inputs), [`bounds`] (what a run may give when sums are
+//! added in another order), [`cases`] and [`compare`] (test data of others), [`proto`] (ONNX files of our own).
 #![forbid(unsafe_code)]
 
+pub mod bounds;
 pub mod cases;
 pub mod compare;
+pub mod generate;
+pub mod proto;
+pub mod rng;
