@@ -2,7 +2,7 @@
 //!
 //! Along a reduction axis in lanes there are several vectors of accumulators. They are joined in an order that the code
 //! fixes: vectors pairwise, then lanes pairwise, then what came before, then the elements that fill no vector. So a
-//! result does not depend on threads.
+//! result does not depend on threads. Long sums along other axes are taken block by block.
 
 use cranelift_codegen::ir::{InstBuilder, Value, condcodes::FloatCC, types::I64};
 use nnc_ir::{
@@ -20,6 +20,9 @@ use super::{
     schedule::{Lanes, Schedule},
     vector::{self, Val},
 };
+
+/// Elements of a block of a long sum.
+const SUM_BLOCK: i64 = 32;
 
 /// What joins two values of the body, unless a position is sought.
 fn joins(combine: Combine) -> Option<Binary> {
@@ -90,8 +93,42 @@ impl Emitter<'_, '_> {
             Schedule::Reduce(lanes) if lanes.axis == axis => {
                 self.lanes_of_reduction(lanes, combine, loads, accs[0], end)
             }
+            _ if self.sums_in_blocks(depth, combine) => {
+                self.blocks_of_reduction(depth, combine, loads, &accs, (start, end))
+            }
             _ => self.turns_of_reduction(depth, combine, loads, &accs, (start, end, 1)),
         }
+    }
+
+    /// Whether an axis is long enough that its sum is taken block by block.
+    fn sums_in_blocks(&self, depth: usize, combine: Combine) -> bool {
+        let nest = self.nest;
+        let long = nest.extents[nest.space + depth].as_const().is_none_or(|n| n > 2 * SUM_BLOCK);
+        combine == Combine::Sum && self.body_dtype().is_float() && depth + 1 == nest.reductions() && long
+    }
+
+    /// The last axis in blocks, each summed from zero and then added: the rounding errors of n additions grow with
+    /// n / block + block instead of n (Higham 2002, s. 4.2).
+    fn blocks_of_reduction(
+        &mut self,
+        depth: usize,
+        combine: Combine,
+        loads: &[Cursor],
+        accs: &[Value],
+        (start, end): (Value, Value),
+    ) -> Result<Vec<Value>, LowerError> {
+        let dtype = self.body_dtype();
+        self.counted(start, end, SUM_BLOCK, accs, |e, from, accs| {
+            let stop = e.b.ins().iadd_imm_s(from, SUM_BLOCK);
+            let stop = e.b.ins().smin(stop, end);
+            let zeros = e.identities(Scalar::zero(dtype));
+            let sums = e.turns_of_reduction(depth, combine, loads, &zeros, (from, stop, 1))?;
+            let add = |(&acc, &sum): (&Value, &Value)| match &e.lanes {
+                Some(_) => vector::binary(e.b, Binary::Add, dtype, acc, sum),
+                None => scalar::binary(e.b, Binary::Add, dtype, acc, sum),
+            };
+            Ok(accs.iter().zip(&sums).map(add).collect())
+        })
     }
 
     fn turns_of_reduction(
