@@ -32,6 +32,11 @@ impl Problems {
         self.list.len() >= self.limit && self.n_errors > 0
     }
 
+    /// Number of errors so far.
+    pub(crate) fn n_errors(&self) -> usize {
+        self.n_errors
+    }
+
     pub(crate) fn has_errors(&self) -> bool {
         self.n_errors > 0
     }

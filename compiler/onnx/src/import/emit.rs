@@ -124,23 +124,32 @@ impl OpCx<'_> {
         self.constant_value(Constant::i64s(values))
     }
 
-    /// An integer tensor whose elements are extents: a constant where all are known.
-    ///
-    /// `rank` is 0 (one element) or 1.
+    /// An integer tensor of rank 0 (one element) or 1 whose elements are extents: a constant where all are known.
     pub(crate) fn extents(
         &mut self,
         values: Vec<Extent>,
         dtype: DType,
         rank: usize,
     ) -> Result<Imported, Problem> {
+        let count = Extent::Const(i64::try_from(values.len()).unwrap_or(0));
+        self.extents_of_shape(values, dtype, &vec![count; rank])
+    }
+
+    /// Likewise, of any shape, whose extents are known.
+    pub(crate) fn extents_of_shape(
+        &mut self,
+        values: Vec<Extent>,
+        dtype: DType,
+        shape: &[Extent],
+    ) -> Result<Imported, Problem> {
         let constants: Option<Vec<i64>> = values.iter().map(Extent::as_const).collect();
+        let dims: Vec<i64> = shape.iter().filter_map(Extent::as_const).collect();
         let id = if let Some(ints) = constants {
             let scalars: Vec<Scalar> = ints.iter().map(|&x| Scalar::int(dtype, x)).collect();
-            let dims: Vec<i64> = (0..rank).map(|_| i64::try_from(ints.len()).unwrap_or(0)).collect();
             self.constant_value(Constant::from_scalars(dtype, &dims, &scalars))
         } else {
             let v = self.emit(ops::Extents { values: values.clone() }, &[])?;
-            let v = if rank == 0 { self.reshape(v, vec![])? } else { v };
+            let v = self.reshape(v, shape.to_vec())?;
             self.cast(v, dtype)?
         };
         Ok(Imported { id, known: Some(values) })

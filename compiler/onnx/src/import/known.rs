@@ -25,7 +25,7 @@ pub(crate) fn bind_constant(
 
 /// Elements of a small constant of whole numbers.
 pub(crate) fn elements(constant: &Constant) -> Option<Vec<Extent>> {
-    if constant.dims().len() > 1 || constant.elements() > MAX_KNOWN {
+    if constant.elements() > MAX_KNOWN {
         return None;
     }
     constant.scalars().into_iter().map(|s| whole(s).map(Extent::Const)).collect()
@@ -92,4 +92,34 @@ pub(crate) fn equal(module: &Module, a: &Extent, b: &Extent) -> Option<bool> {
         () if low > 0 || high < 0 => Some(false),
         () => None,
     }
+}
+
+/// Elements of a tensor that another one's elements are moved to: `from` gives the position that each comes from.
+pub(crate) fn moved(
+    all: &[Extent],
+    dims: &[i64],
+    result_dims: &[i64],
+    from: impl Fn(&[i64]) -> Vec<i64>,
+) -> Option<Vec<Extent>> {
+    let count = result_dims.iter().try_fold(1i64, |n, d| n.checked_mul(*d))?;
+    if usize::try_from(count).ok()? > MAX_KNOWN {
+        return None;
+    }
+    let mut at = vec![0; result_dims.len()];
+    let mut out = Vec::new();
+    for _ in 0..count {
+        let mut flat = 0;
+        for (position, dim) in from(&at).into_iter().zip(dims) {
+            flat = flat * dim + position;
+        }
+        out.push(all.get(usize::try_from(flat).ok()?)?.clone());
+        for axis in (0..at.len()).rev() {
+            at[axis] += 1;
+            if at[axis] < result_dims[axis] {
+                break;
+            }
+            at[axis] = 0;
+        }
+    }
+    Some(out)
 }

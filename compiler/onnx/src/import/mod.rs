@@ -13,6 +13,7 @@ mod inputs;
 mod known;
 mod narrow;
 mod ops;
+mod region;
 mod scope;
 mod shape;
 mod table;
@@ -65,6 +66,8 @@ pub(crate) struct Importer {
     pub(crate) extents_read: HashMap<ValueId, Vec<Extent>>,
     /// Names of integers of fewer than 8 bits.
     pub(crate) narrow: HashMap<String, crate::model::OnnxType>,
+    /// What a condition compares, where that is two extents.
+    pub(crate) equalities: HashMap<ValueId, (Extent, Extent)>,
     /// Operators that nnc does not have, with the first such node and how many there are.
     missing: BTreeMap<(u16, String), (Diagnostic, usize)>,
 }
@@ -81,6 +84,7 @@ pub fn import(model: &Model, options: &ImportOptions) -> Result<(Module, Vec<Dia
         options: options.clone(),
         extents_read: HashMap::new(),
         narrow: narrow::declared(&model.graph),
+        equalities: HashMap::new(),
         missing: BTreeMap::new(),
     };
     for warning in &model.warnings {

@@ -2,7 +2,7 @@
 
 use nnc_ir::{
     dtype::DType,
-    extent::{Extent, Symbol, SymbolOrigin, product},
+    extent::{Atom, Extent, Symbol, SymbolOrigin, product},
     graph::{Constraint, ConstraintKind, ValueId},
     ops,
 };
@@ -12,6 +12,35 @@ use super::{Problem, cx::OpCx, known, value::Imported};
 /// Greatest extent of an axis that a symbol may take.
 pub(crate) const MAX_EXTENT: i64 = i32::MAX as i64;
 
+/// The atom an extent consists of.
+fn bare_atom(extent: &Extent) -> Option<&Atom> {
+    let Extent::Expr(p) = extent else { return None };
+    match &p.terms[..] {
+        [term] if p.constant == 0 && term.coefficient == 1 => match &term.atoms[..] {
+            [atom] => Some(atom),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+/// Whether `part` is one of those that broadcast to `whole`.
+fn within_broadcast(whole: &Extent, part: &Extent) -> bool {
+    match bare_atom(whole) {
+        _ if whole == part => true,
+        Some(Atom::Bcast(a, b)) => within_broadcast(a, part) || within_broadcast(b, part),
+        _ => false,
+    }
+}
+
+/// Whether `y` is `min(c, x)` with a constant above 1.
+fn is_cut(x: &Extent, y: &Extent) -> bool {
+    match bare_atom(y) {
+        Some(Atom::Min(Extent::Const(c), other) | Atom::Min(other, Extent::Const(c))) => *c > 1 && other == x,
+        _ => false,
+    }
+}
+
 impl OpCx<'_> {
     /// The common shape of several, aligned at the last axis (E0229). What only the run can tell becomes a constraint.
     pub(crate) fn broadcast_shapes(&mut self, shapes: &[Vec<Extent>]) -> Result<Vec<Extent>, Problem> {
@@ -20,7 +49,7 @@ impl OpCx<'_> {
         for shape in shapes {
             let lead = rank - shape.len();
             for (i, extent) in shape.iter().enumerate() {
-                let Some(joint) = out[lead + i].broadcast(extent) else {
+                let Some(joint) = self.joint_extent(&out[lead + i], extent) else {
                     let axis = i64::try_from(shape.len() - i).unwrap_or(0);
                     return self.error(
                         229,
@@ -39,6 +68,24 @@ impl OpCx<'_> {
             }
         }
         Ok(out)
+    }
+
+    /// The common extent of two axes that broadcast.
+    ///
+    /// `x` with `min(c, x)`, where `c` is not 1, are equal or do not broadcast: a constraint says so.
+    fn joint_extent(&mut self, a: &Extent, b: &Extent) -> Option<Extent> {
+        if within_broadcast(a, b) {
+            return Some(a.clone());
+        } else if within_broadcast(b, a) {
+            return Some(b.clone());
+        }
+        for (x, y) in [(a, b), (b, a)] {
+            if is_cut(x, y) {
+                self.constrain(ConstraintKind::Equal(y.clone(), x.clone()));
+                return Some(x.clone());
+            }
+        }
+        a.broadcast(b)
     }
 
     /// Both values at their common shape.

@@ -10,7 +10,7 @@ pub(crate) const MAX_KNOWN: usize = 1024;
 pub(crate) struct Imported {
     /// The value in the module.
     pub(crate) id: ValueId,
-    /// Elements of a small tensor of rank 0 or 1 (integers, or floats that are whole numbers).
+    /// Elements of a small tensor of known shape, in row-major order (integers, or floats that are whole numbers).
     pub(crate) known: Option<Vec<Extent>>,
 }
 

@@ -23,8 +23,8 @@ pub(crate) const ROWS: &[Row] = &[
     row("Sum", 1, 1..=MANY, |cx| chain(cx, OpCx::add, |_, a, b| Some(a + b))),
     row("Mean", 1, 1..=MANY, mean),
     row("BitShift", 11, 2..=2, bit_shift),
-    row("And", 1, 2..=2, |cx| bits(cx, OpCx::and, "bool", |d| d == DType::Bool)),
-    row("Or", 1, 2..=2, |cx| bits(cx, OpCx::or, "bool", |d| d == DType::Bool)),
+    row("And", 1, 2..=2, |cx| logic(cx, OpCx::and, |x, y| x & y)),
+    row("Or", 1, 2..=2, |cx| logic(cx, OpCx::or, |x, y| x | y)),
     row("Xor", 1, 2..=2, |cx| bits(cx, OpCx::xor, "bool", |d| d == DType::Bool)),
     row("BitwiseAnd", 18, 2..=2, |cx| bits(cx, OpCx::and, "integers", DType::is_int)),
     row("BitwiseOr", 18, 2..=2, |cx| bits(cx, OpCx::or, "integers", DType::is_int)),
@@ -142,6 +142,18 @@ fn bits<'b>(cx: &mut OpCx<'b>, emit: Emit<'b>, what: &str, fits: fn(DType) -> bo
     let dtype = cx.same_dtype(&[a.id, b.id])?;
     cx.need_dtype(0, a.id, what, fits(dtype))?;
     one(emit(cx, a.id, b.id)?)
+}
+
+/// And, Or: of two `bool` tensors.
+fn logic<'b>(cx: &mut OpCx<'b>, emit: Emit<'b>, of: fn(i64, i64) -> i64) -> Outcome {
+    let (a, b) = operands(cx)?;
+    if let (Some([x]), Some([y])) = (a.ints().as_deref(), b.ints().as_deref())
+        && cx.rank(a.id) == cx.rank(b.id)
+    {
+        let (dtype, shape) = (cx.dtype(a.id), cx.shape(a.id));
+        return one(cx.extents_of_shape(vec![of(*x, *y).into()], dtype, &shape)?);
+    }
+    bits(cx, emit, "bool", |d| d == DType::Bool)
 }
 
 fn bit_shift(cx: &mut OpCx<'_>) -> Outcome {

@@ -32,10 +32,14 @@ fn equal(cx: &mut OpCx<'_>) -> Outcome {
     let (a, b) = operands(cx)?;
     cx.same_dtype(&[a.id, b.id])?;
     let known = follow::binary_as(cx, &a, &b, DType::Bool, |m, x, y| truth(known::equal(m, x, y)))?;
-    match known {
-        Some(value) => one(value),
-        None => one(cx.eq(a.id, b.id)?),
+    if let Some(value) = known {
+        return one(value);
     }
+    let value = cx.eq(a.id, b.id)?;
+    if let (Some([x]), Some([y])) = (a.known.as_deref(), b.known.as_deref()) {
+        cx.importer.equalities.insert(value, (x.clone(), y.clone()));
+    }
+    one(value)
 }
 
 #[derive(Clone, Copy)]
@@ -92,6 +96,9 @@ fn where_known(
     let value = |i: usize| if c[at(c.len(), i)] != 0 { &x[at(x.len(), i)] } else { &y[at(y.len(), i)] };
     let values = (0..n).map(|i| value(i).clone()).collect();
     let rank = cx.rank(condition.id).max(cx.rank(a.id)).max(cx.rank(b.id));
+    if rank > 1 {
+        return Ok(None);
+    }
     Ok(Some(cx.extents(values, cx.dtype(a.id), rank)?))
 }
 

@@ -32,16 +32,21 @@ pub(crate) fn binary_as(
     element: Binary,
 ) -> Result<Option<Imported>, Problem> {
     let (Some(x), Some(y)) = (&a.known, &b.known) else { return Ok(None) };
-    let rank = cx.rank(a.id).max(cx.rank(b.id));
+    let (xs, ys) = (cx.shape(a.id), cx.shape(b.id));
+    let shape = match (xs.len(), ys.len()) {
+        _ if xs == ys || y.len() == 1 && xs.len() >= ys.len() => xs,
+        _ if x.len() == 1 && ys.len() >= xs.len() => ys,
+        _ => return Ok(None),
+    };
     let n = if x.len() == 1 { y.len() } else { x.len() };
-    if !known::followed(to) || n > MAX_KNOWN || !(y.len() == n || y.len() == 1) {
+    if !known::followed(to) || n > MAX_KNOWN {
         return Ok(None);
     }
     let pick = |v: &[Extent], i: usize| if v.len() == 1 { v[0].clone() } else { v[i].clone() };
     let values: Option<Vec<Extent>> =
         (0..n).map(|i| element(cx.module(), &pick(x, i), &pick(y, i)).filter(|e| fits(to, e))).collect();
     match values {
-        Some(values) => Ok(Some(cx.extents(values, to, rank)?)),
+        Some(values) => Ok(Some(cx.extents_of_shape(values, to, &shape)?)),
         None => Ok(None),
     }
 }
@@ -59,9 +64,9 @@ pub(crate) fn unary(
     }
     let values: Option<Vec<Extent>> =
         x.iter().map(|e| element(cx.module(), e).filter(|e| fits(to, e))).collect();
-    let rank = cx.rank(a.id);
+    let shape = cx.shape(a.id);
     match values {
-        Some(values) => Ok(Some(cx.extents(values, to, rank)?)),
+        Some(values) => Ok(Some(cx.extents_of_shape(values, to, &shape)?)),
         None => Ok(None),
     }
 }

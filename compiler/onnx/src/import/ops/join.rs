@@ -39,13 +39,21 @@ fn concat(cx: &mut OpCx<'_>) -> Outcome {
         }
     }
     let known: Option<Vec<&Vec<Extent>>> = inputs.iter().map(|v| v.known.as_ref()).collect();
-    if let Some(known) = known.filter(|_| rank == 1) {
+    if let Some(known) = known.filter(|_| axis == 0) {
         let all: Vec<Extent> = known.into_iter().flatten().cloned().collect();
         if all.len() <= MAX_KNOWN {
-            return one(cx.extents(all, dtype, 1)?);
+            let shape = joint_shape(cx, &ids);
+            return one(cx.extents_of_shape(all, dtype, &shape)?);
         }
     }
     one(cx.concat(&ids, axis)?)
+}
+
+/// Shape of tensors of known shapes joined along the first axis.
+fn joint_shape(cx: &OpCx<'_>, parts: &[ValueId]) -> Vec<Extent> {
+    let mut shape = cx.shape(parts[0]);
+    shape[0] = parts.iter().fold(Extent::ZERO, |n, &v| &n + &cx.ty(v).shape[0]);
+    shape
 }
 
 fn split(cx: &mut OpCx<'_>) -> Outcome {
@@ -138,13 +146,14 @@ fn slice(cx: &mut OpCx<'_>) -> Outcome {
         steps[cut.axis] = cut.step.clamp(-(1 << 31), 1 << 31);
         result[cut.axis] = len;
     }
-    if let (Some(all), [start], [step], [len]) = (&x.known, &starts[..], &steps[..], &result[..])
-        && let (Some(start), Some(len)) = (start.as_const(), len.as_const())
+    let ints = |v: &[Extent]| v.iter().map(Extent::as_const).collect::<Option<Vec<i64>>>();
+    if let (Some(all), Some(first), Some(dims), Some(lens)) =
+        (&x.known, ints(&starts), ints(&shape), ints(&result))
     {
-        let at = |i: i64| all.get(usize::try_from(start + i * step).ok()?).cloned();
-        if let Some(values) = (0..len).map(at).collect() {
+        let from = |at: &[i64]| (0..at.len()).map(|i| first[i] + at[i] * steps[i]).collect();
+        if let Some(values) = known::moved(all, &dims, &lens, from) {
             let dtype = cx.dtype(x.id);
-            return one(cx.extents(values, dtype, 1)?);
+            return one(cx.extents_of_shape(values, dtype, &result)?);
         }
     }
     if result == shape && steps.iter().all(|&s| s == 1) {

@@ -1,7 +1,9 @@
 //! ops - ONNX operators by family: a table and the functions it names.
 
 mod activation;
+mod antialias;
 mod arithmetic;
+mod branch;
 mod compare;
 mod conv;
 mod data_shape;
@@ -18,6 +20,8 @@ mod pool;
 mod quantize;
 mod recurrence;
 mod reduce;
+mod repeat;
+mod resize;
 mod rnn;
 mod shape;
 mod softmax;
@@ -50,4 +54,7 @@ pub(crate) const FAMILIES: &[&[Row]] = &[
     data_shape::ROWS,
     diagonal::ROWS,
     einsum::ROWS,
+    branch::ROWS,
+    repeat::ROWS,
+    resize::ROWS,
 ];

@@ -53,7 +53,7 @@ fn plain(cx: &mut OpCx<'_>, kind: ReduceKind) -> Outcome {
     if j.axes.is_empty() {
         return one(j.x);
     }
-    if let (Some(known), [_]) = (cx.input(0)?.known, &j.axes[..]) {
+    if let (Some(known), [_], 1) = (cx.input(0)?.known, &j.axes[..], cx.rank(j.x)) {
         let value = match kind {
             ReduceKind::Sum => Some(known.iter().fold(Extent::ZERO, |a, b| &a + b)),
             ReduceKind::Product => Some(product(&known)),

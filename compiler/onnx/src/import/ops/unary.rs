@@ -1,6 +1,6 @@
 //! unary - functions of one element.
 
-use nnc_ir::{dtype::DType, graph::ValueId, ops};
+use nnc_ir::{dtype::DType, extent::Extent, graph::ValueId, ops};
 
 use super::follow;
 use crate::import::{
@@ -30,7 +30,6 @@ pub(crate) const ROWS: &[Row] = &[
     plain!("Exp", 1, Exp),
     plain!("IsNaN", 9, IsNan),
     plain!("Log", 1, Log),
-    plain!("Not", 1, Not),
     plain!("Relu", 1, Relu),
     plain!("Sigmoid", 1, Sigmoid),
     plain!("Sign", 9, Sign),
@@ -40,6 +39,7 @@ pub(crate) const ROWS: &[Row] = &[
     plain!("Tan", 7, Tan),
     plain!("Tanh", 1, Tanh),
     row("Neg", 1, 1..=1, neg),
+    row("Not", 1, 1..=1, not),
     row("Reciprocal", 1, 1..=1, |cx| unary(cx, OpCx::reciprocal)),
     row("Ceil", 1, 1..=1, |cx| whole(cx, OpCx::ceil)),
     row("Floor", 1, 1..=1, |cx| whole(cx, OpCx::floor)),
@@ -65,6 +65,15 @@ fn neg(cx: &mut OpCx<'_>) -> Outcome {
     match follow::unary(cx, &x, dtype, |_, e| Some(e.scale(-1)))? {
         Some(value) if dtype != DType::Bool => one(value),
         _ => unary(cx, OpCx::neg),
+    }
+}
+
+fn not(cx: &mut OpCx<'_>) -> Outcome {
+    let x = cx.input(0)?;
+    cx.need_dtype(0, x.id, "bool", cx.dtype(x.id) == DType::Bool)?;
+    match follow::unary(cx, &x, DType::Bool, |_, e| Some(Extent::Const(1 - e.as_const()?)))? {
+        Some(value) => one(value),
+        None => one(cx.not(x.id)?),
     }
 }
 

@@ -8,6 +8,7 @@ use nnc_ir::{
 use crate::import::{
     Outcome, Problem,
     cx::{OpCx, one},
+    known,
     table::{Row, row},
     value::Imported,
 };
@@ -38,8 +39,7 @@ fn reshape(cx: &mut OpCx<'_>) -> Outcome {
     };
     let shape = target_shape(cx, &cx.shape(x.id), target, allow_zero)?;
     let id = cx.reshape(x.id, shape)?;
-    let known = if cx.rank(id) <= 1 { x.known } else { None };
-    one(Imported { id, known })
+    one(Imported { id, known: x.known })
 }
 
 /// The shape that a Reshape target means.
@@ -134,9 +134,8 @@ fn unsqueeze(cx: &mut OpCx<'_>) -> Outcome {
     let shape: Vec<Extent> = (0..rank)
         .map(|i| if axes.contains(&i) { Extent::ONE } else { rest.next().unwrap_or(Extent::ONE) })
         .collect();
-    let known = if rank <= 1 { x.known } else { None };
     let id = cx.reshape(x.id, shape)?;
-    one(Imported { id, known })
+    one(Imported { id, known: x.known })
 }
 
 fn transpose(cx: &mut OpCx<'_>) -> Outcome {
@@ -154,8 +153,20 @@ fn transpose(cx: &mut OpCx<'_>) -> Outcome {
             found
         }
     };
-    let id = cx.transpose(x.id, &perm)?;
-    one(Imported { id, known: x.known })
+    if let (Some(all), Some(dims)) = (&x.known, cx.ty(x.id).dims()) {
+        let result: Vec<i64> = perm.iter().map(|&p| dims[p]).collect();
+        let from = |at: &[i64]| {
+            let mut position = vec![0; at.len()];
+            perm.iter().zip(at).for_each(|(&p, &i)| position[p] = i);
+            position
+        };
+        if let Some(values) = known::moved(all, &dims, &result, from) {
+            let shape: Vec<Extent> = result.into_iter().map(Extent::Const).collect();
+            let dtype = cx.dtype(x.id);
+            return one(cx.extents_of_shape(values, dtype, &shape)?);
+        }
+    }
+    one(cx.transpose(x.id, &perm)?)
 }
 
 /// `[N, C, H, W]`, and the block size, at least 1.
