@@ -3,12 +3,13 @@
 use std::rc::Rc;
 
 use nnc_ir::{
+    compose::fuse_region,
     definitions::Definitions,
     diag::Diagnostic,
     dtype::DType,
     entity::EntityId,
     extent::{Extent, product},
-    form::{Form, Ix, Load, LoopForm},
+    form::{Class, Form, Ix, Load, LoopForm},
     graph::{Module, Node, NodeId, RegionId, ValueId},
     ops::Op,
     program::{Builder as ProgramBuilder, Program},
@@ -209,7 +210,7 @@ impl Planner<'_> {
             self.touch(self.buffer(operand));
         }
         match module.form(id) {
-            Form::Loops(form) => self.nest(node, form, block),
+            Form::Loops(form) => self.nest_step(node, node.op.mnemonic().to_owned(), form, block),
             Form::View => {
                 let buffer = self.buffer(node.operands[0]);
                 self.bind(node.results[0], buffer);
@@ -280,11 +281,26 @@ impl Planner<'_> {
         node.results.iter().map(one).collect()
     }
 
-    fn nest(&mut self, node: &Node, form: LoopForm, block: &mut Block) {
+    /// What a fusion does: its nodes, but for those that only move, each kind once.
+    fn fusion_name(&self, node: &Node) -> String {
+        let mut names: Vec<&str> = Vec::new();
+        for &inner in &self.module.region(node.regions[0]).nodes {
+            let name = self.module.node(inner).op.mnemonic();
+            let moves = self.module.form(inner).loops().is_some_and(|l| l.class() == Class::Movement);
+            if !moves && !names.contains(&name) {
+                names.push(name);
+            }
+        }
+        let more = if names.len() > 4 { "_etc" } else { "" };
+        names.truncate(4);
+        if names.is_empty() { "move".into() } else { names.join("_") + more }
+    }
+
+    fn nest_step(&mut self, node: &Node, what: String, form: LoopForm, block: &mut Block) {
         let operands = node.operands.iter().map(|&v| self.buffer(v)).collect();
         let results = self.results(node, block);
         let placement = vec![None; results.len()];
-        let (what, nodes) = (node.op.mnemonic().to_owned(), self.node_numbers(node));
+        let nodes = self.node_numbers(node);
         let kernel = self.next_kernel();
         block.steps.push(Step::Nest(Box::new(NestStep {
             kernel,
@@ -373,8 +389,12 @@ impl Planner<'_> {
         })));
     }
 
-    /// A fusion that did not become one nest runs node by node.
+    /// A fusion is one nest; what did not become one runs node by node.
     fn fusion(&mut self, node: &Node, block: &mut Block) {
+        if let Ok(form) = fuse_region(self.module, node.regions[0]) {
+            let what = self.fusion_name(node);
+            return self.nest_step(node, what, form, block);
+        }
         let module = self.module;
         let region = module.region(node.regions[0]);
         for (&param, &operand) in region.params.iter().zip(&node.operands) {
