@@ -2,7 +2,10 @@
 
 use nnc_ir::extent::Extent;
 
-use super::{collapse::Nest, schedule::Schedule};
+use super::{
+    collapse::Nest,
+    schedule::{Rows, Schedule},
+};
 
 /// Scalar operations one item should have at least where the nest can be cut so.
 const ITEM_OPERATIONS: i64 = 1 << 15;
@@ -24,13 +27,17 @@ impl Cut {
     pub(super) fn new(nest: &Nest, schedule: &Schedule) -> Cut {
         let inner = nest.space - 1;
         let length = &nest.extents[inner];
-        let point = nest.point_cost();
+        let mut point = nest.point_cost();
         let operations = point.as_const().unwrap_or(UNKNOWN_OPERATIONS).max(1);
         let block = (ITEM_OPERATIONS / operations).max(1);
         // Lanes want whole turns.
         let least = if matches!(schedule, Schedule::Space(_)) { 32 } else { 1 };
         let block = if block > 64 { block / 64 * 64 } else { block.max(least) };
         let mut digits = nest.extents[..inner].to_vec();
+        if let Schedule::Transpose(Rows { axis, rows }) = schedule {
+            digits[*axis] = digits[*axis].ceil_div(&Extent::Const(*rows));
+            point = point.scale(*rows);
+        }
         if length.as_const().is_some_and(|n| n <= 2 * block) {
             // An item for nothing at all costs a call, so an empty axis gives no item.
             if length.is(0) {

@@ -23,7 +23,11 @@ impl Emitter<'_, '_> {
         results: &[Cursor],
     ) -> Result<(), LowerError> {
         let cursors = [loads, results];
-        let Schedule::Space(lanes) = self.schedule.clone() else { return self.one_by_one(from, to, cursors) };
+        let lanes = match self.schedule.clone() {
+            Schedule::Space(lanes) => lanes,
+            Schedule::Transpose(rows) => return self.transpose(&rows, from, to, loads[0], results[0]),
+            Schedule::Scalar | Schedule::Reduce(_) => return self.one_by_one(from, to, cursors),
+        };
         // What is known of the length says which loops never turn.
         let known = if cut.block.is_none() && lanes.interior.is_empty() {
             self.nest.extents[lanes.axis].as_const()
@@ -180,7 +184,12 @@ impl Emitter<'_, '_> {
         self.b.ins().iadd(from, turns)
     }
 
-    fn one_by_one(&mut self, from: Value, to: Value, cursors: [&[Cursor]; 2]) -> Result<(), LowerError> {
+    pub(super) fn one_by_one(
+        &mut self,
+        from: Value,
+        to: Value,
+        cursors: [&[Cursor]; 2],
+    ) -> Result<(), LowerError> {
         let axis = self.nest.space - 1;
         self.axis_loop(axis, (from, to, 1), cursors, &[], |e, cursors, _| e.point(cursors))?;
         Ok(())

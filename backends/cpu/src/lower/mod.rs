@@ -2,7 +2,7 @@
 //!
 //! [`lower_nest`] makes a kernel of any [`LoopForm`](nnc_ir::form::LoopForm). Reading order: `access` (addresses),
 //! `collapse` (fewer axes), `levels` and `schedule` (what is computed where, and in lanes or not), `cut` (items), `nest`,
-//! `inner`, `reduce` (the loops), `place`, `index`, `scalar`, `vector` (what is inside of them).
+//! `inner`, `reduce`, `transpose` (the loops), `place`, `index`, `scalar`, `vector` (what is inside of them).
 
 mod access;
 mod collapse;
@@ -18,6 +18,7 @@ mod reduce;
 mod scalar;
 pub mod scatter;
 mod schedule;
+mod transpose;
 mod vector;
 
 use crate::kernel::{Kernel, LowerCx, NestRequest};

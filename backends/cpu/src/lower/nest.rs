@@ -29,7 +29,7 @@ use super::{
     levels::{ITEM, Use, uses},
     place::Cursor,
     scalar::{self, Abilities},
-    schedule::{Lanes, Schedule},
+    schedule::{Lanes, Rows, Schedule},
     vector::{self, Val},
 };
 use crate::{
@@ -194,6 +194,9 @@ impl Emitter<'_, '_> {
         self.counted(begin, end, 1, &first, |e, _, digits| {
             for (axis, &digit) in e.axes.iter_mut().zip(digits).take(inner) {
                 *axis = Some(digit);
+            }
+            if let Schedule::Transpose(Rows { axis, rows }) = *e.schedule {
+                e.axes[axis] = Some(e.b.ins().imul_imm_s(digits[axis], rows));
             }
             let length = e.extent(&nest.extents[inner]);
             let (from, to) = match cut.block {

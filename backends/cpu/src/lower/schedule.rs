@@ -60,6 +60,17 @@ pub(super) enum Schedule {
     Space(Lanes),
     /// Along the last reduction axis.
     Reduce(Lanes),
+    /// In blocks of four by four elements that are transposed in registers.
+    Transpose(Rows),
+}
+
+/// The axis along which a transposition reads neighbours.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Rows {
+    /// The axis: not the last of the space.
+    pub(super) axis: usize,
+    /// Positions of it in one item: those of a cache line, if there are so many.
+    pub(super) rows: i64,
 }
 
 impl Schedule {
@@ -70,6 +81,9 @@ impl Schedule {
             return Schedule::Scalar;
         }
         let view = View { nest, uses, can };
+        if let Some(rows) = view.transpose() {
+            return Schedule::Transpose(rows);
+        }
         let (space, reduce) = (view.space(), view.reduce());
         match (space, reduce) {
             (Some((lanes, 0)), _) => Schedule::Space(lanes),
@@ -251,6 +265,23 @@ impl View<'_> {
         let copies = copies(nest.body.insts().len(), 4, length);
         let unroll_from = nest.reductions();
         Some(Lanes { axis, width: 4, copies, raw: false, interior: Vec::new(), unroll_from, overlap: false })
+    }
+
+    /// The other axis of a transposition of 4-byte elements.
+    fn transpose(&self) -> Option<Rows> {
+        let nest = self.nest;
+        let inner = nest.space - 1;
+        let ([load], [result]) = (&nest.loads[..], &nest.results[..]) else { return None };
+        let moves = nest.combine.is_none() && matches!(nest.body.insts(), [(Inst::Load(0), _)]);
+        let plain = load.indices().next().is_none() && result.coefficients[inner].is(1);
+        let words = load.dtype == result.dtype && load.dtype.bytes() == 4;
+        let apart = !load.coefficients[inner].is(0) && !load.coefficients[inner].is(1);
+        let long = |axis: usize| nest.extents[axis].as_const().unwrap_or(16);
+        if !(moves && plain && words && apart) || long(inner) < 4 {
+            return None;
+        }
+        let axis = (0..inner).rev().find(|&a| load.coefficients[a].is(1) && long(a) >= 4)?;
+        Some(Rows { axis, rows: if long(axis) >= 16 { 16 } else { 4 } })
     }
 
     /// Elements in a vector, if the nest moves neighbours and nothing else.

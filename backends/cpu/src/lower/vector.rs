@@ -206,14 +206,30 @@ pub(super) fn load(b: &mut FunctionBuilder, dtype: DType, addr: Value, disp: i32
     }
 }
 
+/// Four lanes chosen of eight: those of `x`, then those of `y`.
+fn choose(b: &mut FunctionBuilder, x: Value, y: Value, lanes: [u8; 4]) -> Value {
+    let ty = b.func.dfg.value_type(x);
+    let (x, y) = (bitcast(b, I8X16, x), bitcast(b, I8X16, y));
+    let bytes: Vec<u8> = lanes.iter().flat_map(|lane| (0..4).map(move |i| lane * 4 + i)).collect();
+    let handle = b.func.dfg.immediates.push(bytes.into());
+    let out = b.ins().shuffle(x, y, handle);
+    bitcast(b, ty, out)
+}
+
 /// Lanes 0 and 2 of `lower`, then 1 and 3 of `upper`.
 pub(super) fn even_lanes(b: &mut FunctionBuilder, lower: Value, upper: Value) -> Value {
-    let ty = b.func.dfg.value_type(lower);
-    let (lower, upper) = (bitcast(b, I8X16, lower), bitcast(b, I8X16, upper));
-    let bytes: Vec<u8> = [0u8, 2, 5, 7].iter().flat_map(|lane| (0..4).map(move |i| lane * 4 + i)).collect();
-    let handle = b.func.dfg.immediates.push(bytes.into());
-    let out = b.ins().shuffle(lower, upper, handle);
-    bitcast(b, ty, out)
+    choose(b, lower, upper, [0, 2, 5, 7])
+}
+
+/// Lane `i` of each, for every `i`.
+pub(super) fn transposed(b: &mut FunctionBuilder, [p, q, r, s]: [Value; 4]) -> [Value; 4] {
+    let (pq_low, rs_low) = (choose(b, p, q, [0, 4, 1, 5]), choose(b, r, s, [0, 4, 1, 5]));
+    let (pq_high, rs_high) = (choose(b, p, q, [2, 6, 3, 7]), choose(b, r, s, [2, 6, 3, 7]));
+    [(pq_low, rs_low), (pq_high, rs_high)]
+        .map(|(x, y)| [choose(b, x, y, [0, 1, 4, 5]), choose(b, x, y, [2, 3, 6, 7])])
+        .concat()
+        .try_into()
+        .expect("two pairs are four")
 }
 
 /// Rounds lanes to their storage type and writes four neighbours.
