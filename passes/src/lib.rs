@@ -43,6 +43,8 @@ declare_passes! {
     "reach-canonical" needs Imported, Exact => reach_canonical;
     /// Replaces shape arithmetic by extents that are known without running.
     "simplify-shapes" needs Imported, Exact => simplify_shapes;
+    /// Computes in `f32` what is stored in `f16` or `bf16`, and rounds only what leaves.
+    "widen-half" needs Imported, Rounding => widen_half;
 }
 
 /// The pass called `name`.

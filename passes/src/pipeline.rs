@@ -24,6 +24,7 @@ pub fn pipeline(level: OptLevel) -> Vec<&'static str> {
     }
     vec![
         "simplify-shapes",
+        "widen-half",
         "fold-constants",
         "canonicalize",
         "eliminate-common",
