@@ -2,7 +2,9 @@
 
 use std::collections::HashMap;
 
-use super::{constant, cx::OpCx};
+use nnc_ir::{dtype::DType, graph::ValueId, ops};
+
+use super::{Problem, constant, cx::OpCx};
 use crate::model::{AttrValue, Graph, OnnxType, ValueType};
 
 /// Whether elements of that type have fewer bits than a byte.
@@ -45,4 +47,21 @@ impl OpCx<'_> {
     pub(crate) fn narrow_input(&self, i: usize) -> Option<OnnxType> {
         self.importer.narrow.get(self.node.inputs.get(i)?).copied()
     }
+}
+
+/// `x` as a narrow integer: truncated towards zero, and wrapped to its bits.
+pub(crate) fn wrapped(cx: &mut OpCx<'_>, x: ValueId, to: OnnxType) -> Result<ValueId, Problem> {
+    let (dtype, bits) = (constant::dtype(to)?, i64::try_from(to.bits().unwrap_or(8)).unwrap_or(8));
+    let wide = cx.cast(x, DType::I32)?;
+    let held = if dtype.is_signed_int() {
+        // To the top and down again, which extends the sign.
+        let up = cx.int_scalar(DType::I32, 32 - bits);
+        let (wide, up) = cx.broadcast_pair(wide, up)?;
+        let top = cx.emit(ops::Shl {}, &[wide, up])?;
+        cx.emit(ops::Shr {}, &[top, up])?
+    } else {
+        let mask = cx.int_scalar(DType::I32, (1 << bits) - 1);
+        cx.and(wide, mask)?
+    };
+    cx.cast(held, dtype)
 }

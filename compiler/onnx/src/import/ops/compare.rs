@@ -6,7 +6,7 @@ use super::{arithmetic::operands, follow};
 use crate::import::{
     Outcome, Problem, constant,
     cx::{OpCx, one},
-    known,
+    known, narrow,
     table::{Row, row},
     value::Imported,
 };
@@ -110,8 +110,8 @@ fn cast(cx: &mut OpCx<'_>) -> Outcome {
     let Some(onnx) = OnnxType::from_number(to) else {
         return cx.error(235, format!("cast to unknown element type {to}"));
     };
-    if matches!(onnx, OnnxType::Int4 | OnnxType::Uint4 | OnnxType::Int2 | OnnxType::Uint2) {
-        return cx.unsupported(format!("cast to {onnx}"));
+    if narrow::is_narrow(onnx) {
+        return one(narrow::wrapped(cx, x.id, onnx)?);
     }
     let to = constant::dtype(onnx)?;
     convert(cx, &x, to)
@@ -121,6 +121,9 @@ fn cast_like(cx: &mut OpCx<'_>) -> Outcome {
     cx.skip_attrs(&["saturate", "round_mode"]);
     let x = cx.input(0)?;
     let to = cx.dtype(cx.value(1)?);
+    if let Some(onnx) = cx.narrow_input(1) {
+        return one(narrow::wrapped(cx, x.id, onnx)?);
+    }
     convert(cx, &x, to)
 }
 

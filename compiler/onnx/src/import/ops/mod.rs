@@ -3,6 +3,7 @@
 mod activation;
 mod antialias;
 mod arithmetic;
+mod attention;
 mod branch;
 mod compare;
 mod conv;
@@ -13,6 +14,7 @@ mod fill;
 mod follow;
 mod integer;
 mod join;
+mod loss;
 mod matmul;
 mod normalize;
 mod pick;
@@ -23,6 +25,7 @@ mod reduce;
 mod repeat;
 mod resize;
 mod rnn;
+mod sequence;
 mod shape;
 mod softmax;
 mod unary;
@@ -57,4 +60,7 @@ pub(crate) const FAMILIES: &[&[Row]] = &[
     branch::ROWS,
     repeat::ROWS,
     resize::ROWS,
+    attention::ROWS,
+    loss::ROWS,
+    sequence::ROWS,
 ];

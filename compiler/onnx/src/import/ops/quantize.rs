@@ -166,10 +166,14 @@ fn dequantize(cx: &mut OpCx<'_>) -> Outcome {
     one(cx.cast(y, to)?)
 }
 
-/// Scale and zero point come from the least and greatest element, with 0 among them.
 fn dynamic(cx: &mut OpCx<'_>) -> Outcome {
     let x = cx.value(0)?;
     cx.need_dtype(0, x, "f32", cx.dtype(x) == DType::F32)?;
+    Ok(dynamic_of(cx, x)?.map(Into::into).to_vec())
+}
+
+/// `x` as `u8`, its scale and its zero point, which come from its least and greatest element, with 0 among them.
+pub(crate) fn dynamic_of(cx: &mut OpCx<'_>, x: ValueId) -> Result<[ValueId; 3], Problem> {
     let axes: Vec<usize> = (0..cx.rank(x)).collect();
     let (zero, unit) = (cx.number(DType::F32, 0.0), cx.number(DType::F32, 1.0));
     let most = cx.number(DType::F32, 255.0);
@@ -188,5 +192,5 @@ fn dynamic(cx: &mut OpCx<'_>) -> Outcome {
     let zero_point = saturated(cx, start, None, OnnxType::Uint8)?;
     let quotient = cx.div(x, scale)?;
     let y = saturated(cx, quotient, Some(zero_point), OnnxType::Uint8)?;
-    Ok(vec![y.into(), scale.into(), zero_point.into()])
+    Ok([y, scale, zero_point])
 }

@@ -9,6 +9,7 @@ use nnc_ir::{
 
 use super::{
     activation,
+    quantize::dynamic_of,
     recurrence::{Recurrence, Step},
 };
 use crate::import::{
@@ -18,8 +19,12 @@ use crate::import::{
     value::Binding,
 };
 
-pub(crate) const ROWS: &[Row] =
-    &[row("LSTM", 1, 3..=8, lstm), row("GRU", 1, 3..=6, gru), row("RNN", 1, 3..=6, rnn)];
+pub(crate) const ROWS: &[Row] = &[
+    row("LSTM", 1, 3..=8, lstm),
+    row("GRU", 1, 3..=6, gru),
+    row("RNN", 1, 3..=6, rnn),
+    row("DynamicQuantizeLSTM", 1, 3..=12, lstm).of("com.microsoft"),
+];
 
 /// A function that gates and cells go through.
 #[derive(Clone, Copy)]
@@ -95,10 +100,10 @@ impl Activation {
 struct Recurrent {
     /// `[steps, batch, inputs]`.
     x: ValueId,
-    /// `[directions, gates * hidden, inputs]`.
-    w: ValueId,
-    /// `[directions, gates * hidden, hidden]`.
-    r: ValueId,
+    /// For the inputs.
+    w: Weights,
+    /// For the state.
+    r: Weights,
     /// `[directions, 2 * gates * hidden]`: for the inputs, then for the state.
     b: Option<ValueId>,
     /// `[batch, 1]` of `i64`: how many steps each member has.
@@ -115,20 +120,85 @@ struct Recurrent {
     hidden: Extent,
 }
 
+/// Weights of all directions.
+struct Weights {
+    /// `[directions, gates * hidden, n]`; quantized ones are `[directions, n, gates * hidden]`.
+    all: ValueId,
+    /// Scale and zero point of quantized ones: one number a direction, or `[directions, gates * hidden]`.
+    quantized: Option<[ValueId; 2]>,
+}
+
+impl Weights {
+    /// Operand `i`; scale and zero point of quantized ones are operands `at` and `at + 1`.
+    fn read(cx: &OpCx<'_>, i: usize, at: usize) -> Result<Self, Problem> {
+        let all = cx.value(i)?;
+        cx.need_rank(i, all, 3)?;
+        let is_quantized = cx.op() == "DynamicQuantizeLSTM";
+        let quantized = if is_quantized { Some([cx.value(at)?, cx.value(at + 1)?]) } else { None };
+        cx.need_dtype(
+            i,
+            all,
+            if is_quantized { "i8 or u8" } else { "floats" },
+            if is_quantized {
+                matches!(cx.dtype(all), DType::I8 | DType::U8)
+            } else {
+                cx.dtype(all).is_float()
+            },
+        )?;
+        Ok(Self { all, quantized })
+    }
+
+    /// Shape as of weights that are not quantized.
+    fn shape(&self, cx: &OpCx<'_>) -> Vec<Extent> {
+        let mut shape = cx.shape(self.all);
+        if self.quantized.is_some() {
+            shape.swap(1, 2);
+        }
+        shape
+    }
+
+    /// What [`multiply`] takes for direction `at`: the matrix `[n, gates * hidden]`; for quantized ones as `i32` around its
+    /// zero point, and its scale.
+    fn factors(&self, cx: &mut OpCx<'_>, at: usize) -> Result<Vec<ValueId>, Problem> {
+        let matrix = cx.index_axis(self.all, 0, at as i64)?;
+        let Some([scale, zero_point]) = self.quantized else {
+            return Ok(vec![cx.transpose(matrix, &[1, 0])?]);
+        };
+        let (scale, zero_point) =
+            (cx.index_axis(scale, 0, at as i64)?, cx.index_axis(zero_point, 0, at as i64)?);
+        let (matrix, zero_point) = (cx.cast(matrix, DType::I32)?, cx.cast(zero_point, DType::I32)?);
+        Ok(vec![cx.sub(matrix, zero_point)?, scale])
+    }
+}
+
+/// `x` times the matrix of [`Weights::factors`]; for a quantized one `x` is quantized to `u8` by its least and greatest
+/// element, and the sum is exact.
+fn multiply(cx: &mut OpCx<'_>, x: ValueId, factors: &[ValueId]) -> Result<ValueId, Problem> {
+    let &[matrix, scale] = factors else { return matmul(cx, x, factors[0]) };
+    let [x, x_scale, zero_point] = dynamic_of(cx, x)?;
+    let (x, zero_point) = (cx.cast(x, DType::I32)?, cx.cast(zero_point, DType::I32)?);
+    let x = cx.sub(x, zero_point)?;
+    let sum = matmul(cx, x, matrix)?;
+    let sum = cx.cast(sum, DType::F32)?;
+    let scale = cx.mul(x_scale, scale)?;
+    cx.mul(sum, scale)
+}
+
 impl Recurrent {
     fn read(cx: &mut OpCx<'_>, gates: i64, defaults: &[&str]) -> Result<Self, Problem> {
         cx.skip_attrs(&["hidden_size", "output_sequence"]);
-        let (mut x, w, r) = (cx.value(0)?, cx.value(1)?, cx.value(2)?);
-        for (i, v) in [x, w, r].into_iter().enumerate() {
-            cx.need_rank(i, v, 3)?;
-            cx.need_float(i, v)?;
+        let mut x = cx.value(0)?;
+        let (w, r) = (Weights::read(cx, 1, 8)?, Weights::read(cx, 2, 10)?);
+        cx.need_rank(0, x, 3)?;
+        cx.need_float(0, x)?;
+        if w.quantized.is_none() {
+            cx.same_dtype(&[x, w.all, r.all])?;
         }
-        cx.same_dtype(&[x, w, r])?;
         let batch_first = cx.flag_or("layout", false)?;
         if batch_first {
             x = cx.transpose(x, &[1, 0, 2])?;
         }
-        let (shape, rows) = (cx.shape(x), cx.shape(r));
+        let (shape, rows) = (cx.shape(x), r.shape(cx));
         let hidden = rows[2].clone();
         let directions = match cx.choice("direction", &["forward", "reverse", "bidirectional"])? {
             "forward" => vec![false],
@@ -138,7 +208,7 @@ impl Recurrent {
         let n = Extent::Const(directions.len() as i64);
         let (wide, inputs) = (hidden.scale(gates), shape[2].clone());
         for (name, have, want) in [
-            ("W", cx.shape(w), [n.clone(), wide.clone(), inputs]),
+            ("W", w.shape(cx), [n.clone(), wide.clone(), inputs]),
             ("R", rows, [n.clone(), wide.clone(), hidden.clone()]),
         ] {
             for (a, b) in have.iter().zip(&want) {
@@ -181,10 +251,9 @@ impl Recurrent {
     fn inputs(&self, cx: &mut OpCx<'_>, at: usize, bias: Option<ValueId>) -> Result<ValueId, Problem> {
         let shape = cx.shape(self.x);
         let rows = cx.reshape(self.x, vec![&shape[0] * &shape[1], shape[2].clone()])?;
-        let w = self.direction(cx, self.w, at)?;
-        let w = cx.transpose(w, &[1, 0])?;
-        let wide = cx.shape(w)[1].clone();
-        let mut all = cx.emit(nnc_ir::ops::MatMul {}, &[rows, w])?;
+        let w = self.w.factors(cx, at)?;
+        let wide = cx.shape(w[0])[1].clone();
+        let mut all = multiply(cx, rows, &w)?;
         if let Some(bias) = bias {
             all = cx.add(all, bias)?;
         }
@@ -329,12 +398,6 @@ fn joint(cx: &mut OpCx<'_>, biases: Option<[ValueId; 2]>) -> Result<Option<Value
     }
 }
 
-/// The weights for the state of direction `at`, `[hidden, gates * hidden]`.
-fn state_weights(cx: &mut OpCx<'_>, all: &Recurrent, at: usize) -> Result<ValueId, Problem> {
-    let r = all.direction(cx, all.r, at)?;
-    cx.transpose(r, &[1, 0])
-}
-
 fn matmul(cx: &mut OpCx<'_>, a: ValueId, b: ValueId) -> Result<ValueId, Problem> {
     cx.emit(nnc_ir::ops::MatMul {}, &[a, b])
 }
@@ -346,10 +409,10 @@ fn rnn(cx: &mut OpCx<'_>) -> Outcome {
         let biases = all.biases(cx, 1, at)?;
         let bias = joint(cx, biases)?;
         let inputs = all.inputs(cx, at, bias)?;
-        let r = state_weights(cx, &all, at)?;
+        let r = all.r.factors(cx, at)?;
         let h = all.initial(cx, 5, at)?;
         let f = all.activations[at][0];
-        runs.push(all.run(cx, at, &[h], inputs, &[r], |cx, states, x, captures| {
+        runs.push(all.run(cx, at, &[h], inputs, &r, |cx, states, x, captures| {
             let product = matmul(cx, states[0], captures[0])?;
             let sum = cx.add(product, x)?;
             Ok(vec![all.activate(cx, f, sum)?])
@@ -366,11 +429,11 @@ fn gru(cx: &mut OpCx<'_>) -> Outcome {
         let (f, g) = (all.activations[at][0], all.activations[at][1]);
         let biases = all.biases(cx, 3, at)?;
         let h = all.initial(cx, 5, at)?;
-        let r = state_weights(cx, &all, at)?;
+        let r = all.r.factors(cx, at)?;
         let run = if linear_first {
             // The state's bias is added to its product before the reset gate scales it.
             let inputs = all.inputs(cx, at, biases.map(|b| b[0]))?;
-            let captures: Vec<ValueId> = [r].into_iter().chain(biases.map(|b| b[1])).collect();
+            let captures: Vec<ValueId> = r.into_iter().chain(biases.map(|b| b[1])).collect();
             all.run(cx, at, &[h], inputs, &captures, |cx, states, x, captures| {
                 let mut product = matmul(cx, states[0], captures[0])?;
                 if let Some(&bias) = captures.get(1) {
@@ -388,7 +451,7 @@ fn gru(cx: &mut OpCx<'_>) -> Outcome {
         } else {
             let bias = joint(cx, biases)?;
             let inputs = all.inputs(cx, at, bias)?;
-            let captures = [all.gates(cx, r, 0, 2)?, all.gates(cx, r, 2, 1)?];
+            let captures = [all.gates(cx, r[0], 0, 2)?, all.gates(cx, r[0], 2, 1)?];
             all.run(cx, at, &[h], inputs, &captures, |cx, states, x, captures| {
                 let product = matmul(cx, states[0], captures[0])?;
                 let gates_x = all.gates(cx, x, 0, 2)?;
@@ -433,7 +496,7 @@ fn lstm(cx: &mut OpCx<'_>) -> Outcome {
         let bias = joint(cx, biases)?;
         let inputs = all.inputs(cx, at, bias)?;
         let states = [all.initial(cx, 5, at)?, all.initial(cx, 6, at)?];
-        let mut captures = vec![state_weights(cx, &all, at)?];
+        let mut captures = all.r.factors(cx, at)?;
         if let Some(p) = peepholes {
             cx.need_rank(7, p, 2)?;
             captures.push(all.direction(cx, p, at)?);
@@ -457,9 +520,10 @@ fn lstm_step(
     captures: &[ValueId],
 ) -> Result<Vec<ValueId>, Problem> {
     let (c, f) = (states[1], functions[0]);
-    let product = matmul(cx, states[0], captures[0])?;
+    let (factors, peephole) = captures.split_at(if all.r.quantized.is_some() { 2 } else { 1 });
+    let product = multiply(cx, states[0], factors)?;
     let sum = cx.add(product, x)?;
-    let peephole = captures.get(1).copied();
+    let peephole = peephole.first().copied();
     let seen = |cx: &mut OpCx<'_>, gate: ValueId, at: i64, c: ValueId| match peephole {
         None => Ok(gate),
         Some(p) => {
