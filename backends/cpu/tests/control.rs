@@ -194,6 +194,34 @@ fn a_scan_walks_from_either_end() {
 }
 
 #[test]
+fn the_end_of_a_scan_outlives_what_comes_after() {
+    let mut m = Module::new();
+    let n = input_symbol(&mut m, "N", 0, 0);
+    let x = m.add_input("x", TensorType::new(DType::F32, vec![n.clone(), Extent::Const(64)]));
+    let body = m.body();
+    let start = constant(&mut m, body, DType::F32, Scalar::f32(0.5));
+    let start = add(&mut m, body, ops::Broadcast { shape: vec![Extent::Const(64)] }, &[start]);
+    let region = m.add_region();
+    let carried = m.add_param(region, f32s(&[64]));
+    let slice = m.add_param(region, f32s(&[64]));
+    let sum = add(&mut m, region, ops::Add {}, &[carried, slice]);
+    m.set_results(region, vec![sum]);
+    let op = ops::Scan { carried: 1, steps: n, reversed_inputs: vec![false], reversed_outputs: vec![] };
+    let last = m.append(body, op, &[start, x], &[region], &loc("scan")).expect("types fit")[0];
+    // Values that fit where the states were.
+    let mut y = add(&mut m, body, ops::Neg {}, &[start]);
+    for _ in 0..4 {
+        y = add(&mut m, body, ops::Tanh {}, &[y]);
+    }
+    let z = add(&mut m, body, ops::Add {}, &[y, last]);
+    outputs(&mut m, &[z]);
+    let ready = ready(m);
+    for n in 0..4 {
+        ready.check(&[numbers(&[n, 64], n)]);
+    }
+}
+
+#[test]
 fn loops_nest_and_hold_ifs() {
     let mut m = Module::new();
     let x = m.add_input("x", f32s(&[4]));

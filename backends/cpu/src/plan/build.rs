@@ -44,6 +44,7 @@ pub(crate) fn build(module: &Module) -> Result<Plan, Vec<Diagnostic>> {
         kernels: 0,
         counters: 0,
         problems: Vec::new(),
+        pairs: Vec::new(),
     };
     for (i, &param) in module.region(module.body()).params.iter().enumerate() {
         let buffer = planner.new_buffer(BufferKind::Input(i), module.ty(param).bytes());
@@ -54,6 +55,7 @@ pub(crate) fn build(module: &Module) -> Result<Plan, Vec<Diagnostic>> {
     if !planner.problems.is_empty() {
         return Err(planner.problems);
     }
+    planner.join_lives();
     let Planner { buffers, constants, node_names, kernels, counters, .. } = planner;
     Ok(Plan { buffers, main, outputs, constants, node_names, kernels, counters })
 }
@@ -71,6 +73,8 @@ pub(super) struct Planner<'m> {
     kernels: usize,
     counters: usize,
     pub(super) problems: Vec<Diagnostic>,
+    /// Buffers that change places while running, so that each lives as long as both.
+    pub(super) pairs: Vec<(BufferId, BufferId)>,
 }
 
 impl Planner<'_> {
@@ -124,6 +128,17 @@ impl Planner<'_> {
         for buffer in [Some(buffer), self.buffers[buffer.0].partner].into_iter().flatten() {
             let live = &mut self.buffers[buffer.0].live;
             *live = Some(live.map_or((at, at), |(first, last)| (first.min(at), last.max(at))));
+        }
+    }
+
+    /// Gives buffers that change places the same life.
+    fn join_lives(&mut self) {
+        for &(a, b) in &self.pairs {
+            let lives = [self.buffers[a.0].live, self.buffers[b.0].live];
+            let join = |x: (usize, usize), y: (usize, usize)| (x.0.min(y.0), x.1.max(y.1));
+            let both = lives.into_iter().flatten().reduce(join);
+            self.buffers[a.0].live = both;
+            self.buffers[b.0].live = both;
         }
     }
 

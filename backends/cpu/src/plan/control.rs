@@ -89,6 +89,7 @@ impl Planner<'_> {
                 self.buffers[buffer.0].pinned = true;
                 self.touch(buffer);
             }
+            self.pairs.push((current, next));
             self.bind(param, current);
             self.bind(result, current);
             let bytes = module.ty(operand).bytes();
