@@ -1,6 +1,7 @@
 //! inputs - graph inputs and initializers: named dimensions become symbols, weights stay where they lie.
 
 use nnc_ir::{
+    constant::Constant,
     diag::Diagnostic,
     extent::{Extent, Symbol, SymbolOrigin},
     types::TensorType,
@@ -12,28 +13,59 @@ use crate::model::{Dim, Graph, OnnxType, ValueInfo, ValueType};
 impl Importer {
     /// Enters the inputs and initializers of the main graph.
     pub(super) fn inputs(&mut self, graph: &Graph, scope: &Scope<'_>) {
-        for name in self.options.shapes.keys() {
-            if !graph.inputs.iter().any(|i| i.name == *name) {
-                let message = format!("a shape is given for '{name}', which is no input");
-                self.problems.push(Diagnostic::error(236, message));
-            }
+        let given = self.options.shapes.keys().chain(self.options.constants.keys());
+        for name in given.filter(|name| !graph.inputs.iter().any(|i| i.name == **name)) {
+            let message = format!("a shape or value is given for '{name}', which is no input");
+            self.problems.push(Diagnostic::error(236, message));
         }
         self.initializers(graph, scope, "main");
+        let constants = self.options.constants.clone();
+        let (fixed, open): (Vec<_>, Vec<_>) =
+            graph.inputs.iter().partition(|info| constants.contains_key(&info.name));
+        for info in fixed {
+            let constant = constants[&info.name].clone();
+            match self.fix(info, &constant) {
+                Ok(()) => scope.bind_constant(&info.name, constant),
+                Err(problem) => self.refuse(info, scope, problem),
+            }
+        }
         // Shapes the user gives bind names before other inputs use them.
-        let types: Vec<_> =
-            graph.inputs.iter().enumerate().map(|(at, info)| self.declared(at, info)).collect();
-        for (info, ty) in graph.inputs.iter().zip(types) {
+        let types: Vec<_> = open.iter().enumerate().map(|(at, info)| self.declared(at, info)).collect();
+        for (info, ty) in open.into_iter().zip(types) {
             match ty {
                 Ok(ty) => {
                     let value = self.module.add_input(&info.name, ty);
                     scope.bind(&info.name, value);
                 }
-                Err(problem) => {
-                    scope.bind(&info.name, Binding::Poison);
-                    self.problems.push(problem.tensor(info.name.clone()));
-                }
+                Err(problem) => self.refuse(info, scope, problem),
             }
         }
+    }
+
+    fn refuse(&mut self, info: &ValueInfo, scope: &Scope<'_>, problem: Problem) {
+        scope.bind(&info.name, Binding::Poison);
+        self.problems.push(problem.tensor(info.name.clone()));
+    }
+
+    /// Checks the value given for an input against its declared type, and binds the names of its dimensions.
+    fn fix(&mut self, info: &ValueInfo, constant: &Constant) -> Result<(), Problem> {
+        let Some(ValueType::Tensor { elem, shape }) = &info.ty else { return Ok(()) };
+        let fits = |dims: &Vec<Dim>| {
+            let same = |(d, have): (&Dim, &i64)| !matches!(d, Dim::Value(d) if d != have);
+            dims.len() == constant.dims().len() && dims.iter().zip(constant.dims()).all(same)
+        };
+        if constant::dtype(*elem)? != constant.dtype() || !shape.as_ref().is_none_or(fits) {
+            let message = format!("input '{}' is given as {}", info.name, constant.ty());
+            return Err(Box::new(Diagnostic::error(236, message)));
+        }
+        for (dim, &have) in shape.iter().flatten().zip(constant.dims()) {
+            if let Dim::Param(label) = dim
+                && is_name(label)
+            {
+                self.dims.entry(label.clone()).or_insert(Extent::Const(have));
+            }
+        }
+        Ok(())
     }
 
     /// Enters the initializers of a graph.

@@ -22,6 +22,7 @@ mod value;
 use std::collections::{BTreeMap, HashMap};
 
 use nnc_ir::{
+    constant::Constant,
     diag::Diagnostic,
     extent::Extent,
     graph::{Module, ValueId, loc},
@@ -43,6 +44,8 @@ pub struct ImportOptions {
     pub dims: BTreeMap<String, i64>,
     /// Shapes of inputs (`--shape x=1,3,224,224`).
     pub shapes: BTreeMap<String, Vec<i64>>,
+    /// Values of inputs that are the same in every run: they become constants, and no inputs of the module.
+    pub constants: BTreeMap<String, Constant>,
     /// Most problems that are listed.
     pub max_problems: usize,
 }
@@ -51,7 +54,7 @@ impl ImportOptions {
     /// Everything as the model says.
     #[must_use]
     pub fn as_declared() -> Self {
-        Self { dims: BTreeMap::new(), shapes: BTreeMap::new(), max_problems: 200 }
+        Self { dims: BTreeMap::new(), shapes: BTreeMap::new(), constants: BTreeMap::new(), max_problems: 200 }
     }
 }
 

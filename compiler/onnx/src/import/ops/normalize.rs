@@ -252,9 +252,5 @@ fn lp_norm(cx: &mut OpCx<'_>) -> Outcome {
         }
         p => return cx.error(205, format!("attribute 'p' is {p}, need 1 or 2")),
     };
-    // Of a row of zeros: zeros.
-    let zero = cx.number_like(x, 0.0)?;
-    let empty = cx.eq(norm, zero)?;
-    let quotient = cx.div(x, norm)?;
-    one(cx.select(empty, zero, quotient)?)
+    one(cx.div(x, norm)?)
 }

@@ -333,6 +333,14 @@ fn positions(cx: &mut OpCx<'_>, plan: &Plan, part: &Axis) -> Result<ValueId, Pro
     let o = cx.iota(vec![part.output.clone()], 0, dtype)?;
     let input = cx.extents(vec![part.input.clone()], dtype, 0)?.id;
     let output = cx.extents(vec![part.output.clone()], dtype, 0)?.id;
+    // What the result would have without rounding.
+    let exact = match part.scale {
+        Some(scale) => {
+            let scale = cx.number(dtype, scale.into());
+            cx.mul(input, scale)?
+        }
+        None => output,
+    };
     let half = cx.number(dtype, 0.5);
     let unscaled = |cx: &mut OpCx<'_>, v: ValueId| match part.scale {
         Some(scale) => {
@@ -371,10 +379,7 @@ fn positions(cx: &mut OpCx<'_>, plan: &Plan, part: &Axis) -> Result<ValueId, Pro
         }
         "half_pixel_symmetric" => {
             let at = half_pixel(cx)?;
-            let Some(scale) = part.scale else { return Ok(at) };
             // The rounded size against the exact one moves the centre.
-            let scale = cx.number(dtype, scale.into());
-            let exact = cx.mul(scale, input)?;
             let adjustment = cx.div(output, exact)?;
             let unit = cx.number(dtype, 1.0);
             let rest = cx.sub(unit, adjustment)?;
@@ -384,16 +389,14 @@ fn positions(cx: &mut OpCx<'_>, plan: &Plan, part: &Axis) -> Result<ValueId, Pro
         }
         "align_corners" => {
             let unit = cx.number(dtype, 1.0);
-            let (inner, outer) = (cx.sub(input, unit)?, cx.sub(output, unit)?);
-            let outer = cx.max(outer, unit)?;
+            let (inner, outer) = (cx.sub(input, unit)?, cx.sub(exact, unit)?);
             let at = cx.mul(o, inner)?;
             let at = cx.div(at, outer)?;
             unless_single(cx, at, zero)
         }
         "tf_crop_and_resize" => {
             let unit = cx.number(dtype, 1.0);
-            let (inner, outer) = (cx.sub(input, unit)?, cx.sub(output, unit)?);
-            let outer = cx.max(outer, unit)?;
+            let (inner, outer) = (cx.sub(input, unit)?, cx.sub(exact, unit)?);
             let (start, end) = part.roi;
             let [from, width, middle] =
                 [start, end - start, 0.5 * (start + end)].map(|v| cx.number(dtype, v));

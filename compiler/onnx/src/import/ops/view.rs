@@ -1,8 +1,10 @@
 //! view - operators that give the same elements another shape or order.
 
 use nnc_ir::{
+    dtype::DType,
     extent::{Extent, product},
     graph::ValueId,
+    ops::ReduceKind,
 };
 
 use crate::import::{
@@ -35,11 +37,43 @@ fn reshape(cx: &mut OpCx<'_>) -> Outcome {
         if cx.rank(shape.id) > 1 {
             return cx.error(212, format!("Reshape needs a vector as its shape, has {}", cx.ty(shape.id)));
         }
+        if shape.known.is_none() && cx.ints_of(&shape).is_none() {
+            return reshape_by_data(cx, &x, &shape, allow_zero);
+        }
         cx.read_extents(&shape)?
     };
     let shape = target_shape(cx, &cx.shape(x.id), target, allow_zero)?;
     let id = cx.reshape(x.id, shape)?;
     one(Imported { id, known: x.known })
+}
+
+/// A Reshape whose target data decide: open and kept axes are worked out by nodes before extents are read.
+fn reshape_by_data(cx: &mut OpCx<'_>, x: &Imported, target: &Imported, allow_zero: bool) -> Outcome {
+    let have = cx.shape(x.id);
+    let mut target = cx.cast(target.id, DType::I64)?;
+    let Some(rank) = cx.ty(target).elements().as_const().and_then(|n| usize::try_from(n).ok()) else {
+        return cx.unsupported("Reshape to a rank that data decide");
+    };
+    let (zero, open, unit) =
+        (cx.int_scalar(DType::I64, 0), cx.int_scalar(DType::I64, -1), cx.int_scalar(DType::I64, 1));
+    if !allow_zero {
+        let mut kept = have.clone();
+        kept.resize(rank, Extent::ZERO);
+        let kept = cx.extents(kept, DType::I64, 1)?;
+        let is_kept = cx.eq(target, zero)?;
+        target = cx.select(is_kept, kept.id, target)?;
+    }
+    let is_open = cx.eq(target, open)?;
+    let others = cx.select(is_open, unit, target)?;
+    let given = cx.reduce(ReduceKind::Product, others, &[0], false)?;
+    let all = cx.elements(&have)?;
+    let all = cx.extents(vec![all.clone()], DType::I64, 0)?;
+    let rest = cx.div(all.id, given)?;
+    let target = cx.select(is_open, rest, target)?;
+    let shape = cx.read_extents(&target.into())?;
+    let (all, given) = (cx.elements(&have)?, cx.elements(&shape)?);
+    cx.need_equal(222, &all, &given, String::new)?;
+    one(cx.reshape(x.id, shape)?)
 }
 
 /// The shape that a Reshape target means.
