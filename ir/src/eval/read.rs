@@ -1,5 +1,7 @@
 //! read - the loads of a form, row by row.
 
+use std::ops::Range;
+
 use smallvec::SmallVec;
 
 use crate::{
@@ -7,9 +9,9 @@ use crate::{
     eval::{
         error::EvalError,
         index::{At, Index, start},
-        tensor::{Slot, gather, strides},
+        tensor::{Slot, gather, gather_next, strides},
     },
-    extent::Extent,
+    extent::{Extent, floor_div},
     form::{Bounds, Load},
 };
 
@@ -28,8 +30,16 @@ struct Reader<'a> {
     strides: Vec<i64>,
     index: Vec<Index>,
     bounds: Bounds,
-    /// The offset as base and coefficients, where it is affine and always in range.
-    linear: Option<(i64, Vec<i64>)>,
+    /// The offset, where every index is affine.
+    linear: Option<Linear>,
+}
+
+/// An offset as base and coefficients.
+struct Linear {
+    base: i64,
+    coefficients: Vec<i64>,
+    /// Whether it is in range over the whole nest.
+    inside: bool,
 }
 
 impl<'a> Readers<'a> {
@@ -62,13 +72,26 @@ impl<'a> Readers<'a> {
     /// Reads a row of load `k`, as bits of its compute type.
     pub(super) fn row(&self, k: usize, at: &At, out: &mut [u64]) -> Result<(), EvalError> {
         let load = &self.loads[k];
-        let Some((base, coefficients)) = &load.linear else { return self.row_of_any(load, at, out) };
-        let first = start(*base, coefficients, at);
-        let step = at.lane.map_or(0, |lane| coefficients[lane]);
+        let Some(linear) = &load.linear else { return self.row_of_any(load, at, out) };
+        let n = out.len();
+        let lanes = if linear.inside { 0..n } else { load.lanes_inside(at, n) };
+        if lanes.len() < n {
+            let Bounds::Guard(guard) = load.bounds else { return self.row_of_any(load, at, out) };
+            out[..lanes.start].fill(guard.bits);
+            out[lanes.end..].fill(guard.bits);
+        }
+        let out = &mut out[lanes.clone()];
+        if out.is_empty() {
+            return Ok(());
+        }
+        let step = at.lane.map_or(0, |lane| linear.coefficients[lane]);
+        let first = start(linear.base, &linear.coefficients, at).wrapping_add(step.wrapping_mul(lanes.start as i64));
         if step == 0 {
             gather(load.dtype, load.bytes, std::iter::once(first as usize), &mut out[..1]);
             let value = out[0];
             out.fill(value);
+        } else if step == 1 {
+            gather_next(load.dtype, load.bytes, first as usize, out);
         } else {
             let offsets = (0..).map(|i| (first + step * i) as usize);
             gather(load.dtype, load.bytes, offsets, out);
@@ -128,9 +151,34 @@ impl<'a> Readers<'a> {
     }
 }
 
-/// The offset of an affine load that is in range over the whole nest.
-fn linear(index: &[Index], extents: &[i64], strides: &[i64], dims: &[i64]) -> Option<(i64, Vec<i64>)> {
-    let (mut offset, mut steps) = (0i64, vec![0i64; dims.len()]);
+impl Reader<'_> {
+    /// The lanes of a row of `n` whose affine indices are all in range.
+    fn lanes_inside(&self, at: &At, n: usize) -> Range<usize> {
+        let (mut first, mut end) = (0i64, n as i64);
+        for (index, &extent) in self.index.iter().zip(self.dims) {
+            let Index::Affine { base, coefficients } = index else { return 0..0 };
+            let start = start(*base, coefficients, at);
+            let step = at.lane.map_or(0, |lane| coefficients[lane]);
+            if step == 0 {
+                if start < 0 || start >= extent {
+                    return 0..0;
+                }
+                continue;
+            }
+            // Counted from the end of the axis that the row moves away from.
+            let (gone, left) =
+                if step > 0 { (start, extent - 1 - start) } else { (extent - 1 - start, start) };
+            let step = step.saturating_abs();
+            first = first.max(-floor_div(gone, step));
+            end = end.min(floor_div(left, step).saturating_add(1));
+        }
+        if first < end { first as usize..end as usize } else { 0..0 }
+    }
+}
+
+/// The offset of a load whose indices are all affine.
+fn linear(index: &[Index], extents: &[i64], strides: &[i64], dims: &[i64]) -> Option<Linear> {
+    let mut linear = Linear { base: 0, coefficients: vec![0; dims.len()], inside: true };
     for (index, (&extent, &stride)) in index.iter().zip(extents.iter().zip(strides)) {
         let Index::Affine { base, coefficients } = index else { return None };
         let (mut least, mut greatest) = (i128::from(*base), i128::from(*base));
@@ -139,14 +187,16 @@ fn linear(index: &[Index], extents: &[i64], strides: &[i64], dims: &[i64]) -> Op
             least += end.min(0);
             greatest += end.max(0);
         }
-        if least < 0 || greatest >= i128::from(extent) {
+        // Bounds that leave `i64` by far are left to the way that checks each index.
+        if least < i128::from(i64::MIN / 4) || greatest > i128::from(i64::MAX / 4) {
             return None;
         }
-        offset += base * stride;
-        for (step, c) in steps.iter_mut().zip(coefficients) {
+        linear.inside &= least >= 0 && greatest < i128::from(extent);
+        linear.base = linear.base.wrapping_add(base.wrapping_mul(stride));
+        for (step, c) in linear.coefficients.iter_mut().zip(coefficients) {
             // An axis of one point may have any coefficient.
             *step = step.wrapping_add(c.wrapping_mul(stride));
         }
     }
-    Some((offset, steps))
+    Some(linear)
 }

@@ -175,6 +175,19 @@ pub(super) fn gather(dtype: DType, bytes: &[u8], offsets: impl Iterator<Item = u
     }
 }
 
+/// Reads the elements from `start` on, one after another.
+pub(super) fn gather_next(dtype: DType, bytes: &[u8], start: usize, row: &mut [u64]) {
+    let size = dtype.bytes();
+    let bytes = &bytes[start * size..][..row.len() * size];
+    if dtype == DType::F32 {
+        for (out, element) in row.iter_mut().zip(bytes.as_chunks().0) {
+            *out = u64::from(u32::from_le_bytes(*element));
+        }
+    } else {
+        gather(dtype, bytes, 0.., row);
+    }
+}
+
 /// Writes bits of the compute type to `start`, `start + step`, ... (in elements).
 pub(super) fn put(dtype: DType, bytes: &mut [u8], start: usize, step: usize, row: &[u64]) {
     fn each<const N: usize>(
