@@ -77,7 +77,7 @@ pub fn compile(
     let ids = entry::emit(&program, &mut frame, &mut functions);
     let units: Option<Vec<Unit<'_>>> = (functions.list.iter())
         .map(|f| {
-            let isa = if f.kernel { &*target.isa } else { &*target.entry_isa };
+            let isa = if f.optimise { &*target.isa } else { &*target.entry_isa };
             Some(Unit { name: &f.name, function: f.function.as_ref()?, isa })
         })
         .collect();
@@ -188,9 +188,9 @@ impl Kernels {
                     out.constants[c.0] |= read.as_ref().is_none_or(|read| read.contains(&at));
                 }
             }
-            let Kernel { function, name, items, item_cost, may_fault, .. } = kernel;
+            let Kernel { function, name, items, item_cost, may_fault, scheduled, .. } = kernel;
             out.callees.push(Callee {
-                function: functions.add_kernel(name, function),
+                function: functions.add_kernel(name, function, !scheduled),
                 items,
                 item_cost,
                 may_fault,

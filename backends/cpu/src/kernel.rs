@@ -58,6 +58,9 @@ pub struct Kernel {
     pub scratch_bytes: Extent,
     /// Whether it may record a fault (the caller then looks at the record).
     pub may_fault: bool,
+    /// Whether the instructions are in a good order already: then it is to be compiled without Cranelift's optimiser,
+    /// which would make it slower.
+    pub scheduled: bool,
 }
 
 /// What lowering may use.

@@ -23,8 +23,8 @@ pub(crate) struct Declared {
     signature: Signature,
     /// The function, once it has been made.
     pub(crate) function: Option<Function>,
-    /// Whether it is a kernel, which is worth optimising.
-    pub(crate) kernel: bool,
+    /// Whether Cranelift's optimiser would make it better.
+    pub(crate) optimise: bool,
 }
 
 /// All functions of a program.
@@ -54,14 +54,14 @@ impl Functions {
     /// Adds a function that is defined later.
     pub(super) fn declare(&mut self, name: impl Into<String>, params: usize, result: Option<Type>) -> FuncId {
         let signature = self.signature(params, result);
-        self.list.push(Declared { name: name.into(), signature, function: None, kernel: false });
+        self.list.push(Declared { name: name.into(), signature, function: None, optimise: false });
         FuncId(self.list.len() - 1)
     }
 
     /// Adds a kernel.
-    pub(crate) fn add_kernel(&mut self, name: String, function: Function) -> FuncId {
+    pub(crate) fn add_kernel(&mut self, name: String, function: Function, optimise: bool) -> FuncId {
         let signature = function.signature.clone();
-        self.list.push(Declared { name, signature, function: Some(function), kernel: true });
+        self.list.push(Declared { name, signature, function: Some(function), optimise });
         FuncId(self.list.len() - 1)
     }
 

@@ -94,7 +94,7 @@ pub(super) fn range(a: &Affine, extents: &[Extent]) -> Option<(Extent, Extent)> 
 }
 
 /// Whether an index is in `0..extent` wherever the nest goes.
-fn inside(ix: &Ix, extent: &Extent, extents: &[Extent]) -> bool {
+pub(super) fn inside(ix: &Ix, extent: &Extent, extents: &[Extent]) -> bool {
     if matches!(ix, Ix::Axis(a) if extents[*a] == *extent) {
         return true;
     }

@@ -2,11 +2,13 @@
 //!
 //! [`lower_nest`] makes a kernel of any [`LoopForm`](nnc_ir::form::LoopForm). Reading order: `access` (addresses),
 //! `collapse` (fewer axes), `levels` and `schedule` (what is computed where, and in lanes or not), `cut` (items), `nest`,
-//! `inner`, `reduce`, `transpose` (the loops), `place`, `index`, `scalar`, `vector` (what is inside of them).
+//! `inner`, `reduce`, `transpose` (the loops), `place`, `index`, `scalar`, `vector` (what is inside of them). Contractions
+//! are done by tiles where those can do them: `contract`.
 
 mod access;
 mod collapse;
 pub mod concat;
+mod contract;
 mod cut;
 mod half;
 mod index;
@@ -40,10 +42,21 @@ impl std::fmt::Display for LowerError {
 
 impl std::error::Error for LowerError {}
 
-/// Makes a kernel of a nest.
+/// Makes a kernel of a nest: of tiles where they can do it, else of loops.
 ///
 /// # Errors
 /// The target lacks an instruction.
 pub fn lower_nest(request: &NestRequest, cx: &mut LowerCx<'_>) -> Result<Kernel, LowerError> {
+    match contract::lower(request, cx) {
+        Some(kernel) => Ok(kernel),
+        None => nest::lower(request, cx),
+    }
+}
+
+/// Makes a kernel of a nest of loops, whatever it is.
+///
+/// # Errors
+/// The target lacks an instruction.
+pub fn lower_loops(request: &NestRequest, cx: &mut LowerCx<'_>) -> Result<Kernel, LowerError> {
     nest::lower(request, cx)
 }

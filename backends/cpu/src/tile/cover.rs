@@ -78,6 +78,15 @@ pub fn cover(m: usize, n: usize) -> Vec<Panel> {
     panels
 }
 
+/// Time of the panels that cover n columns, for m rows and one step of k, in thousandths of a vector's multiply-add at full
+/// speed.
+#[must_use]
+pub fn cover_cost(m: usize, n: usize) -> u64 {
+    let rows = m.clamp(1, 240);
+    let panels: u64 = cover(rows, n).iter().map(|p| panel_cost(rows, p.rows, p.width)).sum();
+    panels * m as u64 / rows as u64
+}
+
 /// Time of a panel of m rows in tiles of `rows`, in thousandths of a vector's multiply-add at full speed.
 fn panel_cost(m: usize, rows: u16, width: u16) -> u64 {
     let tile = |rows: u16| 1_000_000 * u64::from(rows * (width / 4)) / u64::from(speed(rows, width));

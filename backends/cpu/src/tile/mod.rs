@@ -18,7 +18,7 @@ mod gemm;
 pub use gemm::{GemmArgs, Schedule, emit_gemm_tile, gemm_tile_function};
 
 mod cover;
-pub use cover::{Panel, cover};
+pub use cover::{Panel, cover, cover_cost};
 
 mod row_conv;
 pub use row_conv::{RowConvArgs, emit_row_conv, row_conv_function};

@@ -10,6 +10,7 @@ use nnc_cpu::{
     lower::{LowerError, lower_nest},
 };
 use nnc_ir::{
+    constant::Constant,
     dtype::{DType, Scalar},
     entity::EntityId,
     eval::program::eval_program,
@@ -72,9 +73,16 @@ pub(crate) struct Compiled {
     pub(crate) code: Code,
     pub(crate) items: Extent,
     pub(crate) may_fault: bool,
+    pub(crate) scratch_bytes: Extent,
+    /// Whether tiles do it.
+    pub(crate) scheduled: bool,
     frame: Frame,
     pointers: usize,
+    packed: Vec<(PointerSlot, Buffer)>,
 }
+
+/// Workers that a test runs at most.
+const WORKERS: usize = 4;
 
 /// Compiles with `lower`; buffers get the slots in order.
 pub(crate) fn compile_with(
@@ -87,9 +95,12 @@ pub(crate) fn compile_with(
     let mut packed = Vec::new();
     let mut cx = LowerCx { isa: &*isa, frame: &mut frame, packed: &mut packed };
     let kernel = lower(&slots, &mut cx).unwrap();
-    assert!(packed.is_empty(), "nests pack nothing");
+    let isa = if kernel.scheduled { host_isa("none") } else { isa };
     Compiled {
         code: compile_function(&*isa, kernel.function),
+        scratch_bytes: kernel.scratch_bytes,
+        scheduled: kernel.scheduled,
+        packed: packed.iter().map(|(constant, slot)| (*slot, Buffer::new(&constant.bytes()))).collect(),
         items: kernel.items,
         may_fault: kernel.may_fault,
         frame,
@@ -99,15 +110,26 @@ pub(crate) fn compile_with(
 
 /// Compiles a form with operands and results in the order of the slots.
 pub(crate) fn compile_form(form: &LoopForm, operands: usize, placement: Vec<Option<Placement>>) -> Compiled {
-    compile_with(operands + form.results.len(), |slots, cx| {
+    compile_known(form, &vec![None; operands], placement)
+}
+
+/// Likewise; some operands may be known when compiling.
+pub(crate) fn compile_known(
+    form: &LoopForm,
+    operands: &[Option<Constant>],
+    placement: Vec<Option<Placement>>,
+) -> Compiled {
+    compile_with(operands.len() + form.results.len(), |slots, cx| {
+        let (inputs, results) = slots.split_at(operands.len());
         let request = NestRequest {
             name: "test".into(),
             form: form.clone(),
-            operands: slots[..operands]
+            operands: inputs
                 .iter()
-                .map(|&pointer| OperandRef { pointer, constant: None })
+                .zip(operands)
+                .map(|(&pointer, constant)| OperandRef { pointer, constant: constant.clone() })
                 .collect(),
-            results: slots[operands..].to_vec(),
+            results: results.to_vec(),
             placement,
             fault_node: 7,
         };
@@ -117,7 +139,7 @@ pub(crate) fn compile_form(form: &LoopForm, operands: usize, placement: Vec<Opti
 
 impl Compiled {
     /// The frame ends at an unmapped page, too: what kernels read in place of what is not there is at its start.
-    fn frame_for(&self, symbols: &Symbols, buffers: &[&Buffer], context: &mut [i64; 12]) -> Buffer {
+    fn frame_for(&self, symbols: &Symbols, buffers: &[&Buffer], context: &mut [i64; 12]) -> (Buffer, Buffer) {
         let mut frame = vec![0i64; self.frame.slots()];
         frame[0] = context.as_mut_ptr() as i64;
         for (i, buffer) in buffers.iter().enumerate() {
@@ -126,14 +148,22 @@ impl Compiled {
         for (slot, extent) in self.frame.extents() {
             frame[slot] = value(extent, symbols);
         }
+        for (slot, buffer) in &self.packed {
+            frame[slot.0] = buffer.address();
+        }
+        // Scratch memory ends at an unmapped page; where nothing has been written it is not a number.
+        let scratch_bytes = value(&self.scratch_bytes, symbols);
+        assert_eq!(scratch_bytes % 64, 0);
+        let scratch = Buffer::new(&vec![0xff; scratch_bytes as usize * WORKERS]);
+        (frame[1], frame[2]) = (scratch.address(), scratch_bytes);
         let bytes: Vec<u8> = frame.iter().flat_map(|x| x.to_le_bytes()).collect();
-        Buffer::new(&bytes)
+        (Buffer::new(&bytes), scratch)
     }
 
     /// Nanoseconds of `reps` runs.
     pub(crate) fn time(&self, symbols: &Symbols, buffers: &[&Buffer], reps: usize) -> f64 {
         let mut context = [0i64; 12];
-        let frame = self.frame_for(symbols, buffers, &mut context);
+        let (frame, _scratch) = self.frame_for(symbols, buffers, &mut context);
         let items = value(&self.items, symbols);
         let start = std::time::Instant::now();
         for _ in 0..reps {
@@ -147,12 +177,12 @@ impl Compiled {
     pub(crate) fn run(&self, symbols: &Symbols, buffers: &[&Buffer], parts: usize) -> [i64; 3] {
         assert_eq!(buffers.len(), self.pointers);
         let mut context = [0i64; 12];
-        let frame = self.frame_for(symbols, buffers, &mut context);
+        let (frame, _scratch) = self.frame_for(symbols, buffers, &mut context);
         let items = value(&self.items, symbols);
         for part in (0..parts as i64).rev() {
             let (begin, end) = (items * part / parts as i64, items * (part + 1) / parts as i64);
             // SAFETY: the kernel takes four parameters, and the frame describes the buffers.
-            unsafe { call(&self.code, &[frame.address(), begin, end, 0]) };
+            unsafe { call(&self.code, &[frame.address(), begin, end, (part as usize % WORKERS) as i64]) };
         }
         for buffer in buffers {
             buffer.check();
@@ -262,7 +292,7 @@ impl Accumulator {
     }
 }
 
-fn index(
+pub(crate) fn index(
     form: &LoopForm,
     symbols: &Symbols,
     operands: &[Vec<u8>],
@@ -295,7 +325,7 @@ fn index(
     }
 }
 
-fn read(
+pub(crate) fn read(
     form: &LoopForm,
     symbols: &Symbols,
     operands: &[Vec<u8>],

@@ -1,0 +1,207 @@
+//! analyze - which axes of a contraction are rows, columns, sums and loops around.
+//!
+//! Operand B is the one whose columns are vectors: the only one that the result's contiguous axis belongs to. Then
+//!
+//! * columns (n) are the trailing space axes that only B has,
+//! * rows (m) are space axes that only A has,
+//! * sums (k) are the reduction axes,
+//! * all other space axes are loops around the product, whether one operand has them or both.
+
+use nnc_ir::{
+    dtype::{DType, Scalar},
+    extent::{Extent, product},
+    form::{Bounds, Class},
+};
+use nnc_tile::epilogue::{Epilogue, EpilogueInput};
+
+use super::{
+    epilogue::{self, Operand},
+    split::{self, Nest},
+    window::{self, Window},
+};
+use crate::{kernel::NestRequest, lower::access::Access};
+
+/// A contraction with the roles of its axes.
+#[derive(Clone, Debug)]
+pub(super) struct Problem {
+    /// What is computed.
+    pub(super) nest: Nest,
+    /// Axes of the loops around the product.
+    pub(super) outer: Vec<usize>,
+    /// Axes of rows, which together are one.
+    pub(super) m: Vec<usize>,
+    /// Axes of columns.
+    pub(super) n: Vec<usize>,
+    /// Axes that are summed over.
+    pub(super) k: Vec<usize>,
+    /// Numbers of the loads.
+    pub(super) a: usize,
+    pub(super) b: usize,
+    /// Where A is.
+    pub(super) a_at: Linear,
+    /// Distances in A along m and along k.
+    pub(super) a_row: Extent,
+    pub(super) a_k: Extent,
+    /// Where B is.
+    pub(super) b_from: BFrom,
+    /// Where the result is, and the distance of its rows.
+    pub(super) c_at: Linear,
+    pub(super) c_row: Extent,
+    /// What is done to sums, and where its operands are.
+    pub(super) epilogue: Option<Epilogue>,
+    pub(super) operands: Vec<(Operand, Linear)>,
+}
+
+/// An element's place: `base + sum of coefficient * position`.
+#[derive(Clone, Debug)]
+pub(super) struct Linear {
+    pub(super) base: Extent,
+    pub(super) coefficients: Vec<Extent>,
+}
+
+/// Where columns come from.
+#[derive(Clone, Debug)]
+pub(super) enum BFrom {
+    /// Every element is at a linear place; the columns are `n_stride` apart.
+    Linear { at: Linear, n_stride: Extent },
+    /// Windows over a tensor that may be padded.
+    Window(Window),
+}
+
+impl Linear {
+    fn of(access: &Access) -> Option<Linear> {
+        let plain = access.conditions.is_empty() && access.extra.is_empty();
+        plain.then(|| Linear { base: access.base.clone(), coefficients: access.coefficients.clone() })
+    }
+
+    /// The distance of neighbours along `axes` as if they were one axis; 0 if there are none.
+    pub(super) fn stride(&self, axes: &[usize], extents: &[Extent]) -> Option<Extent> {
+        let Some((&last, rest)) = axes.split_last() else { return Some(Extent::ZERO) };
+        let mut below = last;
+        for &axis in rest.iter().rev() {
+            if self.coefficients[axis] != &self.coefficients[below] * &extents[below] {
+                return None;
+            }
+            below = axis;
+        }
+        Some(self.coefficients[last].clone())
+    }
+}
+
+impl Problem {
+    /// Extent of axes taken together.
+    pub(super) fn extent(&self, axes: &[usize]) -> Extent {
+        product(axes.iter().map(|&a| &self.nest.extents[a]))
+    }
+
+    /// The nest of a request as a contraction that tiles can do.
+    pub(super) fn of(request: &NestRequest) -> Option<Problem> {
+        let form = &request.form;
+        if form.class() != Class::Contraction || form.results != [DType::F32] {
+            return None;
+        }
+        let (x, y) = form.product_loads()?;
+        let used = [x, y];
+        if used.iter().any(|&l| form.loads[l].dtype != DType::F32 || form.loads[l].bounds == Bounds::Check) {
+            return None;
+        }
+        let nest = split::nest(request);
+        let extents = nest.extents.clone();
+        let last = nest.space.checked_sub(1)?;
+        if !nest.strides[last].is(1) {
+            return None;
+        }
+        let access: Vec<Access> = nest.loads.iter().map(|l| Access::of_load(l, &extents)).collect();
+        let mentions = |l: usize, axis: usize| {
+            !access[l].coefficients[axis].is(0) || access[l].indices().any(|ix| super::mentions(ix, axis))
+        };
+        let (a, b) = match (mentions(x, last), mentions(y, last)) {
+            (false, true) => (x, y),
+            (true, false) => (y, x),
+            _ => return None,
+        };
+        let only_b = |axis: &usize| mentions(b, *axis) && !mentions(a, *axis);
+        let columns: Vec<usize> = (0..nest.space).rev().take_while(only_b).collect();
+        let columns: Vec<usize> = columns.into_iter().rev().collect();
+        let k: Vec<usize> = (nest.space..extents.len()).collect();
+        let a_at = Linear::of(&access[a])?;
+        let a_k = if k.is_empty() { Extent::ONE } else { a_at.stride(&k, &extents)? };
+        let mut coefficients = nest.strides.clone();
+        coefficients.resize(extents.len(), Extent::ZERO);
+        let c_at = Linear { base: nest.offset.clone(), coefficients };
+        let finish: Vec<Option<Linear>> = (0..nest.loads.len())
+            .map(|l| if nest.loads[l].dtype == DType::F32 { Linear::of(&access[l]) } else { None })
+            .collect();
+        let finish_uses: Vec<usize> = (0..nest.loads.len())
+            .filter(|&l| nest.finish.insts().iter().any(|(i, _)| *i == nnc_ir::program::Inst::Load(l)))
+            .collect();
+        // Axes are one if all that is read and written besides the product's other operand walks them as one.
+        let one = |axes: &[usize], own: Option<&Linear>| {
+            let others = finish_uses.iter().filter_map(|&l| finish[l].as_ref());
+            own.into_iter().chain(others).chain([&c_at]).all(|at| at.stride(axes, &extents).is_some())
+        };
+        let linear_b = Linear::of(&access[b]);
+        let (n, b_from) = match linear_b {
+            Some(at) => {
+                let from =
+                    (0..columns.len()).find(|&i| one(&columns[i..], Some(&at))).expect("one axis is one");
+                let n = columns[from..].to_vec();
+                let n_stride = at.stride(&n, &extents)?;
+                (n, BFrom::Linear { at, n_stride })
+            }
+            None => {
+                if !one(&columns, None) {
+                    return None;
+                }
+                let window = window::analyze(&nest, b, &columns, &k)?;
+                (columns, BFrom::Window(window))
+            }
+        };
+        let only_a: Vec<usize> =
+            (0..nest.space).filter(|&x| mentions(a, x) && !mentions(b, x) && !n.contains(&x)).collect();
+        let from = (0..=only_a.len()).find(|&i| one(&only_a[i..], Some(&a_at)))?;
+        let m = only_a[from..].to_vec();
+        let outer: Vec<usize> = (0..nest.space).filter(|x| !m.contains(x) && !n.contains(x)).collect();
+        let a_row = a_at.stride(&m, &extents)?;
+        let c_row = c_at.stride(&m, &extents)?;
+        let splat = |l: usize| -> Option<Scalar> {
+            let operand = request.operands.get(nest.loads[l].operand)?;
+            let plain = nest.loads[l].bounds == Bounds::Inside;
+            epilogue::splat_of(operand.constant.as_ref()).filter(|c| plain && c.dtype == DType::F32)
+        };
+        let operand = |l: usize| -> Option<Operand> {
+            let at = finish[l].as_ref()?;
+            let (row, col) = (at.stride(&m, &extents)?, at.stride(&n, &extents)?);
+            let kind = match (&row, &col) {
+                (Extent::Const(0), Extent::Const(0)) => EpilogueInput::Scalar,
+                (Extent::Const(1), Extent::Const(0)) => EpilogueInput::Row,
+                (Extent::Const(0), Extent::Const(1)) => EpilogueInput::Col,
+                (_, Extent::Const(1)) => EpilogueInput::Tile,
+                _ => return None,
+            };
+            Some(Operand { load: l, kind, row_stride: row })
+        };
+        let (epilogue, operands) = epilogue::translate(&nest.finish, &splat, &operand)?;
+        let operands = operands
+            .into_iter()
+            .map(|o| finish[o.load].clone().map(|at| (o, at)))
+            .collect::<Option<Vec<_>>>()?;
+        Some(Problem {
+            outer,
+            m,
+            n,
+            k,
+            a,
+            b,
+            a_at,
+            a_row,
+            a_k,
+            b_from,
+            c_at,
+            c_row,
+            epilogue,
+            operands,
+            nest,
+        })
+    }
+}

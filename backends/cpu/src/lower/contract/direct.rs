@@ -1,0 +1,228 @@
+//! direct - products whose operands lie at linear places: matrix products, convolutions of window 1, einsum.
+//!
+//! ```text
+//! for item = (loops around, block of rows, group of panels):
+//!   for panel in group:      constant B: packed when compiling; else read as it lies, or copied to scratch memory
+//!     for rows in block:     tile, over all of k, with the epilogue
+//! ```
+
+use cranelift_codegen::ir::{InstBuilder, Value};
+use nnc_ir::extent::{Atom, Extent, product};
+use nnc_tile::gemm::{Cols, Stride};
+
+use super::{
+    analyze::{BFrom, Linear, Problem},
+    emit::{Gen, kernel_function},
+    pack,
+    panel::{At, Panels, RowBlocks},
+    tiles::{BPanel, Tiles, stride},
+    weights,
+};
+use crate::{
+    frame::PointerSlot,
+    kernel::{Kernel, LowerCx, NestRequest},
+};
+
+/// Rows from which on copying a panel that is read across many memory pages pays.
+const COPY_ROWS: i64 = 24;
+/// Rows of B that stay in the first-level cache where they lie.
+const IN_PLACE_K: i64 = 192;
+/// Multiply-adds an item should have at least.
+const ITEM_WORK: i64 = 1 << 16;
+/// Items there should be where there is enough work.
+const ITEMS: i64 = 16;
+/// Elements of A that stay in the second-level cache.
+const A_BLOCK: i64 = 160 << 10;
+
+/// How a product will be done.
+#[derive(Clone, Debug)]
+pub(super) struct Direct {
+    panels: Panels,
+    blocks: RowBlocks,
+    /// Panels of an item.
+    group: i64,
+    b: Source,
+}
+
+/// Where panels of B come from.
+#[derive(Clone, Debug)]
+enum Source {
+    /// Packed when compiling; distances along the outer axes.
+    Packed { weight: PointerSlot, strides: Vec<(usize, Extent)> },
+    /// Read as it lies, but for panels that are not whole vectors wide.
+    InPlace,
+    /// Copied.
+    Copied,
+}
+
+impl Direct {
+    /// Decides; packs B if it is constant.
+    pub(super) fn new(problem: &Problem, request: &NestRequest, cx: &mut LowerCx<'_>) -> Option<Direct> {
+        let BFrom::Linear { at, n_stride } = &problem.b_from else { return None };
+        let (m, n, k) = (problem.extent(&problem.m), problem.extent(&problem.n), problem.extent(&problem.k));
+        let panels = Panels::new(m.as_const(), n.as_const());
+        let constant = request.operands.get(problem.nest.loads[problem.b].operand)?.constant.as_ref();
+        let around: Vec<usize> =
+            problem.outer.iter().copied().filter(|&a| !at.coefficients[a].is(0)).collect();
+        let extents = &problem.nest.extents;
+        let packed =
+            constant.and_then(|c| weights::pack(c, at, extents, [&around, &problem.n, &problem.k], &panels));
+        let b = match packed {
+            Some(constant) => {
+                let block = k.scale(i64::try_from(panels.padded()).ok()?);
+                let below = |i: usize| product(around[i + 1..].iter().map(|&a| &extents[a]));
+                let strides =
+                    around.iter().enumerate().map(|(i, &axis)| (axis, &block * &below(i))).collect();
+                Source::Packed { weight: cx.add_weight(constant), strides }
+            }
+            None => {
+                let many_rows = m.as_const().is_none_or(|m| m >= COPY_ROWS);
+                let deep = k.as_const().is_none_or(|k| k > IN_PLACE_K);
+                let apart = at.stride(&problem.k, extents).is_some_and(|s| steps(&s) || k.is(1));
+                if n_stride.is(1) && apart && !(many_rows && deep) { Source::InPlace } else { Source::Copied }
+            }
+        };
+        let blocks = RowBlocks { block: row_block(problem, &panels, &b), m };
+        let rows = blocks.block.as_const().unwrap_or(128);
+        let work = rows.saturating_mul(panels.widest()).saturating_mul(k.as_const().unwrap_or(256)).max(1);
+        let group = if matches!(panels, Panels::Counted { .. }) { 1 } else { (ITEM_WORK / work).max(1) };
+        Some(Direct { panels, blocks, group, b })
+    }
+
+    /// Makes the kernel.
+    pub(super) fn lower(&self, p: &Problem, request: &NestRequest, cx: &mut LowerCx<'_>) -> Kernel {
+        let extents = &p.nest.extents;
+        let (n, k) = (p.extent(&p.n), p.extent(&p.k));
+        let n_panels = self.panels.count(&n);
+        let mut digits: Vec<Extent> = p.outer.iter().map(|&a| extents[a].clone()).collect();
+        let loops = digits.len();
+        digits.push(self.blocks.count());
+        digits.push(n_panels.ceil_div(&Extent::Const(self.group)));
+        let scratch = match self.b {
+            Source::Packed { .. } => Extent::ZERO,
+            _ => k.scale(self.panels.widest() * 4),
+        };
+        let function = kernel_function(cx.isa, cx.frame, |g, begin, end, worker| {
+            let tiles = Tiles::new(g, p);
+            let scratch = (!scratch.is(0)).then(|| g.scratch(worker));
+            let (columns, n_panels) = (g.extent(&n), g.extent(&n_panels));
+            g.range(begin, end, |g, item| {
+                let at = g.digits(item, &digits);
+                let around: Vec<(usize, Value)> = p.outer.iter().copied().zip(at.iter().copied()).collect();
+                let (first_row, rows) = self.blocks.at(g, at[loops]);
+                let origin = tiles.origin(g, request, &around, first_row);
+                let b = self.b_origin(g, p, request, &around);
+                let from = g.b.ins().imul_imm_s(at[loops + 1], self.group);
+                let to = g.b.ins().iadd_imm_s(from, self.group);
+                let to = g.min(to, n_panels);
+                self.panels.each(g, columns, (from, to), &mut |g, at| {
+                    let b = self.b_panel(g, p, b, scratch, at);
+                    tiles.panel(g, &origin, at, b, &self.blocks, rows);
+                });
+            });
+        });
+        let block_rows = self.blocks.block.clone();
+        Kernel {
+            function,
+            name: request.name.clone(),
+            items: product(&digits),
+            item_cost: (&block_rows * &k).scale(self.group * self.panels.widest() / 4),
+            scratch_bytes: scratch.ceil_div(&Extent::Const(64)).scale(64),
+            may_fault: false,
+            scheduled: true,
+        }
+    }
+
+    /// Where B begins for an item.
+    fn b_origin(
+        &self,
+        g: &mut Gen<'_, '_>,
+        p: &Problem,
+        request: &NestRequest,
+        around: &[(usize, Value)],
+    ) -> Value {
+        let position = |axis: usize| around.iter().find(|(a, _)| *a == axis).map(|(_, v)| *v);
+        match &self.b {
+            Source::Packed { weight, strides } => {
+                let base = g.pointer(*weight);
+                let parts: Vec<(Value, Extent)> =
+                    strides.iter().filter_map(|(a, s)| Some((position(*a)?, s.clone()))).collect();
+                g.address(base, &parts)
+            }
+            _ => {
+                let at = linear(p);
+                let base = g.pointer(request.operands[p.nest.loads[p.b].operand].pointer);
+                let base = g.plus(base, &at.base.scale(4));
+                let parts: Vec<(Value, Extent)> =
+                    around.iter().map(|(a, v)| (*v, at.coefficients[*a].clone())).collect();
+                g.address(base, &parts)
+            }
+        }
+    }
+
+    /// A panel of B, copied first if need be.
+    fn b_panel(&self, g: &mut Gen<'_, '_>, p: &Problem, b: Value, scratch: Option<Value>, at: At) -> BPanel {
+        let k = p.extent(&p.k);
+        let own = Stride::Const(u32::from(at.width));
+        if let Source::Packed { .. } = self.b {
+            return BPanel::Apart(g.address(b, &[(at.start, k)]), own, None);
+        }
+        let BFrom::Linear { at: place, n_stride } = &p.b_from else {
+            unreachable!("only linear operands are done directly")
+        };
+        let start = g.address(b, &[(at.start, n_stride.clone())]);
+        // Tiles read whole vectors, which at the end of the operand are not there.
+        let whole = matches!(at.cols, Cols::Const(n) if n % 4 == 0);
+        if matches!(self.b, Source::InPlace) && whole {
+            let step = place.stride(&p.k, &p.nest.extents).filter(|s| !s.is(0)).unwrap_or(Extent::ONE);
+            let apart = stride(&step);
+            let value = (apart == Stride::Arg).then(|| g.extent(&step));
+            return BPanel::Apart(start, apart, value);
+        }
+        let to = scratch.expect("operands that may be copied have scratch memory");
+        let sums: Vec<(Extent, Extent)> = merged(p, place);
+        pack::columns(g, start, to, at, n_stride, &sums);
+        BPanel::Apart(to, own, None)
+    }
+}
+
+fn linear(p: &Problem) -> &Linear {
+    match &p.b_from {
+        BFrom::Linear { at, .. } => at,
+        BFrom::Window(_) => unreachable!("only linear operands are done directly"),
+    }
+}
+
+/// Axes of the sum with their distances in B, as one where they are one.
+fn merged(p: &Problem, at: &Linear) -> Vec<(Extent, Extent)> {
+    match at.stride(&p.k, &p.nest.extents) {
+        Some(_) if p.k.is_empty() => vec![],
+        Some(step) => vec![(p.extent(&p.k), step)],
+        None => p.k.iter().map(|&a| (p.nest.extents[a].clone(), at.coefficients[a].clone())).collect(),
+    }
+}
+
+/// Whether a distance is surely not 0: that of an axis that may broadcast is 0 for one extent.
+fn steps(distance: &Extent) -> bool {
+    match distance {
+        Extent::Const(c) => *c > 0,
+        Extent::Expr(e) => e.terms.iter().flat_map(|t| &t.atoms).all(|a| matches!(a, Atom::Symbol(_))),
+    }
+}
+
+/// Rows of a block: few enough that blocks and panels are enough items and that A stays in cache, many enough that
+/// packing pays.
+fn row_block(p: &Problem, panels: &Panels, b: &Source) -> Extent {
+    let m = p.extent(&p.m);
+    let multiple = panels.rows_multiple();
+    let up = |rows: i64| Extent::Const((rows + multiple - 1) / multiple * multiple);
+    let k = p.extent(&p.k).as_const().unwrap_or(512).max(1);
+    let least = if matches!(b, Source::Packed { .. }) { 32 } else { 64 };
+    let cached = (A_BLOCK / k).max(least);
+    let Some(rows) = m.as_const() else { return up(cached.min(128)) };
+    let around = product(p.outer.iter().map(|&a| &p.nest.extents[a])).as_const().unwrap_or(1);
+    let items = panels.count(&p.extent(&p.n)).as_const().unwrap_or(1).saturating_mul(around).max(1);
+    let blocks = ((ITEMS + items - 1) / items).max((rows + cached - 1) / cached).max(1);
+    let block = ((rows + blocks - 1) / blocks).max(least);
+    if block >= rows { m } else { up(block) }
+}

@@ -1,0 +1,104 @@
+//! pack - copies a panel of columns into scratch memory while running.
+
+use cranelift_codegen::ir::{
+    InstBuilder, MemFlagsData, Type, Value,
+    types::{F32, F32X4},
+};
+use nnc_ir::extent::Extent;
+use nnc_tile::gemm::Cols;
+
+use super::{emit::Gen, panel::At};
+
+/// Flags of every access to tensors and scratch memory.
+pub(super) fn flags() -> MemFlagsData {
+    MemFlagsData::new().with_notrap()
+}
+
+/// Copies columns of rows that lie `n_stride` apart in memory, for all positions of the sum.
+///
+/// `sums` are extents and distances of the axes of the sum; the panel gets rows of its width. Lanes beyond the columns of
+/// the panel are left as they are: tiles compute with them and store nothing of it.
+pub(super) fn columns(
+    g: &mut Gen<'_, '_>,
+    from: Value,
+    to: Value,
+    at: At,
+    n_stride: &Extent,
+    sums: &[(Extent, Extent)],
+) {
+    let width = i64::from(at.width);
+    let is_dense = n_stride.is(1);
+    match at.cols {
+        Cols::Const(cols) => {
+            let cols = i64::from(cols);
+            let quads = if is_dense { cols / 4 } else { 0 };
+            if quads > 0 {
+                let lanes: Vec<i64> = (0..quads).map(|q| 4 * q).collect();
+                walk(g, from, to, width, sums, F32X4, &lanes, n_stride);
+            }
+            let lanes: Vec<i64> = (4 * quads..cols).collect();
+            // Few at a time, so that the loop's addresses stay in registers.
+            for lanes in lanes.chunks(if is_dense { 4 } else { 10 }) {
+                walk(g, from, to, width, sums, F32, lanes, n_stride);
+            }
+        }
+        Cols::Arg => {
+            let cols = at.cols_value.expect("a run-time number of columns comes with its value");
+            let zero = g.int(0);
+            let whole = if is_dense { g.b.ins().band_imm_s(cols, -4) } else { zero };
+            let column = |g: &mut Gen<'_, '_>, j: Value, ty: Type| {
+                let from = g.address(from, &[(j, n_stride.clone())]);
+                let to = g.address(to, &[(j, Extent::ONE)]);
+                walk(g, from, to, width, sums, ty, &[0], n_stride);
+            };
+            if is_dense {
+                g.carry((zero, whole), 4, &[], |g, j, _| {
+                    column(g, j, F32X4);
+                    vec![]
+                });
+            }
+            g.range(whole, cols, |g, j| column(g, j, F32));
+        }
+    }
+}
+
+/// For every position of the sum, moves lanes of type `ty`: element j of a row is `j * n_stride` from its start.
+#[allow(clippy::too_many_arguments, reason = "one call says where from, where to and how much")]
+fn walk(
+    g: &mut Gen<'_, '_>,
+    from: Value,
+    to: Value,
+    width: i64,
+    sums: &[(Extent, Extent)],
+    ty: Type,
+    lanes: &[i64],
+    n_stride: &Extent,
+) {
+    let Some(((extent, step), rest)) = sums.split_first() else {
+        return move_lanes(g, from, to, ty, lanes, n_stride);
+    };
+    let below = rest.iter().fold(Extent::ONE, |p, (e, _)| &p * e);
+    let (zero, n) = (g.int(0), g.extent(extent));
+    let step = step.scale(4);
+    let to_step = below.scale(4 * width);
+    g.carry((zero, n), 1, &[from, to], |g, _, at| {
+        walk(g, at[0], at[1], width, rest, ty, lanes, n_stride);
+        vec![g.plus(at[0], &step), g.plus(at[1], &to_step)]
+    });
+}
+
+fn move_lanes(g: &mut Gen<'_, '_>, from: Value, to: Value, ty: Type, lanes: &[i64], n_stride: &Extent) {
+    let disp = |x: i64| i32::try_from(4 * x).ok();
+    for &lane in lanes {
+        let constant = n_stride.as_const().and_then(|s| disp(s.checked_mul(lane)?));
+        let (addr, at) = match constant {
+            Some(at) => (from, at),
+            None => {
+                let lane = Extent::Const(lane);
+                (g.plus(from, &(n_stride * &lane).scale(4)), 0)
+            }
+        };
+        let x = g.b.ins().load(ty, flags(), addr, at);
+        g.b.ins().store(flags(), x, to, disp(lane).unwrap_or(0));
+    }
+}

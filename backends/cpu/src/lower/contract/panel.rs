@@ -1,0 +1,255 @@
+//! panel - columns in panels, rows in tiles: the two inner loops around every tile.
+
+use cranelift_codegen::ir::{InstBuilder, Value, condcodes::IntCC};
+use nnc_ir::extent::Extent;
+use nnc_tile::gemm::Cols;
+
+use super::emit::Gen;
+use crate::tile::cover;
+
+/// How columns are cut into panels.
+#[derive(Clone, Debug)]
+pub(super) enum Panels {
+    /// Known when compiling: runs of equal panels.
+    Fixed(Vec<Run>),
+    /// Panels of one width, and the columns that remain.
+    Counted {
+        /// Columns of a panel.
+        width: u16,
+        /// Rows of a tile.
+        rows: u16,
+    },
+}
+
+/// Equal panels next to each other.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Run {
+    /// Number of the first.
+    pub(super) first: usize,
+    /// How many.
+    pub(super) count: usize,
+    /// First column.
+    pub(super) start: usize,
+    /// Columns that are computed with.
+    pub(super) width: u16,
+    /// Columns of the result.
+    pub(super) cols: u16,
+    /// Rows of a tile.
+    pub(super) rows: u16,
+}
+
+/// A panel where its loop is.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct At {
+    /// First column.
+    pub(super) start: Value,
+    /// Columns that are computed with.
+    pub(super) width: u16,
+    /// Columns of the result.
+    pub(super) cols: Cols,
+    /// Their number, if only the run knows it.
+    pub(super) cols_value: Option<Value>,
+    /// Rows of a tile.
+    pub(super) rows: u16,
+}
+
+/// Rows assumed where their number is not known.
+const MANY: usize = 240;
+
+impl Panels {
+    /// Panels for m rows and n columns.
+    pub(super) fn new(m: Option<i64>, n: Option<i64>) -> Panels {
+        let m = m.and_then(|m| usize::try_from(m).ok()).unwrap_or(MANY);
+        let Some(n) = n.and_then(|n| usize::try_from(n).ok()) else {
+            let first = cover(m, 240)[0];
+            return Panels::Counted { width: first.width, rows: first.rows };
+        };
+        let mut runs: Vec<Run> = Vec::new();
+        // What lies far away from the end is covered by the panel that is best for many columns.
+        let (whole, mut start, mut number) = (cover(m, 240)[0], 0, 0);
+        let width = usize::from(whole.width);
+        if n > 480 {
+            let count = (n - 240) / width;
+            runs.push(Run {
+                first: 0,
+                count,
+                start: 0,
+                width: whole.width,
+                cols: whole.width,
+                rows: whole.rows,
+            });
+            (start, number) = (count * width, count);
+        }
+        for panel in cover(m, n - start) {
+            match runs.last_mut() {
+                Some(run) if (run.width, run.cols, run.rows) == (panel.width, panel.cols, panel.rows) => {
+                    run.count += 1
+                }
+                _ => runs.push(Run {
+                    first: number,
+                    count: 1,
+                    start: start + panel.start,
+                    width: panel.width,
+                    cols: panel.cols,
+                    rows: panel.rows,
+                }),
+            }
+            number += 1;
+        }
+        Panels::Fixed(runs)
+    }
+
+    /// How many there are for n columns.
+    pub(super) fn count(&self, n: &Extent) -> Extent {
+        match self {
+            Panels::Fixed(runs) => Extent::Const(runs.iter().map(|r| r.count as i64).sum()),
+            Panels::Counted { width, .. } => n.ceil_div(&Extent::Const(i64::from(*width))),
+        }
+    }
+
+    /// The greatest width.
+    pub(super) fn widest(&self) -> i64 {
+        match self {
+            Panels::Fixed(runs) => runs.iter().map(|r| i64::from(r.width)).max().unwrap_or(4),
+            Panels::Counted { width, .. } => i64::from(*width),
+        }
+    }
+
+    /// Columns with those that panels have too many.
+    pub(super) fn padded(&self) -> usize {
+        match self {
+            Panels::Fixed(runs) => runs.iter().map(|r| r.count * usize::from(r.width)).sum(),
+            Panels::Counted { .. } => 0,
+        }
+    }
+
+    /// A number of rows that every tile height divides.
+    pub(super) fn rows_multiple(&self) -> i64 {
+        let lcm = |a: i64, b: i64| {
+            let gcd = |mut a: i64, mut b: i64| {
+                while b != 0 {
+                    (a, b) = (b, a % b);
+                }
+                a
+            };
+            a / gcd(a, b) * b
+        };
+        match self {
+            Panels::Fixed(runs) => runs.iter().fold(1, |x, r| lcm(x, i64::from(r.rows))),
+            Panels::Counted { rows, .. } => i64::from(*rows),
+        }
+    }
+
+    /// Runs `body` for the panels `from..to` of `n` columns.
+    pub(super) fn each(
+        &self,
+        g: &mut Gen<'_, '_>,
+        n: Value,
+        (from, to): (Value, Value),
+        body: &mut dyn FnMut(&mut Gen<'_, '_>, At),
+    ) {
+        match self {
+            Panels::Fixed(runs) => {
+                for run in runs {
+                    let (first, end) = (g.int(run.first as i64), g.int((run.first + run.count) as i64));
+                    let (from, to) = (g.max(from, first), g.min(to, end));
+                    g.range(from, to, |g, p| {
+                        let p = g.b.ins().iadd_imm_s(p, -(run.first as i64));
+                        let start = g.b.ins().imul_imm_s(p, i64::from(run.width));
+                        let start = g.b.ins().iadd_imm_s(start, run.start as i64);
+                        let cols = Cols::Const(run.cols);
+                        body(g, At { start, width: run.width, cols, cols_value: None, rows: run.rows });
+                    });
+                }
+            }
+            Panels::Counted { width, rows } => {
+                let wide = i64::from(*width);
+                let (whole, _) = g.div_rem(n, &Extent::Const(wide));
+                let last = g.min(to, whole);
+                g.range(from, last, |g, p| {
+                    let start = g.b.ins().imul_imm_s(p, wide);
+                    let cols = Cols::Const(*width);
+                    body(g, At { start, width: *width, cols, cols_value: None, rows: *rows });
+                });
+                // Beyond the whole ones there is at most one.
+                let more = g.b.ins().icmp(IntCC::SignedLessThan, whole, to);
+                g.when(more, |g| {
+                    let start = g.b.ins().imul_imm_s(whole, wide);
+                    let cols = g.b.ins().isub(n, start);
+                    body(
+                        g,
+                        At { start, width: *width, cols: Cols::Arg, cols_value: Some(cols), rows: *rows },
+                    );
+                });
+            }
+        }
+    }
+}
+
+/// Rows cut into blocks, each an item of its own.
+#[derive(Clone, Debug)]
+pub(super) struct RowBlocks {
+    /// All rows.
+    pub(super) m: Extent,
+    /// Rows of a block; every tile height divides it if there are several blocks.
+    pub(super) block: Extent,
+}
+
+impl RowBlocks {
+    /// How many.
+    pub(super) fn count(&self) -> Extent {
+        self.m.ceil_div(&self.block)
+    }
+
+    /// First row of block `number`, and how many rows it has.
+    pub(super) fn at(&self, g: &mut Gen<'_, '_>, number: Value) -> (Value, Value) {
+        let m = g.extent(&self.m);
+        if self.count().is(1) {
+            return (g.int(0), m);
+        }
+        let first = g.times(number, &self.block);
+        let rest = g.b.ins().isub(m, first);
+        let block = g.extent(&self.block);
+        (first, g.min(rest, block))
+    }
+
+    /// Runs `body` with the height and first row of every tile of `count` rows.
+    pub(super) fn each(
+        &self,
+        g: &mut Gen<'_, '_>,
+        count: Value,
+        rows: u16,
+        body: &mut dyn FnMut(&mut Gen<'_, '_>, u16, Value),
+    ) {
+        let height = i64::from(rows);
+        let known = self.m.as_const();
+        if known.is_none_or(|m| m >= height) {
+            let zero = g.int(0);
+            let last = g.b.ins().iadd_imm_s(count, 1 - height);
+            g.carry((zero, last), height, &[], |g, i, _| {
+                body(g, rows, i);
+                vec![]
+            });
+        }
+        if rows == 1 {
+            return;
+        }
+        match known {
+            Some(m) if m % height == 0 => {}
+            Some(m) => {
+                let rest = m % height;
+                let of_height = Extent::Const(height);
+                let (whole, more) = g.div_rem(count, &of_height);
+                g.when(more, |g| {
+                    let first = g.b.ins().imul_imm_s(whole, height);
+                    body(g, u16::try_from(rest).unwrap_or(1), first);
+                });
+            }
+            None => {
+                let (whole, _) = g.div_rem(count, &Extent::Const(height));
+                let first = g.b.ins().imul_imm_s(whole, height);
+                g.range(first, count, |g, i| body(g, 1, i));
+            }
+        }
+    }
+}

@@ -1,0 +1,131 @@
+//! split - a form without unit axes, and with an axis for the groups of a grouped convolution.
+//!
+//! A convolution in groups reads channel `floor(m / (M / groups)) * C / groups + c`. With `m = g * (M / groups) + m'` for
+//! two axes g and m' in place of m, that is linear.
+
+use nnc_ir::{
+    extent::Extent,
+    form::{Ix, Load},
+    program::{Builder, Inst, Program},
+};
+
+use crate::{
+    kernel::{NestRequest, Placement},
+    lower::access::dense_strides,
+};
+
+/// What a contraction computes, over axes that are no formality: space axes first.
+#[derive(Clone, Debug)]
+pub(super) struct Nest {
+    /// Extents of the axes.
+    pub(super) extents: Vec<Extent>,
+    /// How many of them are space axes.
+    pub(super) space: usize,
+    /// Reads; indices are over the axes here.
+    pub(super) loads: Vec<Load>,
+    /// From the accumulator to the result.
+    pub(super) finish: Program,
+    /// Elements from one position of a space axis of the result to the next.
+    pub(super) strides: Vec<Extent>,
+    /// Elements to the first element of the result.
+    pub(super) offset: Extent,
+}
+
+/// The nest of a request for one result.
+pub(super) fn nest(request: &NestRequest) -> Nest {
+    let form = &request.form;
+    let (offset, strides) = match request.placement.first().and_then(Option::as_ref) {
+        Some(Placement { offset, strides }) => (offset.clone(), strides.clone()),
+        None => (Extent::ZERO, dense_strides(&form.space)),
+    };
+    let mut nest = Nest {
+        extents: form.space.iter().chain(&form.reduce).cloned().collect(),
+        space: form.space.len(),
+        loads: form.loads.clone(),
+        finish: form.finish.clone(),
+        strides,
+        offset,
+    };
+    while let Some((axis, by)) = grouped(&nest) {
+        nest.split(axis, &by);
+    }
+    nest.drop_units();
+    nest
+}
+
+/// A space axis whose position is divided by a constant somewhere, and the constant.
+fn grouped(nest: &Nest) -> Option<(usize, Extent)> {
+    let mut found = None;
+    for ix in nest.loads.iter().flat_map(|l| &l.index) {
+        ix.visit(&mut |part| {
+            if let Ix::FloorDiv(inner, by) = part
+                && let Ix::Axis(a) = **inner
+                && let (Some(n), Some(d)) = (nest.extents[a].as_const(), by.as_const())
+                && (a < nest.space && d > 0 && n > 0 && n % d == 0)
+            {
+                found.get_or_insert((a, by.clone()));
+            }
+        });
+    }
+    found
+}
+
+impl Nest {
+    fn map(&mut self, index: &dyn Fn(&Ix) -> Ix) {
+        for load in &mut self.loads {
+            load.index = load.index.iter().map(index).collect();
+        }
+        let mut b = Builder::new();
+        let results = b.splice(&self.finish, &mut |b, inst, dtype| match inst {
+            Inst::Index(ix) => b.index(index(ix)),
+            other => b.push(other.clone(), dtype),
+        });
+        self.finish = b.finish(results);
+    }
+
+    /// Puts axes `outer` and `inner` in place of `axis`, so that its position is `outer * by + inner`.
+    fn split(&mut self, axis: usize, by: &Extent) {
+        let place = |a: usize| match a.cmp(&axis) {
+            std::cmp::Ordering::Less => Ix::Axis(a),
+            std::cmp::Ordering::Equal => Ix::Axis(axis).times(by.clone()).plus(Ix::Axis(axis + 1)),
+            std::cmp::Ordering::Greater => Ix::Axis(a + 1),
+        };
+        let divided = Ix::Axis(axis).floor_div(by.clone());
+        self.map(&|ix| substitute(ix, &divided, &Ix::Axis(axis), &place));
+        let outer = self.extents[axis].floor_div(by);
+        self.extents[axis] = by.clone();
+        self.extents.insert(axis, outer);
+        let stride = self.strides[axis].clone();
+        self.strides.insert(axis, &stride * by);
+        self.space += 1;
+    }
+
+    fn drop_units(&mut self) {
+        let kept: Vec<usize> = (0..self.extents.len()).filter(|&a| !self.extents[a].is(1)).collect();
+        let place = |a: usize| kept.iter().position(|&k| k == a).map_or(Ix::int(0), Ix::Axis);
+        self.map(&|ix| ix.substitute(&place, &|k| k));
+        self.strides = kept.iter().filter(|&&a| a < self.space).map(|&a| self.strides[a].clone()).collect();
+        self.space = self.strides.len();
+        self.extents = kept.iter().map(|&a| self.extents[a].clone()).collect();
+    }
+}
+
+/// `ix` with every part `from` replaced by `to` and all other axes by `place`.
+fn substitute(ix: &Ix, from: &Ix, to: &Ix, place: &dyn Fn(usize) -> Ix) -> Ix {
+    if ix == from {
+        return to.clone();
+    }
+    let sub = |x: &Ix| substitute(x, from, to, place);
+    match ix {
+        Ix::Axis(a) => place(*a),
+        Ix::Extent(_) | Ix::Load(_) => ix.clone(),
+        Ix::Add(a, b) => sub(a).plus(sub(b)),
+        Ix::Mul(a, by) => sub(a).times(by.clone()),
+        Ix::FloorDiv(a, by) => sub(a).floor_div(by.clone()),
+        Ix::Mod(a, by) => sub(a).modulo(by.clone()),
+        Ix::Min(a, b) => sub(a).min(sub(b)),
+        Ix::Max(a, b) => sub(a).max(sub(b)),
+        Ix::Bcast(a, e) => sub(a).bcast(e),
+        Ix::Wrap(a, e) => sub(a).wrap(e),
+    }
+}

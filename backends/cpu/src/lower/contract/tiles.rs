@@ -1,0 +1,167 @@
+//! tiles - what all tiles of a contraction have in common, and their operands at run time.
+
+use cranelift_codegen::ir::{InstBuilder, Value};
+use nnc_ir::extent::Extent;
+use nnc_tile::{
+    epilogue::EpilogueInput,
+    gemm::{BRows, Cols, GemmTile, Init, Stride},
+};
+
+use super::{
+    analyze::{Linear, Problem},
+    emit::Gen,
+    panel::{At, RowBlocks},
+};
+use crate::{
+    kernel::NestRequest,
+    tile::{EpilogueArg, GemmArgs, Schedule, emit_gemm_tile},
+};
+
+/// A stride for a tile: constants that displacements have room for become part of the code.
+pub(super) fn stride(extent: &Extent) -> Stride {
+    match extent.as_const().and_then(|c| u32::try_from(c).ok()) {
+        Some(c) if c < 1 << 20 => Stride::Const(c),
+        _ => Stride::Arg,
+    }
+}
+
+/// Addresses of an item's first elements.
+pub(super) struct Origin {
+    pub(super) a: Value,
+    pub(super) c: Value,
+    /// One an operand of the epilogue.
+    pub(super) operands: Vec<Value>,
+}
+
+/// Rows of B in a panel.
+#[derive(Clone, Copy)]
+pub(super) enum BPanel {
+    /// From `start`, rows apart by a constant, or by a run-time value.
+    Apart(Value, Stride, Option<Value>),
+    /// From `start` by a table.
+    Table(Value, Value),
+}
+
+/// Emits the tiles of a problem.
+pub(super) struct Tiles<'p> {
+    problem: &'p Problem,
+    k: Value,
+    a_row: Option<Value>,
+    a_k: Option<Value>,
+    ldc: Value,
+    strides: Vec<Value>,
+}
+
+impl<'p> Tiles<'p> {
+    /// Reads what tiles need that is the same for all of them.
+    pub(super) fn new(g: &mut Gen<'_, '_>, problem: &'p Problem) -> Self {
+        let mut arg = |extent: &Extent| (stride(extent) == Stride::Arg).then(|| g.extent(extent));
+        let (a_row, a_k) = (arg(&problem.a_row), arg(&problem.a_k));
+        let k = g.extent(&problem.extent(&problem.k));
+        let ldc = g.extent(&problem.c_row);
+        let strides = problem.operands.iter().map(|(o, _)| g.extent(&o.row_stride)).collect();
+        Tiles { problem, k, a_row, a_k, ldc, strides }
+    }
+
+    /// Where an item begins: `at` are positions on axes of the nest; others are 0.
+    pub(super) fn origin(
+        &self,
+        g: &mut Gen<'_, '_>,
+        request: &NestRequest,
+        at: &[(usize, Value)],
+        first_row: Value,
+    ) -> Origin {
+        let p = self.problem;
+        let mut place = |slot, linear: &Linear, row: &Extent| {
+            let base = g.pointer(slot);
+            let base = g.plus(base, &linear.base.scale(4));
+            let mut parts: Vec<(Value, Extent)> =
+                at.iter().map(|&(axis, i)| (i, linear.coefficients[axis].clone())).collect();
+            if !p.m.is_empty() {
+                parts.push((first_row, row.clone()));
+            }
+            g.address(base, &parts)
+        };
+        let operand = |load: usize| request.operands[p.nest.loads[load].operand].pointer;
+        Origin {
+            a: place(operand(p.a), &p.a_at, &p.a_row),
+            c: place(request.results[0], &p.c_at, &p.c_row),
+            operands: p.operands.iter().map(|(o, at)| place(operand(o.load), at, &o.row_stride)).collect(),
+        }
+    }
+
+    /// All rows of a panel of columns; `column` is the place of its first column in the result.
+    pub(super) fn panel(
+        &self,
+        g: &mut Gen<'_, '_>,
+        origin: &Origin,
+        at: At,
+        b: BPanel,
+        blocks: &RowBlocks,
+        rows: Value,
+    ) {
+        let p = self.problem;
+        let bytes = g.b.ins().ishl_imm_u(at.start, 2);
+        let c = g.b.ins().iadd(origin.c, bytes);
+        let operands: Vec<Value> = p
+            .operands
+            .iter()
+            .zip(&origin.operands)
+            .map(|((o, _), &ptr)| match o.kind {
+                EpilogueInput::Col | EpilogueInput::Tile => g.b.ins().iadd(ptr, bytes),
+                _ => ptr,
+            })
+            .collect();
+        blocks.each(g, rows, at.rows, &mut |g, height, i| {
+            let spec = self.spec(height, at.width, at.cols, &b);
+            let by_row = |g: &mut Gen<'_, '_>, ptr: Value, row: &Extent| g.address(ptr, &[(i, row.clone())]);
+            let epilogue = p
+                .operands
+                .iter()
+                .zip(&operands)
+                .zip(&self.strides)
+                .map(|(((o, _), &ptr), &stride)| match o.kind {
+                    EpilogueInput::Row | EpilogueInput::Tile => {
+                        let ptr = by_row(g, ptr, &o.row_stride);
+                        EpilogueArg { ptr, stride: (o.kind == EpilogueInput::Tile).then_some(stride) }
+                    }
+                    _ => EpilogueArg { ptr, stride: None },
+                })
+                .collect();
+            let (start, b_k, b_table) = match b {
+                BPanel::Apart(start, _, b_k) => (start, b_k, None),
+                BPanel::Table(start, table) => (start, None, Some(table)),
+            };
+            let args = GemmArgs {
+                a: by_row(g, origin.a, &p.a_row),
+                b: start,
+                c: by_row(g, c, &p.c_row),
+                k: self.k,
+                ldc: self.ldc,
+                a_row: self.a_row,
+                a_k: self.a_k,
+                b_k,
+                b_table,
+                cols: at.cols_value,
+                epilogue,
+            };
+            emit_gemm_tile(g.b, &spec, &args, Schedule::of(&spec));
+        });
+    }
+
+    fn spec(&self, rows: u16, panel: u16, cols: Cols, b: &BPanel) -> GemmTile {
+        GemmTile {
+            rows,
+            panel,
+            cols,
+            a_row: stride(&self.problem.a_row),
+            a_k: stride(&self.problem.a_k),
+            b_rows: match b {
+                BPanel::Apart(_, stride, _) => BRows::Apart(*stride),
+                BPanel::Table(..) => BRows::Table,
+            },
+            init: Init::Zero,
+            epilogue: self.problem.epilogue.clone(),
+        }
+    }
+}

@@ -1,0 +1,333 @@
+//! contract - products by tiles are within their error bound, the same for every cut, and touch nothing else.
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
+#[path = "support/nest.rs"]
+mod nest;
+mod support;
+
+use nest::{Buffer, Compiled, Symbols, compile_known, points, read, value};
+use nnc_ir::{
+    compose::fuse_nodes,
+    constant::Constant,
+    dtype::{DType, Scalar},
+    entity::EntityId,
+    eval::program::eval_program,
+    extent::{Extent, SymbolId, product},
+    form::LoopForm,
+    graph::{Module, ValueId, loc},
+    ops::{Add, Broadcast, Contract, Conv, MatMul, Max, Op, Relu, Sigmoid, Transpose},
+    program::{Builder, Program},
+    types::TensorType,
+};
+use support::Rng;
+
+/// Extents of a test: symbols, or the constants that they stand for.
+struct Shapes {
+    symbolic: bool,
+    values: Symbols,
+}
+
+impl Shapes {
+    fn new(symbolic: bool) -> Self {
+        Shapes { symbolic, values: vec![] }
+    }
+    fn dim(&mut self, x: i64) -> Extent {
+        self.values.push(x);
+        if self.symbolic { Extent::symbol(SymbolId::new(self.values.len() - 1)) } else { Extent::Const(x) }
+    }
+}
+
+fn ty(shape: &[Extent]) -> TensorType {
+    TensorType::new(DType::F32, shape.to_vec())
+}
+
+/// A module under construction.
+struct Graph {
+    m: Module,
+    inputs: Vec<ValueId>,
+}
+
+impl Graph {
+    fn new() -> Self {
+        Graph { m: Module::new(), inputs: vec![] }
+    }
+    fn input(&mut self, shape: &[Extent]) -> ValueId {
+        let v = self.m.add_input(&format!("x{}", self.inputs.len()), ty(shape));
+        self.inputs.push(v);
+        v
+    }
+    fn op(&mut self, op: impl Into<Op>, operands: &[ValueId]) -> ValueId {
+        let body = self.m.body();
+        self.m.append(body, op, operands, &[], &loc("t")).unwrap()[0]
+    }
+    /// The nest that computes `result`, its operands by number of input.
+    fn form(&self, result: ValueId) -> LoopForm {
+        let nodes = self.m.region(self.m.body()).nodes.clone();
+        let (mut form, operands) = fuse_nodes(&self.m, &nodes, &[result]).unwrap();
+        for load in &mut form.loads {
+            let value = operands[load.operand];
+            load.operand = self.inputs.iter().position(|&v| v == value).unwrap();
+        }
+        form
+    }
+}
+
+fn gamma(n: usize) -> f64 {
+    let nu = n as f64 * f64::from(f32::EPSILON) / 2.0;
+    nu / (1.0 - nu)
+}
+
+fn run(compiled: &Compiled, symbols: &Symbols, operands: &[Vec<u8>], bytes: usize, parts: usize) -> Vec<u8> {
+    let inputs: Vec<Buffer> = operands.iter().map(|b| Buffer::new(b)).collect();
+    let output = Buffer::new(&vec![0xcc; bytes]);
+    let all: Vec<&Buffer> = inputs.iter().chain([&output]).collect();
+    compiled.run(symbols, &all, parts);
+    output.bytes().to_vec()
+}
+
+fn f32_at(bytes: &[u8], i: usize) -> f32 {
+    Scalar::load(DType::F32, &bytes[4 * i..]).to_f32()
+}
+
+/// Checks sums against f64 within gamma_n of the sum of magnitudes, and epilogues against the evaluator bit for bit.
+fn check(what: &str, form: &LoopForm, shapes: &Shapes, constant: &[usize], rng: &mut Rng) {
+    let symbols = &shapes.values;
+    let n_operands = 1 + form.loads.iter().map(|l| l.operand).max().unwrap();
+    let operands: Vec<Vec<u8>> = (0..n_operands)
+        .map(|o| {
+            let load = form.loads.iter().find(|l| l.operand == o).unwrap();
+            let n = value(&product(&load.extents), symbols);
+            (0..n).flat_map(|_| rng.unit().to_le_bytes()).collect()
+        })
+        .collect();
+    let known: Vec<Option<Constant>> = (0..n_operands)
+        .map(|o| {
+            let load = form.loads.iter().find(|l| l.operand == o).unwrap();
+            let dims: Option<Vec<i64>> = load.extents.iter().map(Extent::as_const).collect();
+            let dims = dims.filter(|_| constant.contains(&o))?;
+            let scalars: Vec<Scalar> = operands[o].chunks(4).map(|c| Scalar::load(DType::F32, c)).collect();
+            Some(Constant::from_scalars(DType::F32, &dims, &scalars))
+        })
+        .collect();
+    let bytes = 4 * value(&product(&form.space), symbols) as usize;
+    // The sums alone.
+    let mut sums = form.clone();
+    let mut b = Builder::new();
+    let acc = b.acc(0, DType::F32);
+    sums.finish = b.finish([acc]);
+    let compiled = compile_known(&sums, &known, vec![None]);
+    assert!(compiled.scheduled, "{what}: tiles could do it");
+    let have = run(&compiled, symbols, &operands, bytes, 1);
+    for parts in [2, 3] {
+        assert!(have == run(&compiled, symbols, &operands, bytes, parts), "{what}: {parts} parts");
+    }
+    let space: Vec<i64> = form.space.iter().map(|e| value(e, symbols)).collect();
+    let reduce: Vec<i64> = form.reduce.iter().map(|e| value(e, symbols)).collect();
+    let (x, y) = form.product_loads().unwrap();
+    let fault = std::cell::Cell::new(false);
+    let load = |l: usize, at: &[i64]| read(form, symbols, &operands, l, at, &fault);
+    for (i, point) in points(&space).iter().enumerate() {
+        let (mut sum, mut magnitude, mut n) = (0.0, 0.0, 0);
+        for r in points(&reduce) {
+            let at = [&point[..], &r[..]].concat();
+            let term = load(x, &at).as_f64().unwrap() * load(y, &at).as_f64().unwrap();
+            (sum, magnitude, n) = (sum + term, magnitude + term.abs(), n + 1);
+        }
+        let got = f64::from(f32_at(&have, i));
+        let bound = gamma(n + 1) * magnitude;
+        assert!((got - sum).abs() <= bound, "{what} at {point:?}: {got} is not {sum} within {bound}");
+    }
+    if form.finish == sums.finish {
+        return;
+    }
+    let compiled = compile_known(form, &known, vec![None]);
+    assert!(compiled.scheduled, "{what}: tiles could do the epilogue");
+    let finished = run(&compiled, symbols, &operands, bytes, 2);
+    let finish: &Program = &form.finish;
+    for (i, point) in points(&space).iter().enumerate() {
+        let acc = Scalar::f32(f32_at(&have, i));
+        let want = eval_program(finish, &|l| load(l, point), &[acc], &|_| unreachable!())[0].to_f32();
+        let got = f32_at(&finished, i);
+        assert!(got.to_bits() == want.to_bits(), "{what}, epilogue at {point:?}: {got} is not {want}");
+    }
+}
+
+const LENGTHS: [i64; 14] = [1, 2, 3, 4, 5, 7, 8, 11, 16, 19, 20, 23, 33, 41];
+
+fn length(rng: &mut Rng) -> i64 {
+    LENGTHS[rng.below(14)]
+}
+
+#[test]
+fn products_of_matrices() {
+    let mut rng = Rng::new(1);
+    for case in 0..160 {
+        let mut shapes = Shapes::new(rng.below(2) == 0);
+        let (b0, b1) = (shapes.dim(1 + rng.below(3) as i64), shapes.dim(1 + rng.below(2) as i64));
+        let (m, n, k) =
+            (shapes.dim(length(&mut rng)), shapes.dim(length(&mut rng) + 1), shapes.dim(length(&mut rng)));
+        let mut g = Graph::new();
+        let batch = rng.below(4);
+        let lhs_batch: Vec<Extent> = match batch {
+            0 => vec![],
+            1 => vec![b0.clone()],
+            _ => vec![b0.clone(), b1.clone()],
+        };
+        let rhs_batch: Vec<Extent> = if rng.below(3) == 0 {
+            lhs_batch.iter().map(|_| Extent::ONE).collect()
+        } else {
+            lhs_batch.clone()
+        };
+        let rank = lhs_batch.len() + 2;
+        let mut swap: Vec<usize> = (0..rank).collect();
+        swap.swap(rank - 2, rank - 1);
+        let operand = |g: &mut Graph, batch: &[Extent], rows: &Extent, cols: &Extent, transposed: bool| {
+            let (a, b) = if transposed { (cols, rows) } else { (rows, cols) };
+            let v = g.input(&[batch, &[a.clone(), b.clone()]].concat());
+            if transposed { g.op(Transpose { perm: swap.clone() }, &[v]) } else { v }
+        };
+        let (ta, tb) = (rng.below(4) == 0, rng.below(3) == 0);
+        let x = operand(&mut g, &lhs_batch, &m, &k, ta);
+        let w = operand(&mut g, &rhs_batch, &k, &n, tb);
+        let y = g.op(MatMul {}, &[x, w]);
+        let known = if shapes.symbolic || rng.below(2) == 0 { vec![] } else { vec![1] };
+        let y = epilogue(&mut g, y, &mut rng);
+        let form = g.form(y);
+        let what = format!(
+            "case {case}: {:?} {lhs_batch:?} {rhs_batch:?} {:?} {ta} {tb} {known:?}",
+            shapes.values, shapes.symbolic
+        );
+        // Where the columns are one, rows are what is left to be the vector axis.
+        check(&what, &form, &shapes, &known, &mut rng);
+    }
+}
+
+/// Puts something after a product, or nothing.
+fn epilogue(g: &mut Graph, y: ValueId, rng: &mut Rng) -> ValueId {
+    let shape = g.m.ty(y).shape.clone();
+    let rank = shape.len();
+    let mut y = y;
+    if rng.below(2) == 0 {
+        // A bias along one axis, or a residual.
+        let bias = match rng.below(3) {
+            0 => g.input(&shape),
+            1 => g.input(&shape[rank - 1..]),
+            _ => {
+                let axis = rank - 2;
+                let tail: Vec<Extent> =
+                    [vec![shape[axis].clone()], vec![Extent::ONE; rank - axis - 1]].concat();
+                g.input(&tail)
+            }
+        };
+        let wide = g.op(Broadcast { shape: shape.clone() }, &[bias]);
+        y = g.op(Add {}, &[y, wide]);
+    }
+    match rng.below(4) {
+        0 => g.op(Relu {}, &[y]),
+        1 => {
+            let s = g.op(Sigmoid {}, &[y]);
+            g.op(Max {}, &[s, y])
+        }
+        _ => y,
+    }
+}
+
+fn conv_output(input: &Extent, kernel: i64, stride: i64, dilation: i64, pads: i64) -> Extent {
+    let span = &(input + &Extent::Const(pads)) - &Extent::Const((kernel - 1) * dilation + 1);
+    &span.floor_div(&Extent::Const(stride)) + &Extent::ONE
+}
+
+#[test]
+fn convolutions() {
+    let mut rng = Rng::new(2);
+    for case in 0..240 {
+        let mut shapes = Shapes::new(rng.below(2) == 0);
+        let rank = [1, 2, 2, 2, 3][rng.below(5)];
+        let groups = [1, 1, 1, 2, 3][rng.below(5)];
+        let (n, c, m) = (1 + rng.below(2) as i64, 1 + rng.below(5) as i64, 2 + rng.below(20) as i64);
+        let depthwise = rng.below(4) == 0;
+        let (groups, c, m) = if depthwise { (c + 1, 1, 1 + rng.below(2) as i64) } else { (groups, c, m) };
+        let n = shapes.dim(n);
+        let (mut input, mut kernel) = (vec![n, Extent::Const(groups * c)], vec![]);
+        let (mut strides, mut dilations, mut pads_before, mut spatial) = (vec![], vec![], vec![], vec![]);
+        for _ in 0..rank {
+            let (k, s, d) = ([1, 2, 3, 3, 5][rng.below(5)], 1 + rng.below(3) as i64, [1, 1, 2][rng.below(3)]);
+            let (before, after) = (rng.below(k as usize) as i64, rng.below(k as usize) as i64);
+            let least = (k - 1) * d + 1;
+            let size = if rank == 3 { least + rng.below(4) as i64 } else { least + rng.below(20) as i64 };
+            let e = shapes.dim(size);
+            spatial.push(conv_output(&e, k, s, d, before + after));
+            input.push(e);
+            kernel.push(Extent::Const(k));
+            strides.push(s);
+            dilations.push(d);
+            pads_before.push(before);
+        }
+        let what = format!(
+            "case {case}: {:?} {} groups {groups} c {c} m {m} kernel {kernel:?} strides {strides:?} dilations {dilations:?} pads {pads_before:?} out {spatial:?}",
+            shapes.values, shapes.symbolic
+        );
+        let mut g = Graph::new();
+        let x = g.input(&input);
+        let weight: Vec<Extent> = [vec![Extent::Const(groups * m), Extent::Const(c)], kernel].concat();
+        let w = g.input(&weight);
+        let y = g.op(Conv { groups, strides, dilations, pads_before, spatial: spatial.clone() }, &[x, w]);
+        let y = conv_epilogue(&mut g, y, &mut rng);
+        let form = g.form(y);
+        // Windows that have all one place: rows are then the vector axis, and nothing may be padded.
+        if spatial.iter().all(|e| e.is(1)) {
+            continue;
+        }
+        check(&what, &form, &shapes, &[1], &mut rng);
+    }
+}
+
+fn conv_epilogue(g: &mut Graph, y: ValueId, rng: &mut Rng) -> ValueId {
+    let shape = g.m.ty(y).shape.clone();
+    let mut y = y;
+    if rng.below(2) == 0 {
+        let bias = if rng.below(2) == 0 {
+            g.input(&shape)
+        } else {
+            g.input(&[vec![shape[1].clone()], vec![Extent::ONE; shape.len() - 2]].concat())
+        };
+        let wide = g.op(Broadcast { shape: shape.clone() }, &[bias]);
+        y = g.op(Add {}, &[y, wide]);
+    }
+    if rng.below(2) == 0 { g.op(Relu {}, &[y]) } else { y }
+}
+
+#[test]
+fn contractions_over_any_axes() {
+    let mut rng = Rng::new(3);
+    // Labels of the operands and of the result; the last axis of the result belongs to one operand.
+    let cases: [(&[usize], &[usize], &[usize]); 6] = [
+        (&[0, 1, 2, 3], &[0, 4, 2, 3], &[0, 2, 1, 4]),
+        (&[0, 2, 1, 4], &[0, 4, 2, 3], &[0, 1, 2, 3]),
+        (&[0, 1, 2], &[2, 3, 1], &[0, 3]),
+        (&[0, 1], &[1, 2, 3], &[2, 0, 3]),
+        (&[1, 0], &[1, 2], &[0, 2]),
+        (&[0, 1, 2], &[3, 2], &[0, 1, 3]),
+    ];
+    for case in 0..60 {
+        let (lhs, rhs, result) = cases[case % 6];
+        let mut shapes = Shapes::new(rng.below(2) == 0);
+        let extents: Vec<Extent> = (0..5).map(|_| shapes.dim(1 + length(&mut rng).min(11))).collect();
+        let shape = |labels: &[usize]| labels.iter().map(|&l| extents[l].clone()).collect::<Vec<_>>();
+        let mut g = Graph::new();
+        let (x, y) = (g.input(&shape(lhs)), g.input(&shape(rhs)));
+        let op = Contract { lhs: lhs.to_vec(), rhs: rhs.to_vec(), result: result.to_vec() };
+        let y = g.op(op, &[x, y]);
+        let form = g.form(y);
+        if case % 6 == 2 {
+            continue;
+        }
+        check(
+            &format!("case {case}: {:?} {}", shapes.values, shapes.symbolic),
+            &form,
+            &shapes,
+            &[],
+            &mut rng,
+        );
+    }
+}
