@@ -12,6 +12,7 @@ mod diagonal;
 mod einsum;
 mod fill;
 mod follow;
+mod grid;
 mod integer;
 mod join;
 mod loss;
@@ -25,6 +26,7 @@ mod reduce;
 mod repeat;
 mod resize;
 mod rnn;
+mod sample;
 mod sequence;
 mod shape;
 mod softmax;
@@ -63,4 +65,5 @@ pub(crate) const FAMILIES: &[&[Row]] = &[
     attention::ROWS,
     loss::ROWS,
     sequence::ROWS,
+    grid::ROWS,
 ];
