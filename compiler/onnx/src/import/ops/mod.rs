@@ -19,6 +19,7 @@ mod loss;
 mod matmul;
 mod normalize;
 mod pick;
+mod place;
 mod pool;
 mod quantize;
 mod recurrence;
@@ -29,6 +30,7 @@ mod rnn;
 mod sample;
 mod sequence;
 mod shape;
+mod signal;
 mod softmax;
 mod unary;
 mod view;
@@ -66,4 +68,6 @@ pub(crate) const FAMILIES: &[&[Row]] = &[
     loss::ROWS,
     sequence::ROWS,
     grid::ROWS,
+    signal::ROWS,
+    place::ROWS,
 ];
