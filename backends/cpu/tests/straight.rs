@@ -102,6 +102,31 @@ fn joins_reshapes_and_shapes() {
 }
 
 #[test]
+fn operands_of_a_join_are_made_in_place() {
+    let mut m = Module::new();
+    let n = input_symbol(&mut m, "N", 0, 0);
+    let x = m.add_input("x", TensorType::new(DType::F32, vec![n.clone(), Extent::Const(16)]));
+    let body = m.body();
+    let w = weight(&mut m, &[16, 24], 2);
+    let product = add(&mut m, body, ops::MatMul {}, &[x, w]);
+    let negated = add(&mut m, body, ops::Neg {}, &[x]);
+    let twice = add(&mut m, body, ops::Add {}, &[x, x]);
+    let flat = add(&mut m, body, ops::Reshape { shape: vec![n.scale(16)] }, &[twice]);
+    let again = add(&mut m, body, ops::Reshape { shape: vec![n, Extent::Const(16)] }, &[flat]);
+    let joined = add(&mut m, body, ops::Concat { axis: 1 }, &[negated, product, x, again]);
+    let rows = add(&mut m, body, ops::Concat { axis: 0 }, &[joined, joined]);
+    let y = add(&mut m, body, ops::Tanh {}, &[rows]);
+    outputs(&mut m, &[y, flat]);
+    let ready = ready(m);
+    // Three products and one copy each for `x` and for what is read elsewhere, then two for the rows.
+    let copies = ready.program.image().kernels.iter().filter(|k| k.name.ends_with("concat")).count();
+    assert_eq!(copies, 4);
+    for n in [1, 2, 9, 40] {
+        ready.check(&[numbers(&[n, 16], n)]);
+    }
+}
+
+#[test]
 fn unknown_extents_broadcast_or_fail() {
     let mut m = Module::new();
     let a = input_symbol(&mut m, "A", 0, 0);

@@ -73,22 +73,30 @@ impl<'a> Emitter<'a> {
 
     /// Bytes of a unit and distance from the first area of each area, and bytes of all.
     fn areas(&self, body: &mut Body<'_>, eval: &mut Eval<'_>) -> (Vec<(Value, Value)>, Value) {
+        let packing = &self.program.slots.packing;
         let mut at = body.int(0);
-        let mut areas = Vec::new();
-        for area in &self.program.slots.packing.areas {
-            let mut unit = eval.extent(body, &area.key);
-            if area.key.as_const().is_none() {
-                let zero = body.int(0);
-                unit = body.b.ins().smax(unit, zero);
+        let mut areas = vec![(at, at); packing.areas.len()];
+        for share in &packing.shares {
+            let mut most: Option<Value> = None;
+            for &number in share {
+                let area = &packing.areas[number];
+                let mut unit = eval.extent(body, &area.key);
+                if area.key.as_const().is_none() {
+                    let zero = body.int(0);
+                    unit = body.b.ins().smax(unit, zero);
+                }
+                if area.quantum > 1 {
+                    let up = body.b.ins().iadd_imm_s(unit, area.quantum - 1);
+                    unit = body.b.ins().band_imm_s(up, -area.quantum);
+                }
+                areas[number] = (unit, at);
+                let units = body.int(area.units);
+                let bytes = eval.product(body, unit, units);
+                most = Some(most.map_or(bytes, |most| body.b.ins().smax(most, bytes)));
             }
-            if area.quantum > 1 {
-                let up = body.b.ins().iadd_imm_s(unit, area.quantum - 1);
-                unit = body.b.ins().band_imm_s(up, -area.quantum);
+            if let Some(most) = most {
+                at = eval.sum(body, at, most);
             }
-            areas.push((unit, at));
-            let units = body.int(area.units);
-            let bytes = eval.product(body, unit, units);
-            at = eval.sum(body, at, bytes);
         }
         (areas, at)
     }

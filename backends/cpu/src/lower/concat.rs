@@ -51,7 +51,7 @@ pub fn placements(axis: usize, operands: &[&TensorType], result: &TensorType) ->
 }
 
 /// The nest that copies a tensor.
-pub(super) fn copy_form(ty: &TensorType) -> LoopForm {
+pub(crate) fn copy_form(ty: &TensorType) -> LoopForm {
     let mut b = Builder::new();
     let value = b.load(0, ty.dtype);
     LoopForm {

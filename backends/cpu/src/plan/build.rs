@@ -8,11 +8,10 @@ use nnc_ir::{
     diag::Diagnostic,
     dtype::DType,
     entity::EntityId,
-    extent::{Extent, product},
-    form::{Class, Form, Ix, Load, LoopForm},
+    extent::Extent,
+    form::{Class, Form, LoopForm},
     graph::{Module, Node, NodeId, RegionId, ValueId},
     ops::Op,
-    program::{Builder as ProgramBuilder, Program},
     types::TensorType,
 };
 use nnc_runtime::{ElemType, externs::Extern};
@@ -20,9 +19,13 @@ use rustc_hash::FxHashMap;
 
 use super::{
     Block, Bounds, Buffer, BufferId, BufferKind, ExternStep, NestStep, Output, Plan, ScatterStep, Step,
-    resolve,
+    data_free, resolve,
 };
-use crate::{kernel::Placement, weights::Constants};
+use crate::{
+    kernel::Placement,
+    lower::concat::{copy_form, placements},
+    weights::Constants,
+};
 
 /// Code of what this backend cannot compile.
 const UNSUPPORTED: u16 = 410;
@@ -45,6 +48,7 @@ pub(crate) fn build(module: &Module) -> Result<Plan, Vec<Diagnostic>> {
         counters: 0,
         problems: Vec::new(),
         pairs: Vec::new(),
+        uses: module.use_counts(),
     };
     for (i, &param) in module.region(module.body()).params.iter().enumerate() {
         let buffer = planner.new_buffer(BufferKind::Input(i), module.ty(param).bytes());
@@ -75,6 +79,8 @@ pub(super) struct Planner<'m> {
     pub(super) problems: Vec<Diagnostic>,
     /// Buffers that change places while running, so that each lives as long as both.
     pub(super) pairs: Vec<(BufferId, BufferId)>,
+    /// How often each value is read.
+    uses: Vec<usize>,
 }
 
 impl Planner<'_> {
@@ -341,27 +347,53 @@ impl Planner<'_> {
         let module = self.module;
         let result = module.ty(node.results[0]);
         let to = self.results(node, block)[0];
-        let strides: Vec<Extent> = (0..result.rank()).map(|i| product(&result.shape[i + 1..])).collect();
+        let types: Vec<&TensorType> = node.operands.iter().map(|&v| module.ty(v)).collect();
         let nodes = self.node_numbers(node);
-        let mut at = Extent::ZERO;
-        for &operand in &node.operands {
+        for (&operand, place) in node.operands.iter().zip(placements(axis, &types, result)) {
             let ty = module.ty(operand);
-            if !ty.shape[axis].is(0) {
-                block.steps.push(Step::Nest(Box::new(NestStep {
-                    kernel: self.next_kernel(),
-                    what: node.op.mnemonic().to_owned(),
-                    form: copy_form(ty),
-                    operands: vec![self.buffer(operand)],
-                    results: vec![to],
-                    placement: vec![Some(Placement {
-                        offset: &at * &strides[axis],
-                        strides: strides.clone(),
-                    })],
-                    nodes: nodes.clone(),
-                })));
+            if ty.shape[axis].is(0) || self.produce_in(operand, to, &place, block) {
+                continue;
             }
-            at = &at + &ty.shape[axis];
+            block.steps.push(Step::Nest(Box::new(NestStep {
+                kernel: self.next_kernel(),
+                what: node.op.mnemonic().to_owned(),
+                form: copy_form(ty),
+                operands: vec![self.buffer(operand)],
+                results: vec![to],
+                placement: vec![Some(place)],
+                nodes: nodes.clone(),
+            })));
         }
+    }
+
+    /// Has the nest that makes `value`, which nothing else reads, write it into its place in `to`, if it is one of this
+    /// block and can be.
+    fn produce_in(&mut self, value: ValueId, to: BufferId, place: &Placement, block: &mut Block) -> bool {
+        let module = self.module;
+        let from = self.buffer(value);
+        let bytes = self.buffers[to.0].sizes[0].clone();
+        let alone = self.uses[value.index()] == 1
+            && self.buffers[from.0].kind == BufferKind::Own
+            && self.of_value.iter().filter(|b| **b == Some(from)).count() == 1;
+        // The place must be there before what data decide later is known.
+        if !alone || !data_free(&module.symbols, &bytes) {
+            return false;
+        }
+        let made = |step: &Step| matches!(step, Step::Nest(nest) if nest.results == [from]);
+        let Some(at) = block.steps.iter().rposition(made) else { return false };
+        let Step::Nest(nest) = &mut block.steps[at] else { return false };
+        if nest.placement != [None] || nest.form.space != module.ty(value).shape {
+            return false;
+        }
+        nest.results = vec![to];
+        nest.placement = vec![Some(place.clone())];
+        block.steps.insert(at, Step::Ensure { buffer: to, bytes });
+        // The place is in use from when the nest runs; the buffer it wrote before is not used at all.
+        let life = self.buffers[from.0].live.take();
+        if let (Some((first, _)), Some(live)) = (life, &mut self.buffers[to.0].live) {
+            live.0 = live.0.min(first);
+        }
+        true
     }
 
     fn call(
@@ -455,32 +487,11 @@ impl Planner<'_> {
                 to
             };
             given.push(buffer);
-            let data = |e: &Extent| !super::data_free(&module.symbols, e);
+            let data = |e: &Extent| !data_free(&module.symbols, e);
             let extents = ty.shape.iter().cloned().enumerate().filter(|(_, e)| data(e)).collect();
             outputs.push(Output { buffer, unbounded, extents });
         }
         outputs
-    }
-}
-
-/// A nest that copies a tensor.
-fn copy_form(ty: &TensorType) -> LoopForm {
-    let mut body = ProgramBuilder::new();
-    let x = body.load(0, ty.dtype);
-    LoopForm {
-        space: ty.shape.clone(),
-        reduce: Vec::new(),
-        loads: vec![Load {
-            operand: 0,
-            dtype: ty.dtype,
-            index: (0..ty.rank()).map(Ix::Axis).collect(),
-            extents: ty.shape.clone(),
-            bounds: nnc_ir::form::Bounds::Inside,
-        }],
-        body: body.finish([x]),
-        combine: None,
-        finish: Program::default(),
-        results: vec![ty.dtype],
     }
 }
 

@@ -2,7 +2,8 @@
 //!
 //! A buffer's size is `units * key`, where `key` is 1 or an expression without a constant factor, known before the run.
 //! Buffers of one key form an *area*; in it they are packed by units, largest first, each into the smallest gap that is
-//! free for its whole life. Areas lie one after another; the entry computes where while starting.
+//! free for its whole life. Areas that are never in use at the same time share memory; these *shares* lie one after
+//! another, and the entry computes where while starting.
 
 use std::collections::BTreeMap;
 
@@ -28,8 +29,10 @@ pub(crate) struct Area {
 /// Where buffers are.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Packing {
-    /// In the order in which they lie in the arena.
+    /// In the order of keys.
     pub(crate) areas: Vec<Area>,
+    /// Areas that begin at the same place, in the order in which they lie in the arena.
+    pub(crate) shares: Vec<Vec<usize>>,
     /// One a request: area and units from its start.
     pub(crate) places: Vec<(usize, i64)>,
 }
@@ -58,7 +61,8 @@ pub(crate) fn pack(requests: &[Request]) -> Packing {
         let (units, key, quantum) = split(&r.bytes);
         areas.entry((key, quantum)).or_default().push(Item { request, units, live: r.live });
     }
-    let mut packing = Packing { areas: Vec::new(), places: vec![(0, 0); requests.len()] };
+    let mut busy: Vec<Vec<(usize, usize)>> = Vec::new();
+    let mut packing = Packing { areas: Vec::new(), shares: Vec::new(), places: vec![(0, 0); requests.len()] };
     for ((key, quantum), mut items) in areas {
         items.sort_by_key(|i| (std::cmp::Reverse(i.units), i.live, i.request));
         let offsets = pack_area(&items);
@@ -68,8 +72,49 @@ pub(crate) fn pack(requests: &[Request]) -> Packing {
             packing.places[item.request] = (packing.areas.len(), *offset);
         }
         packing.areas.push(Area { key, quantum, units });
+        busy.push(busy_times(&items));
     }
+    packing.shares = share(&busy);
     packing
+}
+
+/// When any of the items is alive, as intervals in order that do not meet.
+fn busy_times(items: &[Item]) -> Vec<(usize, usize)> {
+    let mut lives: Vec<(usize, usize)> = items.iter().map(|i| i.live).collect();
+    lives.sort_unstable();
+    let mut out: Vec<(usize, usize)> = Vec::new();
+    for (first, last) in lives {
+        match out.last_mut() {
+            Some(before) if first <= before.1 => before.1 = before.1.max(last),
+            _ => out.push((first, last)),
+        }
+    }
+    out
+}
+
+/// Areas together with others that are never in use when they are, by first use.
+fn share(busy: &[Vec<(usize, usize)>]) -> Vec<Vec<usize>> {
+    let meet = |a: &[(usize, usize)], b: &[(usize, usize)]| {
+        let (mut i, mut j) = (0, 0);
+        while let (Some(x), Some(y)) = (a.get(i), b.get(j)) {
+            if x.0 <= y.1 && y.0 <= x.1 {
+                return true;
+            }
+            if x.1 < y.1 { i += 1 } else { j += 1 }
+        }
+        false
+    };
+    let mut order: Vec<usize> = (0..busy.len()).collect();
+    order.sort_by_key(|&area| (busy[area].first().copied(), area));
+    let mut shares: Vec<Vec<usize>> = Vec::new();
+    for area in order {
+        let free = |share: &Vec<usize>| share.iter().all(|&other| !meet(&busy[other], &busy[area]));
+        match shares.iter_mut().find(|share| free(share)) {
+            Some(share) => share.push(area),
+            None => shares.push(vec![area]),
+        }
+    }
+    shares
 }
 
 /// Units, key and quantum of a size.
@@ -170,5 +215,20 @@ mod tests {
         let shape: Vec<(i64, i64)> = packing.areas.iter().map(|a| (a.quantum, a.units)).collect();
         assert_eq!(shape, [(1, 4096), (16, 12), (64, 1)]);
         assert_eq!(packing.places, [(0, 0), (0, 0), (1, 0), (2, 0)]);
+        assert_eq!(packing.shares, [vec![0], vec![2], vec![1]]);
+    }
+
+    #[test]
+    fn areas_that_are_never_in_use_together_share_memory() {
+        let (n, m) = (Extent::symbol(SymbolId::new(0)), Extent::symbol(SymbolId::new(1)));
+        let packing = pack(&[
+            request(n.scale(64), 0, 1),
+            request(m.scale(64), 2, 3),
+            request(n.scale(64), 4, 5),
+            request(256, 1, 4),
+        ]);
+        let keys: Vec<Vec<&Extent>> =
+            packing.shares.iter().map(|s| s.iter().map(|&a| &packing.areas[a].key).collect()).collect();
+        assert_eq!(keys, [vec![&n, &m], vec![&Extent::ONE]]);
     }
 }
