@@ -24,7 +24,7 @@ use std::collections::{BTreeMap, HashMap};
 use nnc_ir::{
     constant::Constant,
     diag::Diagnostic,
-    extent::Extent,
+    extent::{Extent, SymbolId},
     graph::{Module, ValueId, loc},
 };
 
@@ -69,6 +69,10 @@ pub(crate) struct Importer {
     pub(crate) extents_read: HashMap<ValueId, Vec<Extent>>,
     /// Names of integers of fewer than 8 bits.
     pub(crate) narrow: HashMap<String, crate::model::OnnxType>,
+    /// Symbols that constraints leave one value.
+    pub(crate) fixed: HashMap<SymbolId, i64>,
+    /// How many branches are around what is imported that the run may not take.
+    pub(crate) conditional: usize,
     /// What a condition compares, where that is two extents.
     pub(crate) equalities: HashMap<ValueId, (Extent, Extent)>,
     /// Operators that nnc does not have, with the first such node and how many there are.
@@ -87,6 +91,8 @@ pub fn import(model: &Model, options: &ImportOptions) -> Result<(Module, Vec<Dia
         options: options.clone(),
         extents_read: HashMap::new(),
         narrow: narrow::declared(&model.graph),
+        fixed: HashMap::new(),
+        conditional: 0,
         equalities: HashMap::new(),
         missing: BTreeMap::new(),
     };

@@ -130,11 +130,59 @@ impl OpCx<'_> {
 
     /// Records what the run must check.
     pub(crate) fn constrain(&mut self, kind: ConstraintKind) {
+        if self.importer.conditional > 0 {
+            if let Err(problem) = self.check_here(&kind) {
+                self.importer.problems.push(*problem);
+            }
+            return;
+        }
+        if let ConstraintKind::Equal(a, b) = &kind {
+            for (a, b) in [(a, b), (b, a)] {
+                if let (Some(Atom::Symbol(s)), Some(c)) = (bare_atom(a), b.as_const()) {
+                    self.importer.fixed.insert(*s, c);
+                }
+            }
+        }
         let constraint = Constraint { kind, loc: self.loc.clone() };
         let constraints = &mut self.importer.module.constraints;
         if !constraints.iter().rev().take(64).any(|c| c.kind == constraint.kind) {
             constraints.push(constraint);
         }
+    }
+
+    /// Checks it where nodes go now, which may be a branch that is not taken: a number that is 1 if it does not hold is
+    /// read as an extent that can only be 0.
+    fn check_here(&mut self, kind: &ConstraintKind) -> Result<(), Problem> {
+        let (ConstraintKind::Equal(a, b) | ConstraintKind::Broadcasts(a, b) | ConstraintKind::AtMost(a, b)) =
+            kind;
+        let name = match kind {
+            ConstraintKind::Equal(..) => format!("{a} = {b}"),
+            ConstraintKind::Broadcasts(..) => format!("{a} = 1 or {b}"),
+            ConstraintKind::AtMost(..) => format!("{a} <= {b}"),
+        };
+        let (x, y) =
+            (self.extents(vec![a.clone()], DType::I64, 1)?, self.extents(vec![b.clone()], DType::I64, 1)?);
+        let holds = match kind {
+            ConstraintKind::Equal(..) => self.eq(x.id, y.id)?,
+            ConstraintKind::AtMost(..) => self.le(x.id, y.id)?,
+            ConstraintKind::Broadcasts(..) => {
+                let unit = self.int_scalar(DType::I64, 1);
+                let (same, single) = (self.eq(x.id, y.id)?, self.eq(x.id, unit)?);
+                self.or(same, single)?
+            }
+        };
+        let broken = self.not(holds)?;
+        let broken = self.cast(broken, DType::I64)?;
+        let symbol = Symbol { name, min: 0, max: 0, origin: SymbolOrigin::Data, bound: None };
+        let symbols = vec![self.importer.module.symbols.push(symbol)];
+        self.emit_all(ops::ReadExtents { symbols }, &[broken])?;
+        Ok(())
+    }
+
+    /// Whether an extent is 1 at every run that constraints allow.
+    pub(crate) fn is_single(&self, extent: &Extent) -> bool {
+        let fixed = &self.importer.fixed;
+        extent.substitute(&|s| fixed.get(&s).map_or_else(|| Extent::symbol(s), |&c| Extent::Const(c))).is(1)
     }
 
     /// Checks that two extents are equal: now (error `code`, with `message`) or, where unknown, when running.

@@ -47,7 +47,10 @@ fn if_op(cx: &mut OpCx<'_>) -> Outcome {
         let region = cx.importer.module.add_region();
         let scope = Scope::new(region);
         cx.enter_captures(&captures, &scope)?;
-        let Some(outputs) = cx.nested(name, graph, &scope)? else { return Ok(vec![Binding::Poison; n]) };
+        cx.importer.conditional += 1;
+        let outputs = cx.nested(name, graph, &scope);
+        cx.importer.conditional -= 1;
+        let Some(outputs) = outputs? else { return Ok(vec![Binding::Poison; n]) };
         results.push(tensors(cx, outputs)?);
         regions.push(region);
     }

@@ -107,17 +107,30 @@ fn target_shape(
     };
     let given: Vec<Extent> =
         shape.iter().enumerate().filter(|(i, _)| *i != open).map(|(_, e)| e.clone()).collect();
-    let given = cx.elements(&given)?;
-    if given.is(0) {
-        return cx
-            .error(222, format!("cannot reshape {have:?} to {target:?}: any extent fits the open axis"));
+    if cx.elements(&given)?.is(0) {
+        return cx.error(222, format!("cannot reshape {have:?} to {target:?}: any extent fits the open axis"));
     }
-    let quotient = all.floor_div(&given);
-    let (reached, message) =
-        (&quotient * &given, || format!("cannot reshape {have:?} ({all} elements) to {target:?}"));
-    cx.need_equal(222, &all, &reached, message)?;
+    let (rest, divisor) = cancelled(have, given);
+    let (rest, divisor) = (cx.elements(&rest)?, cx.elements(&divisor)?);
+    let quotient = rest.floor_div(&divisor);
+    let reached = &quotient * &divisor;
+    cx.need_equal(222, &rest, &reached, || {
+        format!("cannot reshape {have:?} ({all} elements) to {target:?}")
+    })?;
     shape[open] = quotient;
     Ok(shape)
+}
+
+/// Both lists without the extents they share.
+fn cancelled(have: &[Extent], mut given: Vec<Extent>) -> (Vec<Extent>, Vec<Extent>) {
+    let mut rest = Vec::new();
+    for extent in have {
+        match given.iter().position(|g| g == extent && !g.is(0)) {
+            Some(i) => drop(given.swap_remove(i)),
+            None => rest.push(extent.clone()),
+        }
+    }
+    (rest, given)
 }
 
 fn flatten(cx: &mut OpCx<'_>) -> Outcome {
@@ -143,10 +156,10 @@ fn squeeze(cx: &mut OpCx<'_>) -> Outcome {
     let axes = match axes_operand(cx, 13)? {
         Some(axes) => cx.axes(&axes, shape.len())?,
         None => {
-            if shape.iter().any(|e| e.as_const().is_none()) {
+            if shape.iter().any(|e| e.as_const().is_none() && !cx.is_single(e)) {
                 cx.warn(405, format!("Squeeze without axes keeps every unknown extent of {shape:?}"));
             }
-            (0..shape.len()).filter(|&i| shape[i].is(1)).collect()
+            (0..shape.len()).filter(|&i| cx.is_single(&shape[i])).collect()
         }
     };
     for &axis in &axes {
