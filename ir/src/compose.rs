@@ -16,6 +16,7 @@ use rustc_hash::FxHashMap;
 
 use crate::{
     dtype::{DType, Scalar},
+    extent::Extent,
     form::{Bounds, Class, Form, Ix, Load, LoopForm},
     graph::{Module, NodeId, RegionId, ValueId},
     program::{Binary, Builder, Inst, Program, Ref},
@@ -164,6 +165,15 @@ pub fn inline(consumer: &LoopForm, k: usize, producer: &LoopForm) -> Result<Loop
         let mut b = Builder::new();
         let results = b.splice(program, &mut |b, inst, dtype| match inst {
             Inst::Load(l) if *l == k => {
+                if let Some(l) = guard_moves(read, producer) {
+                    let at: Vec<Ix> =
+                        read.index.iter().map(|ix| own_index(&mut join, &mut map, consumer, ix)).collect();
+                    let moved = &producer.loads[l];
+                    let index = |ix| inner_index(&mut join, &mut map, producer, ix, &at, true);
+                    let index = moved.index.iter().map(index).collect();
+                    let load = join.add(Load { index, bounds: read.bounds, ..moved.clone() });
+                    return b.push(Inst::Load(load), dtype);
+                }
                 let value = inlined_value(b, &mut join, &mut map, consumer, k, producer);
                 select_in_range(b, read, value)
             }
@@ -184,6 +194,21 @@ pub fn inline(consumer: &LoopForm, k: usize, producer: &LoopForm) -> Result<Loop
         return Err("the value is an index".into());
     }
     Ok(LoopForm { loads: join.loads, body, finish, ..consumer.clone() })
+}
+
+/// The load of a producer that only moves elements, if it is out of range exactly where a guarded read of the producer
+/// is: then the guard of the read can be the load's own.
+fn guard_moves(read: &Load, producer: &LoopForm) -> Option<usize> {
+    let [(Inst::Load(l), _)] = producer.body.insts() else { return None };
+    let load = &producer.loads[*l];
+    let told = |axis: usize, extent: &Extent| {
+        let known = |ix: &Ix| matches!(ix, Ix::Extent(Extent::Const(at)) if (0..extent.as_const().unwrap_or(0)).contains(at));
+        let same = |(ix, e): (&Ix, &Extent)| *ix == Ix::Axis(axis) && e == extent;
+        known(&read.index[axis]) || load.index.iter().zip(&load.extents).any(same)
+    };
+    let all_told = read.extents.iter().enumerate().all(|(axis, extent)| told(axis, extent));
+    let plain = matches!(read.bounds, Bounds::Guard(_)) && load.bounds == Bounds::Inside;
+    (plain && all_told && only_moves(producer) && load.dtype == read.dtype).then_some(*l)
 }
 
 /// Whether the nests round a value between them that a joined nest would not round.
@@ -472,6 +497,34 @@ mod tests {
         assert_eq!(form.class(), Class::Contraction);
         assert_eq!(form.loads[2].index, [Ix::Axis(1)]);
         assert_eq!(fuse_nodes(&m, &nodes, &[y, z]).unwrap().0.results.len(), 2);
+    }
+
+    #[test]
+    fn padding_of_what_was_only_moved_stays_a_guard_of_its_load() {
+        let extents = |dims: &[i64]| dims.iter().map(|&d| Extent::Const(d)).collect::<Vec<_>>();
+        let nest = |space: &[i64], index: Vec<Ix>, of: &[i64], bounds: Bounds| {
+            let mut b = Builder::new();
+            let x = b.load(0, DType::F32);
+            LoopForm {
+                space: extents(space),
+                reduce: vec![],
+                loads: vec![Load { operand: 0, dtype: DType::F32, index, extents: extents(of), bounds }],
+                body: b.finish([x]),
+                combine: None,
+                finish: Program::default(),
+                results: vec![DType::F32],
+            }
+        };
+        let guard = Bounds::Guard(Scalar::f32(2.0));
+        let before = |axis: usize| Ix::Axis(axis).plus(Ix::int(-1));
+        let pad = nest(&[7, 5], vec![before(0), before(1)], &[5, 3], guard);
+        let turned = nest(&[5, 3], vec![Ix::Axis(1), Ix::Axis(0)], &[3, 5], Bounds::Inside);
+        let joined = inline(&pad, 0, &turned).unwrap();
+        assert_eq!(joined.loads, nest(&[], vec![before(1), before(0)], &[3, 5], guard).loads);
+        assert_eq!(joined.class(), Class::Movement);
+        // A slice is in range of its operand where padding is not in range of the slice.
+        let slice = nest(&[5, 3], vec![Ix::Axis(0).plus(Ix::int(4)), Ix::Axis(1)], &[20, 3], Bounds::Inside);
+        assert_eq!(inline(&pad, 0, &slice).unwrap().class(), Class::Pointwise);
     }
 
     #[test]
