@@ -50,7 +50,7 @@ impl OpCx<'_> {
 
     unary! {
         abs Abs, neg Neg, sqrt Sqrt, exp Exp, log Log, tanh Tanh, erf Erf, sigmoid Sigmoid,
-        floor Floor, ceil Ceil, trunc Trunc, round Round, sign Sign, not Not, is_nan IsNan, relu Relu,
+        floor Floor, ceil Ceil, round Round, not Not, relu Relu,
     }
 
     binary! {
@@ -117,11 +117,6 @@ impl OpCx<'_> {
         let scalars: Vec<Scalar> = values.iter().map(|&x| Scalar::float(dtype, x)).collect();
         let n = i64::try_from(values.len()).unwrap_or(0);
         self.constant_value(Constant::from_scalars(dtype, &[n], &scalars))
-    }
-
-    /// An `i64` vector.
-    pub(crate) fn int_vector(&mut self, values: &[i64]) -> ValueId {
-        self.constant_value(Constant::i64s(values))
     }
 
     /// An integer tensor of rank 0 (one element) or 1 whose elements are extents: a constant where all are known.

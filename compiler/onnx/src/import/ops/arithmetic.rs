@@ -69,7 +69,7 @@ fn div(cx: &mut OpCx<'_>) -> Outcome {
             (!b.is(0) && &q * b == *a).then_some(q)
         })
     } else {
-        arithmetic(cx, OpCx::div, |m, a, b| known::div(m, a, b))
+        arithmetic(cx, OpCx::div, known::div)
     }
 }
 

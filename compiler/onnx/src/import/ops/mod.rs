@@ -4,6 +4,7 @@ mod activation;
 mod antialias;
 mod arithmetic;
 mod attention;
+mod axis_sample;
 mod branch;
 mod compare;
 mod conv;

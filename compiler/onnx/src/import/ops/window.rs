@@ -38,8 +38,11 @@ pub(crate) fn per_axis(cx: &OpCx<'_>, name: &str, axes: usize, default: i64) -> 
     Ok(numbers)
 }
 
+/// Elements added before and after each spatial axis.
+type Pads = (Vec<i64>, Vec<i64>);
+
 /// `pads`, first all before and then all after (E0216).
-pub(crate) fn pads(cx: &OpCx<'_>, axes: usize) -> Result<Option<(Vec<i64>, Vec<i64>)>, Problem> {
+pub(crate) fn pads(cx: &OpCx<'_>, axes: usize) -> Result<Option<Pads>, Problem> {
     let Some(pads) = cx.ints("pads")? else { return Ok(None) };
     if pads.len() != 2 * axes {
         return cx.error(216, format!("pads has {} numbers for {axes} spatial axes", pads.len()));
@@ -85,8 +88,8 @@ pub(crate) fn windows(
         same(cx, x, &mut w, &input, auto == "SAME_UPPER", fill)?;
         return Ok(w);
     }
-    for i in 0..axes {
-        let extent = count(cx, &w, i, &input[i], ceil)?;
+    for (i, input) in input.iter().enumerate() {
+        let extent = count(cx, &w, i, input, ceil)?;
         w.spatial.push(extent);
     }
     Ok(w)
