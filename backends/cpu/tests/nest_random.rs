@@ -307,3 +307,51 @@ fn random_nests() {
         }
     }
 }
+
+/// Compiles without running; the code must not ask for library functions.
+fn compiles_for(isa: &dyn cranelift_codegen::isa::TargetIsa, form: &LoopForm, what: &str) {
+    let mut frame = nnc_cpu::frame::Frame::new();
+    let operands: Vec<_> = form
+        .loads
+        .iter()
+        .map(|_| nnc_cpu::kernel::OperandRef { pointer: frame.add_pointer(), constant: None })
+        .collect();
+    let request = nnc_cpu::kernel::NestRequest {
+        name: "test".into(),
+        form: form.clone(),
+        operands,
+        results: vec![frame.add_pointer()],
+        placement: vec![None],
+        fault_node: 7,
+    };
+    let mut packed = Vec::new();
+    let mut cx = nnc_cpu::kernel::LowerCx { isa, frame: &mut frame, packed: &mut packed };
+    let kernel = nnc_cpu::lower::lower_nest(&request, &mut cx).unwrap();
+    let mut context = cranelift_codegen::Context::for_function(kernel.function);
+    let code = context.compile(isa, &mut cranelift_codegen::control::ControlPlane::default());
+    let code = code.unwrap_or_else(|e| panic!("{what}: {:?}", e.inner));
+    assert!(code.buffer.relocs().is_empty(), "{what}: {:?}", code.buffer.relocs());
+}
+
+#[test]
+fn random_nests_compile_for_other_targets() {
+    use cranelift_codegen::settings::{self, Configurable};
+    for (triple, features) in [
+        ("aarch64-unknown-linux-gnu", &[][..]),
+        ("x86_64-unknown-linux-gnu", &["has_sse3", "has_ssse3", "has_sse41"]),
+    ] {
+        let mut flags = settings::builder();
+        for (key, value) in [("opt_level", "speed"), ("is_pic", "true"), ("enable_verifier", "true")] {
+            flags.set(key, value).unwrap();
+        }
+        let mut isa = cranelift_codegen::isa::lookup(triple.parse().unwrap()).unwrap();
+        for feature in features {
+            isa.set(feature, "true").unwrap();
+        }
+        let isa = isa.finish(settings::Flags::new(flags)).unwrap();
+        for seed in 1..200 {
+            let (form, ..) = draw(seed);
+            compiles_for(&*isa, &form, &format!("{triple}, seed {seed}: {form:#?}"));
+        }
+    }
+}
