@@ -13,6 +13,7 @@ mod diagonal;
 mod einsum;
 mod fill;
 mod follow;
+mod gate;
 mod grid;
 mod integer;
 mod join;
