@@ -258,3 +258,60 @@ fn many_constants_share_sections() {
     assert_eq!(ready.program.image().weights.sections().len(), 1);
     assert!(ready.compiled.report.weight_bytes <= 5 * 64);
 }
+
+#[test]
+fn every_processor_gets_code_or_a_reason() {
+    let mut m = Module::new();
+    let values = perceptron(Extent::Const(3), &mut m, 2);
+    outputs(&mut m, &values);
+    for (cpu, triple) in [
+        ("x86-64-v2", "x86_64-unknown-linux-gnu"),
+        ("x86-64-v3", "x86_64-unknown-linux-gnu"),
+        ("x86-64-v4", "x86_64-unknown-linux-gnu"),
+        ("generic", "x86_64-unknown-linux-gnu"),
+        ("generic", "aarch64-unknown-linux-gnu"),
+    ] {
+        let target = nnc_cpu::Target::new(cpu, Some(triple), true).unwrap_or_else(|e| panic!("{e}"));
+        match nnc_cpu::compile(&m, &target, &nnc_cpu::CompileOptions::default()) {
+            Ok(compiled) => assert_eq!(compiled.image.target.triple, triple),
+            Err(problems) => {
+                assert_ne!(cpu, "x86-64-v3", "{problems:?}");
+                assert!(problems.iter().all(|p| matches!(p.code.0, 410 | 411)), "{problems:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn texts_show_every_function() {
+    let mut m = Module::new();
+    let values = perceptron(Extent::Const(3), &mut m, 1);
+    outputs(&mut m, &values);
+    let target = nnc_cpu::Target::native().unwrap_or_else(|e| panic!("{e}"));
+    let options = nnc_cpu::CompileOptions { emit_clif: true, emit_asm: true, ..Default::default() };
+    let compiled = nnc_cpu::compile(&m, &target, &options).unwrap_or_else(|e| panic!("{e:?}"));
+    let (clif, asm) = (compiled.clif.unwrap_or_default(), compiled.asm.unwrap_or_default());
+    for name in ["k000_matmul", "nnc_run", "nnc_bind", "nnc_workspace_bytes", "nnc_output_dims"] {
+        assert!(clif.contains(name) && asm.contains(name), "{name}");
+    }
+    assert!(asm.contains("ret"));
+}
+
+#[test]
+fn thousands_of_nodes_are_many_small_functions() {
+    let mut m = Module::new();
+    let x = m.add_input("x", TensorType::of(DType::F32, &[8]));
+    let body = m.body();
+    let mut y = x;
+    for i in 0..1500 {
+        y = if i % 3 == 0 {
+            add(&mut m, body, ops::Tanh {}, &[y])
+        } else {
+            add(&mut m, body, ops::Add {}, &[y, x])
+        };
+    }
+    outputs(&mut m, &[y]);
+    let ready = ready(m);
+    ready.check(&[numbers(&[8], 0)]);
+    assert!(ready.compiled.report.arena_bytes <= 2 * 64);
+}

@@ -18,14 +18,9 @@ use nnc_runtime::{ElemType, externs::Extern};
 use rustc_hash::FxHashMap;
 
 use super::{
-    Block, Bounds, Buffer, BufferId, BufferKind, ExternStep, NestStep, Output, Plan, ScatterStep, Step,
-    data_free, resolve,
+    Block, Bounds, Buffer, BufferId, BufferKind, ExternStep, NestStep, Plan, ScatterStep, Step, resolve,
 };
-use crate::{
-    kernel::Placement,
-    lower::concat::{copy_form, placements},
-    weights::Constants,
-};
+use crate::{lower::concat::copy_form, weights::Constants};
 
 /// Code of what this backend cannot compile.
 const UNSUPPORTED: u16 = 410;
@@ -80,7 +75,7 @@ pub(super) struct Planner<'m> {
     /// Buffers that change places while running, so that each lives as long as both.
     pub(super) pairs: Vec<(BufferId, BufferId)>,
     /// How often each value is read.
-    uses: Vec<usize>,
+    pub(super) uses: Vec<usize>,
 }
 
 impl Planner<'_> {
@@ -97,7 +92,7 @@ impl Planner<'_> {
     }
 
     /// The number of the next kernel.
-    fn next_kernel(&mut self) -> usize {
+    pub(super) fn next_kernel(&mut self) -> usize {
         self.kernels += 1;
         self.kernels - 1
     }
@@ -343,59 +338,6 @@ impl Planner<'_> {
         self.bind(node.results[0], buffer);
     }
 
-    fn concat(&mut self, node: &Node, axis: usize, block: &mut Block) {
-        let module = self.module;
-        let result = module.ty(node.results[0]);
-        let to = self.results(node, block)[0];
-        let types: Vec<&TensorType> = node.operands.iter().map(|&v| module.ty(v)).collect();
-        let nodes = self.node_numbers(node);
-        for (&operand, place) in node.operands.iter().zip(placements(axis, &types, result)) {
-            let ty = module.ty(operand);
-            if ty.shape[axis].is(0) || self.produce_in(operand, to, &place, block) {
-                continue;
-            }
-            block.steps.push(Step::Nest(Box::new(NestStep {
-                kernel: self.next_kernel(),
-                what: node.op.mnemonic().to_owned(),
-                form: copy_form(ty),
-                operands: vec![self.buffer(operand)],
-                results: vec![to],
-                placement: vec![Some(place)],
-                nodes: nodes.clone(),
-            })));
-        }
-    }
-
-    /// Has the nest that makes `value`, which nothing else reads, write it into its place in `to`, if it is one of this
-    /// block and can be.
-    fn produce_in(&mut self, value: ValueId, to: BufferId, place: &Placement, block: &mut Block) -> bool {
-        let module = self.module;
-        let from = self.buffer(value);
-        let bytes = self.buffers[to.0].sizes[0].clone();
-        let alone = self.uses[value.index()] == 1
-            && self.buffers[from.0].kind == BufferKind::Own
-            && self.of_value.iter().filter(|b| **b == Some(from)).count() == 1;
-        // The place must be there before what data decide later is known.
-        if !alone || !data_free(&module.symbols, &bytes) {
-            return false;
-        }
-        let made = |step: &Step| matches!(step, Step::Nest(nest) if nest.results == [from]);
-        let Some(at) = block.steps.iter().rposition(made) else { return false };
-        let Step::Nest(nest) = &mut block.steps[at] else { return false };
-        if nest.placement != [None] || nest.form.space != module.ty(value).shape {
-            return false;
-        }
-        nest.results = vec![to];
-        nest.placement = vec![Some(place.clone())];
-        block.steps.insert(at, Step::Ensure { buffer: to, bytes });
-        // The place is in use from when the nest runs; the buffer it wrote before is not used at all.
-        let life = self.buffers[from.0].live.take();
-        if let (Some((first, _)), Some(live)) = (life, &mut self.buffers[to.0].live) {
-            live.0 = live.0.min(first);
-        }
-        true
-    }
-
     fn call(
         &mut self,
         id: NodeId,
@@ -454,44 +396,6 @@ impl Planner<'_> {
             let buffer = self.buffer(value);
             self.bind(result, buffer);
         }
-    }
-
-    /// Outputs are produced where the caller wants them, where that can be; the others are copied at the end.
-    fn outputs(&mut self, block: &mut Block) -> Vec<Output> {
-        let module = self.module;
-        let bounds = Bounds::new(&module.symbols);
-        let results = &module.region(module.body()).results;
-        let mut outputs = Vec::with_capacity(results.len());
-        let mut given: Vec<BufferId> = Vec::new();
-        self.clock += 1;
-        for (i, &value) in results.iter().enumerate() {
-            let ty = module.ty(value);
-            let unbounded = ty.shape.iter().any(|e| bounds.at_most(e).is_none());
-            let from = self.resolve(self.buffer(value));
-            self.touch(from);
-            let own = self.buffers[from.0].kind == BufferKind::Own && !self.buffers[from.0].pinned;
-            let buffer = if own && !given.contains(&from) {
-                if unbounded {
-                    self.buffers[from.0].unbounded = true;
-                } else {
-                    self.buffers[from.0].kind = BufferKind::Output(i);
-                }
-                from
-            } else {
-                let kind = if unbounded { BufferKind::Own } else { BufferKind::Output(i) };
-                let to = self.new_buffer(kind, ty.bytes());
-                self.buffers[to.0].unbounded = unbounded;
-                self.touch(to);
-                block.steps.push(Step::Ensure { buffer: to, bytes: ty.bytes() });
-                block.steps.push(Step::Copy { from, to, bytes: ty.bytes() });
-                to
-            };
-            given.push(buffer);
-            let data = |e: &Extent| !data_free(&module.symbols, e);
-            let extents = ty.shape.iter().cloned().enumerate().filter(|(_, e)| data(e)).collect();
-            outputs.push(Output { buffer, unbounded, extents });
-        }
-        outputs
     }
 }
 

@@ -6,8 +6,10 @@
 
 mod bound;
 mod build;
+mod concat;
 mod control;
 mod memory;
+mod outputs;
 mod step;
 
 pub(crate) use bound::{Bounds, data_free};
