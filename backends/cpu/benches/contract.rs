@@ -96,7 +96,9 @@ impl Bench {
     fn conv(&mut self, name: &str, groups: i64, c: i64, size: i64, m: i64, window: i64, stride: i64) {
         let pad = window / 2;
         let out = (size + 2 * pad - window) / stride + 1;
-        let what = format!("{name} conv {groups}x{c} {size}x{size} to {groups}x{m}, window {window}, stride {stride}");
+        let what = format!(
+            "{name} conv {groups}x{c} {size}x{size} to {groups}x{m}, window {window}, stride {stride}"
+        );
         if !self.wants(&what) {
             return;
         }
@@ -113,7 +115,12 @@ impl Bench {
         };
         let y = op(&mut module, conv, &[x, w]);
         let y = finish(&mut module, y, bias);
-        run(&what, &form(&module, y, &[x, w, bias]), &[1, 2], 2 * groups * c * m * out * out * window * window);
+        run(
+            &what,
+            &form(&module, y, &[x, w, bias]),
+            &[1, 2],
+            2 * groups * c * m * out * out * window * window,
+        );
     }
 
     #[allow(clippy::too_many_arguments, reason = "one line says one shape")]

@@ -139,7 +139,12 @@ pub(crate) fn compile_known(
 
 impl Compiled {
     /// The frame ends at an unmapped page, too: what kernels read in place of what is not there is at its start.
-    pub(crate) fn frame_for(&self, symbols: &Symbols, buffers: &[&Buffer], context: &mut [i64; 12]) -> (Buffer, Buffer) {
+    pub(crate) fn frame_for(
+        &self,
+        symbols: &Symbols,
+        buffers: &[&Buffer],
+        context: &mut [i64; 12],
+    ) -> (Buffer, Buffer) {
         let mut frame = vec![0i64; self.frame.slots()];
         frame[0] = context.as_mut_ptr() as i64;
         for (i, buffer) in buffers.iter().enumerate() {

@@ -158,7 +158,7 @@ impl Conv {
                 let count = g.min(left, first);
                 let mut around: Vec<(usize, Value)> =
                     p.outer.iter().copied().zip(at.iter().copied()).collect();
-                let fill = Fill { window, block: &self.block, first_axis };
+                let fill = Fill { window, block: &self.block, first_axis, padded: false };
                 let stale = g.b.ins().icmp(IntCC::NotEqual, place, carried[0]);
                 g.when(stale, |g| {
                     let pointer = g.pointer(request.operands[p.nest.loads[p.b].operand].pointer);
@@ -239,13 +239,14 @@ impl Conv {
         (first_row, rows): (Value, Value),
     ) {
         let extents = &p.nest.extents;
+        let BFrom::Window(window) = &p.b_from else { unreachable!("convolutions read windows") };
         let outer_columns = &p.n[..p.n.len() - 1];
         let lengths: Vec<Extent> = outer_columns.iter().map(|&a| extents[a].clone()).collect();
         let each = |g: &mut Gen<'_, '_>, at: &[Value]| {
             let mut place = around.to_vec();
             let mut parts = Vec::new();
             for (&axis, &i) in outer_columns.iter().zip(at) {
-                parts.push((i, self.column_stride(p, axis)));
+                parts.push((i, self.block.column_stride(window, axis)));
                 match place.iter_mut().find(|(a, _)| *a == axis) {
                     Some((_, from)) => *from = g.b.ins().iadd(*from, i),
                     None => place.push((axis, i)),
@@ -278,16 +279,6 @@ impl Conv {
                 each(g, &at);
             });
         });
-    }
-
-    /// Elements of the block from one position of a column axis to the next.
-    fn column_stride(&self, p: &Problem, axis: usize) -> Extent {
-        let BFrom::Window(window) = &p.b_from else { unreachable!("convolutions read windows") };
-        let of_axis = |dim: usize| matches!(window.dims[dim].n, Some((a, _)) if a == axis);
-        match self.block.levels.iter().find(|l| of_axis(l.dim)) {
-            Some(level) => level.stride.scale(level.n_step),
-            None => Extent::ONE,
-        }
     }
 
     /// Writes where each tap of the window is in the block.
@@ -337,7 +328,8 @@ impl Conv {
     ) {
         let extents = &p.nest.extents;
         let lengths: Vec<Extent> = p.n.iter().map(|&a| extents[a].clone()).collect();
-        let strides: Vec<Extent> = p.n.iter().map(|&a| self.column_stride(p, a)).collect();
+        let BFrom::Window(window) = &p.b_from else { unreachable!("convolutions read windows") };
+        let strides: Vec<Extent> = p.n.iter().map(|&a| self.block.column_stride(window, a)).collect();
         let pitch = 4 * (i64::from(at.width) + 4);
         let k = g.extent(&p.extent(&p.k));
         let table_end = g.b.ins().ishl_imm_u(k, 3);

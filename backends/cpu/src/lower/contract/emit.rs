@@ -139,6 +139,17 @@ impl Gen<'_, '_> {
         init: &[Value],
         body: impl FnOnce(&mut Self, Value, &[Value]) -> Vec<Value>,
     ) -> Vec<Value> {
+        self.carry_index((from, to), step, init, body).1
+    }
+
+    /// Likewise; also gives the first `i` that is not below `to`.
+    pub(super) fn carry_index(
+        &mut self,
+        (from, to): (Value, Value),
+        step: i64,
+        init: &[Value],
+        body: impl FnOnce(&mut Self, Value, &[Value]) -> Vec<Value>,
+    ) -> (Value, Vec<Value>) {
         let (header, inside, exit) = (self.b.create_block(), self.b.create_block(), self.b.create_block());
         let start: Vec<Value> = std::iter::once(from).chain(init.iter().copied()).collect();
         for &value in &start {
@@ -156,7 +167,7 @@ impl Gen<'_, '_> {
         let next: Vec<Value> = std::iter::once(index).chain(next).collect();
         self.b.ins().jump(header, &args(&next));
         self.b.switch_to_block(exit);
-        params[1..].to_vec()
+        (params[0], params[1..].to_vec())
     }
 
     /// `for i in from..to`.

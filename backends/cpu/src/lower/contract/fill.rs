@@ -1,9 +1,9 @@
 //! fill - copies the part of a tensor that windows reach to a block in scratch memory, padded and in phases.
 
 use cranelift_codegen::ir::{
-    InstBuilder, Value,
+    Endianness, InstBuilder, MemFlagsData, Value,
     condcodes::IntCC,
-    types::{F32, F32X4},
+    types::{F32, F32X4, I8X16},
 };
 use nnc_ir::extent::Extent;
 
@@ -19,6 +19,8 @@ pub(super) struct Fill<'p> {
     pub(super) block: &'p Block,
     /// The column axis of which an item has a part.
     pub(super) first_axis: usize,
+    /// Whether the padding is there already.
+    pub(super) padded: bool,
 }
 
 /// A phase of all rows: which of its elements are in the tensor.
@@ -41,6 +43,23 @@ struct Place {
 }
 
 impl Fill<'_> {
+    /// Writes the value of padding to the whole block: blocks that are alike for all items need that once.
+    pub(super) fn clear(&self, g: &mut Gen<'_, '_>, memory: Value) {
+        let (zero, n) = (g.int(0), g.extent(&self.block.elements));
+        let fill = g.b.ins().f32const(self.window.fill.to_f32());
+        let fill = g.b.ins().splat(F32X4, fill);
+        // The last vector may reach beyond the block, where there is memory to spare.
+        g.carry((zero, n), 4, &[memory], |g, _, at| {
+            g.b.ins().store(flags(), fill, at[0], 0);
+            vec![g.b.ins().iadd_imm_s(at[0], 16)]
+        });
+    }
+
+    /// Whether the padding of a block is at the same place for all items, if an item has the whole first axis.
+    pub(super) fn is_alike(&self) -> bool {
+        self.window.dims.iter().all(|d| !d.guarded || d.outer.is_empty())
+    }
+
     /// Emits the copy for columns `first .. first + count` of the first axis.
     pub(super) fn emit(
         &self,
@@ -181,6 +200,7 @@ impl Fill<'_> {
             self.set(g, target, phase.to, length);
         };
         match place.valid {
+            Some(valid) if self.padded => g.when(valid, copy),
             Some(valid) => g.either(valid, copy, |g| self.set(g, target, zero, length)),
             None => copy(g),
         }
@@ -188,6 +208,9 @@ impl Fill<'_> {
 
     /// Writes the value of padding to elements `from..to`.
     fn set(&self, g: &mut Gen<'_, '_>, row: Value, from: Value, to: Value) {
+        if self.padded {
+            return;
+        }
         let fill = g.b.ins().f32const(self.window.fill.to_f32());
         g.range(from, to, |g, i| {
             let at = g.address(row, &[(i, Extent::ONE)]);
@@ -198,31 +221,68 @@ impl Fill<'_> {
 
 /// Copies `n` elements that are `step` apart to where they are neighbours.
 fn copy_row(g: &mut Gen<'_, '_>, from: Value, to: Value, n: Value, step: &Extent) {
-    let dense = step.is(1);
     let zero = g.int(0);
-    let mut state = vec![zero, from, to];
-    for (ty, lanes) in [(F32X4, 4), (F32, 1)] {
-        if lanes == 4 && !dense {
-            continue;
+    let step_bytes = step.scale(4);
+    let one = |g: &mut Gen<'_, '_>, at: &[Value]| {
+        let x = g.b.ins().load(F32, flags(), at[0], 0);
+        g.b.ins().store(flags(), x, at[1], 0);
+        vec![g.plus(at[0], &step_bytes), g.b.ins().iadd_imm_s(at[1], 4)]
+    };
+    // Whole vectors, while as many elements as `reads` are there.
+    let whole = |g: &mut Gen<'_, '_>, reads: i64| {
+        let end = g.b.ins().iadd_imm_s(n, 1 - reads);
+        g.carry_index((zero, end), 4, &[from, to], |g, _, at| {
+            let x = match reads {
+                4 => g.b.ins().load(F32X4, flags(), at[0], 0),
+                _ => load_evens(g, at[0]),
+            };
+            g.b.ins().store(flags(), x, at[1], 0);
+            vec![g.plus(at[0], &step_bytes.scale(4)), g.b.ins().iadd_imm_s(at[1], 16)]
+        })
+    };
+    match step {
+        Extent::Const(1) => {
+            let few = g.b.ins().icmp_imm_s(IntCC::SignedLessThan, n, 4);
+            g.either(
+                few,
+                |g| {
+                    g.carry((zero, n), 1, &[from, to], |g, _, at| one(g, at));
+                },
+                |g| {
+                    whole(g, 4);
+                    // The last vector again, ending where the row ends.
+                    let last = g.b.ins().iadd_imm_s(n, -4);
+                    let from = g.address(from, &[(last, Extent::ONE)]);
+                    let to = g.address(to, &[(last, Extent::ONE)]);
+                    let x = g.b.ins().load(F32X4, flags(), from, 0);
+                    g.b.ins().store(flags(), x, to, 0);
+                },
+            );
         }
-        let (header, body, exit) = (g.b.create_block(), g.b.create_block(), g.b.create_block());
-        for _ in 0..3 {
-            g.b.append_block_param(header, cranelift_codegen::ir::types::I64);
+        Extent::Const(2) => {
+            // The element after the last may not be there.
+            let (done, at) = whole(g, 5);
+            g.carry((done, n), 1, &at, |g, _, at| one(g, at));
         }
-        let args = |v: &[Value]| v.iter().map(|&x| x.into()).collect::<Vec<_>>();
-        g.b.ins().jump(header, &args(&state));
-        g.b.switch_to_block(header);
-        let at = g.b.block_params(header).to_vec();
-        let next = g.b.ins().iadd_imm_s(at[0], lanes);
-        let more = g.b.ins().icmp(IntCC::SignedLessThanOrEqual, next, n);
-        g.b.ins().brif(more, body, &[], exit, &[]);
-        g.b.switch_to_block(body);
-        let x = g.b.ins().load(ty, flags(), at[1], 0);
-        g.b.ins().store(flags(), x, at[2], 0);
-        let from = g.plus(at[1], &step.scale(4 * lanes));
-        let to = g.b.ins().iadd_imm_s(at[2], 4 * lanes);
-        g.b.ins().jump(header, &args(&[next, from, to]));
-        g.b.switch_to_block(exit);
-        state = at;
+        _ => {
+            g.carry((zero, n), 1, &[from, to], |g, _, at| one(g, at));
+        }
     }
+}
+
+/// Elements 0, 2, 4 and 6; reads element 7, too.
+fn load_evens(g: &mut Gen<'_, '_>, from: Value) -> Value {
+    let little = MemFlagsData::new().with_endianness(Endianness::Little);
+    let a = g.b.ins().load(I8X16, flags(), from, 0);
+    let b = g.b.ins().load(I8X16, flags(), from, 16);
+    // Lanes of four bytes: 0 4 1 5 and 2 6 3 7, and of these the first halves' lanes by turns.
+    let interleave = |g: &mut Gen<'_, '_>, a: Value, b: Value, first: u8| {
+        let lanes = [first, 4 + first, first + 1, 5 + first];
+        let mask: Vec<u8> = lanes.iter().flat_map(|l| (0..4).map(move |i| 4 * l + i)).collect();
+        let mask = g.b.func.dfg.immediates.push(mask.into());
+        g.b.ins().shuffle(a, b, mask)
+    };
+    let (low, high) = (interleave(g, a, b, 0), interleave(g, a, b, 2));
+    let evens = interleave(g, low, high, 0);
+    g.b.ins().bitcast(F32X4, little, evens)
 }

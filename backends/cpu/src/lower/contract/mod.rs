@@ -1,11 +1,12 @@
 //! contract - contractions by tiles: matrix products, convolutions, einsum, with what is fused to them.
 //!
 //! Reading order: `split` and `analyze` (what are rows, columns and sums), `epilogue` (the fused program), `direct`
-//! (operands at linear places), `window` and `conv` (convolutions); `panel`, `pack`, `weights`, `tiles` and `emit` serve
+//! (operands at linear places), `window`, `fill`, `conv` and `depthwise` (convolutions); `panel`, `pack`, `weights`, `tiles` and `emit` serve
 //! both. What is no case for tiles is the generic nest's.
 
 mod analyze;
 mod conv;
+mod depthwise;
 mod direct;
 mod emit;
 mod epilogue;
@@ -22,6 +23,7 @@ use nnc_ir::form::Ix;
 use self::{
     analyze::{BFrom, Problem},
     conv::Conv,
+    depthwise::Depthwise,
     direct::Direct,
 };
 use super::scalar::Abilities;
@@ -36,7 +38,10 @@ pub(super) fn lower(request: &NestRequest, cx: &mut LowerCx<'_>) -> Option<Kerne
     let problem = Problem::of(request)?;
     Some(match &problem.b_from {
         BFrom::Linear { .. } => Direct::new(&problem, request, cx)?.lower(&problem, request, cx),
-        BFrom::Window(window) => Conv::new(&problem, window)?.lower(&problem, request, cx),
+        BFrom::Window(window) => match Depthwise::new(&problem, window) {
+            Some(way) => way.lower(&problem, request, cx),
+            None => Conv::new(&problem, window)?.lower(&problem, request, cx),
+        },
     })
 }
 

@@ -27,24 +27,31 @@ pub(super) fn pack(
     let base = usize::try_from(at.base.as_const()?).ok()?;
     let (outer, n, k) = (places(at, extents, outer)?, places(at, extents, n)?, places(at, extents, k)?);
     let bytes = constant.bytes();
-    let mut out: Vec<u8> = Vec::with_capacity(outer.len() * k.len() * panels.padded() * 4);
+    let (elements, _) = bytes.as_chunks::<4>();
+    let mut out: Vec<[u8; 4]> = Vec::with_capacity(outer.len() * k.len() * panels.padded());
     for block in &outer {
         for run in runs {
             for number in 0..run.count {
                 let first = run.start + number * usize::from(run.width);
                 let columns = &n[first..first + usize::from(run.cols)];
+                let padding = usize::from(run.width - run.cols);
+                let dense = columns.windows(2).all(|c| c[1] == c[0] + 1);
                 for row in &k {
-                    for column in columns {
-                        let element = 4 * (base + block + row + column);
-                        out.extend_from_slice(bytes.get(element..element + 4)?);
+                    let origin = base + block + row;
+                    if dense {
+                        let from = origin + columns[0];
+                        out.extend_from_slice(elements.get(from..from + columns.len())?);
+                    } else {
+                        let element = |c: &usize| elements.get(origin + c).copied().unwrap_or_default();
+                        out.extend(columns.iter().map(element));
                     }
-                    out.resize(out.len() + 4 * usize::from(run.width - run.cols), 0);
+                    out.extend(std::iter::repeat_n([0; 4], padding));
                 }
             }
         }
     }
-    let elements = i64::try_from(out.len() / 4).ok()?;
-    Constant::new(DType::F32, &[elements], Payload::Inline(out.into()))
+    let elements = i64::try_from(out.len()).ok()?;
+    Constant::new(DType::F32, &[elements], Payload::Inline(out.as_flattened().into()))
 }
 
 /// Distances from the origin of all positions on `axes`, in row-major order.

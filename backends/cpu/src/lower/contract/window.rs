@@ -121,6 +121,8 @@ pub(super) struct Level {
     pub(super) len: Extent,
     /// Elements from one position to the next.
     pub(super) stride: Extent,
+    /// The same in phases of rows.
+    pub(super) lines: Extent,
     /// Positions of the tensor from one position to the next.
     pub(super) step: i64,
     /// Positions of the block from one column to the next.
@@ -176,14 +178,27 @@ impl Window {
                     }
                     (None, None) => (Extent::ONE, 1, 0, 0, 0),
                 };
-                Level { dim: d, len, stride: Extent::ZERO, step, n_step, k_step, reach }
+                Level { dim: d, len, stride: Extent::ZERO, lines: Extent::ZERO, step, n_step, k_step, reach }
             })
             .collect();
-        let mut stride = pitch.scale(phases.len() as i64);
+        let mut lines = Extent::Const(phases.len() as i64);
         for level in levels.iter_mut().rev() {
-            level.stride = stride.clone();
-            stride = &stride * &level.len;
+            level.stride = &lines * &pitch;
+            level.lines = lines.clone();
+            lines = &lines * &level.len;
         }
-        Block { levels, row: self.row, step, phases, taps, pitch, elements: stride }
+        let elements = &lines * &pitch;
+        Block { levels, row: self.row, step, phases, taps, pitch, elements }
+    }
+}
+
+impl Block {
+    /// Elements from one position of a column axis to the next.
+    pub(super) fn column_stride(&self, window: &Window, axis: usize) -> Extent {
+        let of_axis = |dim: usize| matches!(window.dims[dim].n, Some((a, _)) if a == axis);
+        match self.levels.iter().find(|l| of_axis(l.dim)) {
+            Some(level) => level.stride.scale(level.n_step),
+            None => Extent::ONE,
+        }
     }
 }
