@@ -10,3 +10,4 @@ pub mod compare;
 pub mod generate;
 pub mod proto;
 pub mod rng;
+pub mod table;

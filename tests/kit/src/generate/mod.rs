@@ -68,6 +68,8 @@ impl Case {
         let symbols: Vec<_> = module.symbols.iter().map(|(s, symbol)| (s, symbol.origin)).collect();
         for (symbol, origin) in symbols {
             if let SymbolOrigin::Input { input, axis } = origin {
+                // No axis has the symbol from here on.
+                module.symbols[symbol].origin = SymbolOrigin::Data;
                 let dim = Extent::Const(self.runs[run][input].dims[axis]);
                 if let Err(e) = module.substitute_symbol(symbol, &dim) {
                     panic!("seed {}: s{} = {dim:?}: {e}", self.seed, symbol.index());

@@ -1,0 +1,175 @@
+//! generated - 500 random programs: text, passes and compiled code hold to what the evaluator gives.
+//!
+//! `NNC_SEEDS` chooses others: a number, a list `3,17`, or a range `500..900`. A failing seed says how to repeat it.
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
+mod support;
+
+use nnc::{
+    Compiler, OptLevel, Options,
+    ir::{
+        Module,
+        dtype::DType,
+        eval::{EvalLimits, Tensor, evaluate},
+        hash::content_hash,
+        text,
+        verify::verify,
+    },
+    passes::{PASSES, pass::Exactness, pipeline::pipeline},
+    runtime::{Program, artefact},
+};
+use nnc_ir::graph::Phase;
+use nnc_kit::{
+    bounds::{Agreement, BoundTensor, bounds, check},
+    generate::{Case, generate},
+};
+use support::on_all_cores;
+
+fn seeds() -> Vec<u64> {
+    let text = std::env::var("NNC_SEEDS").unwrap_or_else(|_| "0..500".into());
+    let number = |t: &str| t.trim().parse::<u64>().unwrap_or_else(|_| panic!("NNC_SEEDS={text}: what is `{t}`?"));
+    match text.split_once("..") {
+        Some((from, to)) => (number(from)..number(to)).collect(),
+        None => text.split(',').map(number).collect(),
+    }
+}
+
+/// Runs `test` for every seed and fails with all the seeds that fail.
+fn for_seeds<R: Send>(name: &str, test: impl Fn(&Case) -> Result<R, String> + Sync) -> Vec<R> {
+    let seeds = seeds();
+    let results = on_all_cores(&seeds, |&seed| test(&generate(seed)));
+    let mut passed = Vec::new();
+    let mut failed = Vec::new();
+    for (seed, result) in seeds.iter().zip(results) {
+        match result {
+            Ok(r) => passed.push(r),
+            Err(e) => failed.push((seed, e)),
+        }
+    }
+    for (seed, e) in failed.iter().take(12) {
+        println!("seed {seed}: {e}\n  repeat: NNC_SEEDS={seed} cargo test --test generated {name}\n");
+    }
+    let numbers: Vec<String> = failed.iter().map(|(s, _)| s.to_string()).collect();
+    assert!(failed.is_empty(), "{} of {} seeds fail: {}", failed.len(), seeds.len(), numbers.join(","));
+    passed
+}
+
+fn run_evaluator(module: &Module, inputs: &[Tensor]) -> Result<Vec<Tensor>, String> {
+    evaluate(module, inputs, &EvalLimits::GENEROUS).map_err(|e| e.to_string())
+}
+
+#[test]
+fn programs_are_printed_and_read_back_as_they_are() {
+    for_seeds("programs_are_printed", |case| {
+        let violations = verify(&case.module).err().unwrap_or_default();
+        if let Some(v) = violations.first() {
+            return Err(format!("the verifier refuses what the generator made: {v}"));
+        }
+        let printed = text::print(&case.module);
+        let constants = text::collect_constants(&case.module);
+        let read = text::parse(&printed, &|digest| constants.get(digest).cloned()).map_err(|e| e.to_string())?;
+        if text::print(&read) != printed {
+            return Err("what was read prints differently".into());
+        }
+        if content_hash(&read) != content_hash(&case.module) {
+            return Err("what was read has another hash".into());
+        }
+        Ok(())
+    });
+}
+
+/// The same bits, any NaN for a NaN.
+fn same(before: &[Tensor], after: &[Tensor]) -> Result<(), String> {
+    if before.len() != after.len() {
+        return Err(format!("{} outputs became {}", before.len(), after.len()));
+    }
+    for (i, (want, got)) in before.iter().zip(after).enumerate() {
+        check(&BoundTensor::from(want), got).map_err(|e| format!("output {i}: {e}"))?;
+    }
+    Ok(())
+}
+
+#[test]
+fn exact_passes_keep_the_bits() {
+    let rewrites = for_seeds("exact_passes", |case| {
+        let compiler = Compiler::new(Options { level: OptLevel::O2, ..Options::default() });
+        let mut rewrites = 0;
+        let want: Vec<Vec<Tensor>> =
+            case.runs.iter().map(|inputs| run_evaluator(&case.module, inputs)).collect::<Result<_, _>>()?;
+        let mut apply = |module: &mut Module, name: &str| -> Result<(), String> {
+            let before = text::print(module);
+            let lowered = compiler.run_passes(module.clone(), &[name]).map_err(|e| format!("{name}: {e}\n{before}"))?;
+            rewrites += lowered.reports.iter().map(|r| r.changed).sum::<usize>();
+            for (inputs, want) in case.runs.iter().zip(&want) {
+                let got = run_evaluator(&lowered.module, inputs).and_then(|got| same(want, &got));
+                got.map_err(|e| format!("{name}: {e}\n{before}becomes\n{}", text::print(&lowered.module)))?;
+            }
+            *module = lowered.module;
+            Ok(())
+        };
+        // Each alone, then one after another as at O2.
+        for pass in PASSES.iter().filter(|p| p.exactness == Exactness::Exact && p.needs == Phase::Imported) {
+            apply(&mut case.module.clone(), pass.name)?;
+        }
+        let mut module = case.module.clone();
+        for name in pipeline(OptLevel::O2) {
+            if PASSES.iter().any(|p| p.name == name && p.exactness == Exactness::Exact) {
+                apply(&mut module, name)?;
+            }
+        }
+        Ok(rewrites)
+    });
+    println!("{} rewrites in {} programs", rewrites.iter().sum::<usize>(), rewrites.len());
+}
+
+/// Compiles a module, twice: both times the same bytes.
+fn compile(module: &Module, level: OptLevel) -> Result<Program, String> {
+    let compiler = Compiler::new(Options { level, verify_code: true, ..Options::default() });
+    let image = || {
+        let lowered = compiler.optimize(module.clone()).map_err(|e| e.to_string())?;
+        Ok::<_, String>(compiler.generate(&lowered.module).map_err(|e| e.to_string())?.image)
+    };
+    let first = image()?;
+    let bytes = |image: &nnc::runtime::Image| artefact::to_bytes(image).map_err(|e| e.to_string());
+    if bytes(&first)? != bytes(&image()?)? {
+        return Err("compiling twice gives different bytes".into());
+    }
+    Program::load(first).map_err(|e| e.to_string())
+}
+
+#[test]
+fn compiled_code_gives_what_the_evaluator_gives() {
+    let agreements = for_seeds("compiled_code", |case| {
+        let mut agreement = Agreement::default();
+        let body = case.module.region(case.module.body());
+        let outputs: Vec<DType> = body.results.iter().map(|&v| case.module.ty(v).dtype).collect();
+        let allowed: Vec<Vec<BoundTensor>> =
+            (0..case.runs.len()).map(|run| bounds(&case.pinned(run), &case.runs[run])).collect::<Result<_, _>>()?;
+        let mut programs = vec![(case.module.clone(), 0..case.runs.len(), "as it is")];
+        if case.is_symbolic() {
+            programs.push((case.pinned(0), 0..1, "with its extents pinned"));
+        }
+        for (module, runs, what) in programs {
+            for level in [OptLevel::O0, OptLevel::O2] {
+                let at = |e: String| format!("{what}, {level:?}: {e}\n{}", text::print(&module));
+                let program = compile(&module, level).map_err(at)?;
+                for run in runs.clone() {
+                    let at = |e: String| at(format!("run {run}: {e}"));
+                    let got = support::run(&program, &case.runs[run], &outputs, 1).map_err(at)?;
+                    for (i, (bound, got)) in allowed[run].iter().zip(&got).enumerate() {
+                        agreement.add(check(bound, got).map_err(|e| at(format!("output {i}: {e}")))?);
+                    }
+                    for threads in [2, 4] {
+                        if support::run(&program, &case.runs[run], &outputs, threads).map_err(at)? != got {
+                            return Err(at(format!("{threads} threads give other bits than one")));
+                        }
+                    }
+                }
+            }
+        }
+        Ok(agreement)
+    });
+    let mut total = Agreement::default();
+    agreements.iter().for_each(|a| total.add(*a));
+    println!("{} programs: {total:?}", agreements.len());
+}

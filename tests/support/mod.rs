@@ -1,0 +1,85 @@
+//! support - what the integration tests share: tensors of both worlds, work on all cores, where models are.
+#![allow(dead_code, reason = "each test uses some of it")]
+
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    path::{Path, PathBuf},
+    sync::{
+        Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+    thread,
+};
+
+use nnc::{ElemType, Session, SessionOptions, TensorView, ir, runtime};
+
+/// Where models are: fixtures, references, and the cache that `models/fetch.py` fills.
+pub fn models() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("models")
+}
+
+/// Results of `work` on each item, in order, from one thread a core. A panic becomes an error.
+pub fn on_all_cores<T: Sync, R: Send>(
+    items: &[T],
+    work: impl Fn(&T) -> Result<R, String> + Sync,
+) -> Vec<Result<R, String>> {
+    let next = AtomicUsize::new(0);
+    let slots: Vec<Mutex<Option<Result<R, String>>>> = items.iter().map(|_| Mutex::new(None)).collect();
+    let run = || {
+        while let Some((i, item)) = Some(next.fetch_add(1, Ordering::Relaxed)).and_then(|i| Some((i, items.get(i)?))) {
+            let result = catch_unwind(AssertUnwindSafe(|| work(item)));
+            let result = result.unwrap_or_else(|cause| {
+                let text = cause.downcast_ref::<String>().map(String::as_str).or(cause.downcast_ref::<&str>().copied());
+                Err(format!("panicked: {}", text.unwrap_or("?")))
+            });
+            *slots[i].lock().unwrap() = Some(result);
+        }
+    };
+    thread::scope(|scope| {
+        let cores = thread::available_parallelism().map_or(1, usize::from);
+        for _ in 0..cores {
+            thread::Builder::new().stack_size(64 << 20).spawn_scoped(scope, run).unwrap();
+        }
+    });
+    slots.into_iter().map(|slot| slot.into_inner().unwrap().unwrap()).collect()
+}
+
+/// The run-time element type of one of the IR.
+pub fn elem(dtype: ir::dtype::DType) -> ElemType {
+    use ir::dtype::DType;
+    match dtype {
+        DType::Bool => ElemType::Bool,
+        DType::U8 => ElemType::U8,
+        DType::I8 => ElemType::I8,
+        DType::U16 => ElemType::U16,
+        DType::I16 => ElemType::I16,
+        DType::U32 => ElemType::U32,
+        DType::I32 => ElemType::I32,
+        DType::U64 => ElemType::U64,
+        DType::I64 => ElemType::I64,
+        DType::F16 => ElemType::F16,
+        DType::BF16 => ElemType::Bf16,
+        DType::F32 => ElemType::F32,
+        DType::F64 => ElemType::F64,
+    }
+}
+
+/// Runs a program on tensors of the evaluator, with `threads` threads.
+pub fn run(
+    program: &runtime::Program,
+    inputs: &[ir::eval::Tensor],
+    outputs: &[ir::dtype::DType],
+    threads: usize,
+) -> Result<Vec<ir::eval::Tensor>, String> {
+    let options = SessionOptions { threads, ..SessionOptions::host() };
+    let views: Vec<TensorView<'_>> =
+        inputs.iter().map(|t| TensorView { elem: elem(t.dtype), dims: &t.dims, bytes: &t.bytes }).collect();
+    let results = program.run(&mut Session::new(&options), &views).map_err(|e| e.to_string())?;
+    let tensor = |(t, &dtype): (&nnc::Tensor, &ir::dtype::DType)| {
+        if t.elem() != elem(dtype) {
+            return Err(format!("an output is {}, must be {dtype}", t.elem()));
+        }
+        Ok(ir::eval::Tensor { dtype, dims: t.dims().to_vec(), bytes: t.bytes().to_vec() })
+    };
+    results.iter().zip(outputs).map(tensor).collect()
+}
