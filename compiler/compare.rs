@@ -58,7 +58,7 @@ pub fn compare(got: &Tensor, want: &Tensor, tolerance: Tolerance) -> Result<Diff
         }
         let difference = if g.is_finite() && w.is_finite() { (g - w).abs() } else { f64::INFINITY };
         out.max_abs = out.max_abs.max(difference);
-        out.wrong += usize::from(!(difference <= allowed(w)));
+        out.wrong += usize::from(difference.is_nan() || difference > allowed(w));
     }
     out.rel_max = if out.max_abs == 0.0 { 0.0 } else { out.max_abs / scale };
     Ok(out)

@@ -34,7 +34,8 @@ fn folders() -> Vec<PathBuf> {
 }
 
 fn name(case: &PathBuf) -> String {
-    let mut parts: Vec<String> = case.iter().rev().take(2).map(|p| p.to_string_lossy().into_owned()).collect();
+    let mut parts: Vec<String> =
+        case.iter().rev().take(2).map(|p| p.to_string_lossy().into_owned()).collect();
     parts.reverse();
     parts.join("/")
 }
@@ -70,7 +71,9 @@ fn cases_that_do_not_pass_are_listed() {
     let misses: BTreeMap<String, Miss> = cases
         .iter()
         .zip(results)
-        .filter_map(|(case, result)| Some((name(case), result.unwrap_or_else(|e| Some(("E0999".into(), e)))?)))
+        .filter_map(|(case, result)| {
+            Some((name(case), result.unwrap_or_else(|e| Some(("E0999".into(), e)))?))
+        })
         .collect();
     println!("{} of {} conformance cases pass", cases.len() - misses.len(), cases.len());
     if chosen.is_some() {
@@ -79,7 +82,8 @@ fn cases_that_do_not_pass_are_listed() {
     }
     let path = models().join("conformance-skips.tsv");
     if std::env::var_os("NNC_UPDATE").is_some() {
-        let lines: Vec<String> = misses.iter().map(|(case, (code, reason))| format!("{case}\t{code}\t{reason}\n")).collect();
+        let lines: Vec<String> =
+            misses.iter().map(|(case, (code, reason))| format!("{case}\t{code}\t{reason}\n")).collect();
         fs::write(&path, format!("{HEADER}{}", lines.concat())).unwrap();
         return;
     }
@@ -88,11 +92,15 @@ fn cases_that_do_not_pass_are_listed() {
     for (case, (code, reason)) in &misses {
         match listed.get(case) {
             None => wrong.push(format!("{case} does not pass and is not listed: {code} {reason}")),
-            Some(was) if was != code => wrong.push(format!("{case} is listed with {was}, now {code}: {reason}")),
+            Some(was) if was != code => {
+                wrong.push(format!("{case} is listed with {was}, now {code}: {reason}"))
+            }
             Some(_) => {}
         }
     }
-    wrong.extend(listed.keys().filter(|c| !misses.contains_key(*c)).map(|c| format!("{c} passes and is listed")));
+    wrong.extend(
+        listed.keys().filter(|c| !misses.contains_key(*c)).map(|c| format!("{c} passes and is listed")),
+    );
     assert!(wrong.is_empty(), "{}\nNNC_UPDATE=1 writes the list anew", wrong.join("\n"));
 }
 

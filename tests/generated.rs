@@ -27,7 +27,8 @@ use support::on_all_cores;
 
 fn seeds() -> Vec<u64> {
     let text = std::env::var("NNC_SEEDS").unwrap_or_else(|_| "0..500".into());
-    let number = |t: &str| t.trim().parse::<u64>().unwrap_or_else(|_| panic!("NNC_SEEDS={text}: what is `{t}`?"));
+    let number =
+        |t: &str| t.trim().parse::<u64>().unwrap_or_else(|_| panic!("NNC_SEEDS={text}: what is `{t}`?"));
     match text.split_once("..") {
         Some((from, to)) => (number(from)..number(to)).collect(),
         None => text.split(',').map(number).collect(),
@@ -67,7 +68,8 @@ fn programs_are_printed_and_read_back_as_they_are() {
         }
         let printed = text::print(&case.module);
         let constants = text::collect_constants(&case.module);
-        let read = text::parse(&printed, &|digest| constants.get(digest).cloned()).map_err(|e| e.to_string())?;
+        let read =
+            text::parse(&printed, &|digest| constants.get(digest).cloned()).map_err(|e| e.to_string())?;
         if text::print(&read) != printed {
             return Err("what was read prints differently".into());
         }
@@ -98,7 +100,8 @@ fn exact_passes_keep_the_bits() {
             case.runs.iter().map(|inputs| run_evaluator(&case.module, inputs)).collect::<Result<_, _>>()?;
         let mut apply = |module: &mut Module, name: &str| -> Result<(), String> {
             let before = text::print(module);
-            let lowered = compiler.run_passes(module.clone(), &[name]).map_err(|e| format!("{name}: {e}\n{before}"))?;
+            let lowered =
+                compiler.run_passes(module.clone(), &[name]).map_err(|e| format!("{name}: {e}\n{before}"))?;
             rewrites += lowered.reports.iter().map(|r| r.changed).sum::<usize>();
             for (inputs, want) in case.runs.iter().zip(&want) {
                 let got = run_evaluator(&lowered.module, inputs).and_then(|got| same(want, &got));
@@ -143,8 +146,9 @@ fn compiled_code_gives_what_the_evaluator_gives() {
         let mut agreement = Agreement::default();
         let body = case.module.region(case.module.body());
         let outputs: Vec<DType> = body.results.iter().map(|&v| case.module.ty(v).dtype).collect();
-        let allowed: Vec<Vec<BoundTensor>> =
-            (0..case.runs.len()).map(|run| bounds(&case.pinned(run), &case.runs[run])).collect::<Result<_, _>>()?;
+        let allowed: Vec<Vec<BoundTensor>> = (0..case.runs.len())
+            .map(|run| bounds(&case.pinned(run), &case.runs[run]))
+            .collect::<Result<_, _>>()?;
         let mut programs = vec![(case.module.clone(), 0..case.runs.len(), "as it is")];
         if case.is_symbolic() {
             programs.push((case.pinned(0), 0..1, "with its extents pinned"));

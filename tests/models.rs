@@ -80,7 +80,10 @@ fn models_give_what_onnx_runtime_gives() {
         println!("NOT TESTED (models/fetch.py fetches them): {}", absent.join(", "));
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
-    assert!(rows.iter().filter(|(r, _)| r.is("fixture")).count() >= 4, "the fixtures are part of the repository");
+    assert!(
+        rows.iter().filter(|(r, _)| r.is("fixture")).count() >= 4,
+        "the fixtures are part of the repository"
+    );
 }
 
 #[test]
@@ -98,15 +101,19 @@ fn dumps_of_models_are_read_back_as_they_are() {
         for module in [&imported.module, &lowered.module] {
             let printed = text::print(module);
             let constants = text::collect_constants(module);
-            let read = text::parse(&printed, &|digest| constants.get(digest).cloned()).map_err(|e| e.to_string())?;
+            let read =
+                text::parse(&printed, &|digest| constants.get(digest).cloned()).map_err(|e| e.to_string())?;
             if text::print(&read) != printed {
                 return Err("what was read prints differently".into());
             }
         }
         Ok(())
     });
-    let wrong: Vec<String> =
-        found.iter().zip(results).filter_map(|((name, _), r)| Some(format!("{name}: {}", r.err()?))).collect();
+    let wrong: Vec<String> = found
+        .iter()
+        .zip(results)
+        .filter_map(|((name, _), r)| Some(format!("{name}: {}", r.err()?)))
+        .collect();
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
@@ -119,7 +126,8 @@ fn idx(name: &str, axes: usize) -> Vec<u8> {
 /// How many of the 200 images of a data set a model tells right, in batches of 1, 7 and 96.
 fn right(model: &str, data: &str) -> usize {
     let (images, labels) = (idx(&format!("{data}-images.idx"), 3), idx(&format!("{data}-labels.idx"), 1));
-    let model = Compiler::new(Options::default()).compile_file(models().join(model).join("model.onnx")).unwrap();
+    let model =
+        Compiler::new(Options::default()).compile_file(models().join(model).join("model.onnx")).unwrap();
     let pixels: Vec<f32> = images.iter().map(|&p| f32::from(p) / 255.0).collect();
     let mut right = 0;
     let mut at = 0;
@@ -149,6 +157,7 @@ fn classifiers_are_as_right_as_with_onnx_runtime() {
 fn trained_fixtures_give_what_onnx_runtime_gives() {
     for name in ["mbconv", "vit"] {
         let folder = models().join(name);
-        judge(&verdict(&folder.join("model.onnx"), &folder, 1e-5), None).unwrap_or_else(|e| panic!("{name}: {e}"));
+        judge(&verdict(&folder.join("model.onnx"), &folder, 1e-5), None)
+            .unwrap_or_else(|e| panic!("{name}: {e}"));
     }
 }

@@ -53,7 +53,9 @@ fn examples_in_headers_are_true() {
         let path = root().join("passes/src").join(format!("{}.rs", pass.name.replace('-', "_")));
         let source = fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
         let blocks = examples(&source);
-        let [before, after] = &blocks[..] else { panic!("{}: {} examples, not two", pass.name, blocks.len()) };
+        let [before, after] = &blocks[..] else {
+            panic!("{}: {} examples, not two", pass.name, blocks.len())
+        };
         let module = read(before);
         assert_eq!(text::print(&module), *before, "{}: the example is not as it would be printed", pass.name);
         let got = text::print(&apply(pass.name, module).module);
@@ -63,7 +65,8 @@ fn examples_in_headers_are_true() {
 
 fn texts(pass: &str) -> Vec<PathBuf> {
     let folder = root().join("tests/ir").join(pass);
-    let mut paths: Vec<PathBuf> = fs::read_dir(folder).into_iter().flatten().map(|e| e.unwrap().path()).collect();
+    let mut paths: Vec<PathBuf> =
+        fs::read_dir(folder).into_iter().flatten().map(|e| e.unwrap().path()).collect();
     paths.retain(|p| p.extension().is_some_and(|e| e == "nnir"));
     paths.sort();
     paths

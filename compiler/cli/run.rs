@@ -45,7 +45,7 @@ fn inputs(args: &RunArgs, model: &CompiledModel) -> Result<Vec<Tensor>, Failure>
 }
 
 fn read_named(name: &str, path: &Path) -> Result<Tensor, Failure> {
-    if !path.extension().is_some_and(|e| e == "npz") {
+    if path.extension().is_none_or(|e| e != "npz") {
         return io::read_tensor(path);
     }
     let entries = io::read_npz(path)?;

@@ -26,10 +26,15 @@ pub fn on_all_cores<T: Sync, R: Send>(
     let next = AtomicUsize::new(0);
     let slots: Vec<Mutex<Option<Result<R, String>>>> = items.iter().map(|_| Mutex::new(None)).collect();
     let run = || {
-        while let Some((i, item)) = Some(next.fetch_add(1, Ordering::Relaxed)).and_then(|i| Some((i, items.get(i)?))) {
+        while let Some((i, item)) =
+            Some(next.fetch_add(1, Ordering::Relaxed)).and_then(|i| Some((i, items.get(i)?)))
+        {
             let result = catch_unwind(AssertUnwindSafe(|| work(item)));
             let result = result.unwrap_or_else(|cause| {
-                let text = cause.downcast_ref::<String>().map(String::as_str).or(cause.downcast_ref::<&str>().copied());
+                let text = cause
+                    .downcast_ref::<String>()
+                    .map(String::as_str)
+                    .or(cause.downcast_ref::<&str>().copied());
                 Err(format!("panicked: {}", text.unwrap_or("?")))
             });
             *slots[i].lock().unwrap() = Some(result);

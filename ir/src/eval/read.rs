@@ -85,7 +85,8 @@ impl<'a> Readers<'a> {
             return Ok(());
         }
         let step = at.lane.map_or(0, |lane| linear.coefficients[lane]);
-        let first = start(linear.base, &linear.coefficients, at).wrapping_add(step.wrapping_mul(lanes.start as i64));
+        let first =
+            start(linear.base, &linear.coefficients, at).wrapping_add(step.wrapping_mul(lanes.start as i64));
         if step == 0 {
             gather(load.dtype, load.bytes, std::iter::once(first as usize), &mut out[..1]);
             let value = out[0];

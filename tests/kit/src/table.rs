@@ -49,9 +49,10 @@ impl Row {
     pub fn texts(&self, key: &str) -> Vec<&str> {
         match self.values.get(key) {
             Some(Value::Text(text)) => vec![text],
-            Some(Value::Array(values)) => {
-                values.iter().filter_map(|v| if let Value::Text(t) = v { Some(t.as_str()) } else { None }).collect()
-            }
+            Some(Value::Array(values)) => values
+                .iter()
+                .filter_map(|v| if let Value::Text(t) = v { Some(t.as_str()) } else { None })
+                .collect(),
             _ => Vec::new(),
         }
     }
@@ -141,7 +142,10 @@ mod tests {
 
     #[test]
     fn rows_with_texts_numbers_and_arrays_are_read() {
-        let rows = rows("# list\n[[a]]\nx = \"q\\\"\\u001b\" # why\ny = [\"b\", \"c\"]\n\n[[a]]\nz = 1.5e-5\nt = true\n").expect("valid");
+        let rows = rows(
+            "# list\n[[a]]\nx = \"q\\\"\\u001b\" # why\ny = [\"b\", \"c\"]\n\n[[a]]\nz = 1.5e-5\nt = true\n",
+        )
+        .expect("valid");
         assert_eq!(rows[0].text("x"), Some("q\"\u{1b}"));
         assert_eq!(rows[0].texts("y"), ["b", "c"]);
         assert_eq!((rows[1].number("z"), rows[1].is("t"), rows[1].line), (Some(1.5e-5), true, 6));

@@ -108,7 +108,8 @@ fn target_shape(
     let given: Vec<Extent> =
         shape.iter().enumerate().filter(|(i, _)| *i != open).map(|(_, e)| e.clone()).collect();
     if cx.elements(&given)?.is(0) {
-        return cx.error(222, format!("cannot reshape {have:?} to {target:?}: any extent fits the open axis"));
+        return cx
+            .error(222, format!("cannot reshape {have:?} to {target:?}: any extent fits the open axis"));
     }
     let (rest, divisor) = cancelled(have, given);
     let (rest, divisor) = (cx.elements(&rest)?, cx.elements(&divisor)?);
