@@ -16,7 +16,7 @@ fn compile(model: &str, shapes: &[(&str, &[i64])]) -> CompiledModel {
 
 /// Numbers in -1..1 that depend on the seed only.
 fn noise(dims: &[i64], mut seed: u64) -> Tensor {
-    let n = usize::try_from(dims.iter().product::<i64>()).unwrap();
+    let n = usize::try_from(dims.iter().product::<i64>()).expect("dims are positive");
     let values: Vec<f32> = (0..n)
         .map(|_| {
             seed ^= seed << 13;
@@ -25,12 +25,12 @@ fn noise(dims: &[i64], mut seed: u64) -> Tensor {
             (seed >> 40) as f32 / (1 << 23) as f32 - 1.0
         })
         .collect();
-    Tensor::from_slice(dims, &values).unwrap()
+    Tensor::from_slice(dims, &values).expect("as many values as dims say")
 }
 
 fn run(model: &CompiledModel, threads: usize, input: &Tensor) -> Vec<Tensor> {
     let mut session = Session::new(&SessionOptions { threads, ..SessionOptions::host() });
-    model.run_in(&mut session, std::slice::from_ref(input)).unwrap()
+    model.run_in(&mut session, std::slice::from_ref(input)).expect("the input fits")
 }
 
 fn close(a: &Tensor, b: &Tensor) -> bool {
