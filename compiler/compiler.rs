@@ -7,10 +7,7 @@ use std::{
 };
 
 use nnc_cpu::{CompileOptions, Compiled, Target};
-use nnc_ir::{
-    Module,
-    diag::{Code, Diagnostic},
-};
+use nnc_ir::{Module, diag::Diagnostic};
 use nnc_onnx::{
     import::{ImportOptions, import},
     load::{LoadOptions, load_bytes, load_file},
@@ -24,9 +21,6 @@ use nnc_passes::{
 use nnc_runtime::{Program, Session, SessionOptions, Signature, Tensor, TensorView, TensorViewMut, artefact};
 
 use crate::{Failure, Options, consts::Evaluator};
-
-/// Warning that a rank was assumed because an extent is unknown.
-const RANK_DEPENDS: Code = Code(405);
 
 /// Compiles models.
 #[derive(Clone, Debug)]
@@ -156,25 +150,6 @@ impl Compiler {
     pub fn compile_bytes(&self, bytes: Vec<u8>) -> Result<CompiledModel, Failure> {
         let start = Instant::now();
         self.finish(self.import_bytes(bytes)?, start)
-    }
-
-    /// The program for inputs like these. That is `general`, unless the rank of a value depends on an extent (a Squeeze
-    /// without axes): such a model is compiled anew for just these shapes.
-    ///
-    /// # Errors
-    /// As [`Compiler::compile_file`].
-    pub fn specialize(
-        &self,
-        general: CompiledModel,
-        path: impl AsRef<Path>,
-        inputs: &[Tensor],
-    ) -> Result<CompiledModel, Failure> {
-        if !general.warnings().iter().any(|w| w.code == RANK_DEPENDS) {
-            return Ok(general);
-        }
-        let names = general.signature().inputs.iter().map(|p| p.name.clone());
-        let shapes = names.zip(inputs).map(|(name, t)| (name, t.dims().to_vec())).collect();
-        Compiler::new(Options { shapes, ..self.options.clone() }).compile_file(path)
     }
 
     fn finish(&self, imported: Imported, start: Instant) -> Result<CompiledModel, Failure> {

@@ -82,14 +82,13 @@ fn verify_data_sets(
     session: &SessionOptions,
     tolerance: Tolerance,
 ) -> Result<(f64, Option<String>), Failure> {
-    let mut program = compiler.compile_file(model)?;
+    let program = compiler.compile_file(model)?;
     let mut session = Session::new(session);
     let (mut rel_max, mut wrong) = (0.0f64, None);
     let sets = data_sets(dir)?;
     for set in &sets {
         let want = read_numbered(set, "output")?;
         let inputs = read_numbered(set, "input")?;
-        program = compiler.specialize(program, model, &inputs)?;
         let got = program.run_in(&mut session, &inputs)?;
         for (i, result) in compare_all(&program, &got, &want, tolerance).into_iter().enumerate() {
             let name = program.signature().outputs.get(i).map_or("?", |p| &p.name);

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use nnc::{CompiledModel, Compiler, Failure, SessionOptions, Tensor, io};
+use nnc::{CompiledModel, Failure, SessionOptions, Tensor, io};
 
 use super::{
     Outcome,
@@ -13,7 +13,6 @@ use super::{
 pub(crate) fn run(args: &RunArgs, format: ErrorFormat) -> Outcome {
     let model = source::load_or_compile(&args.model, args.options.to_options(), format)?;
     let inputs = inputs(args, &model)?;
-    let model = Compiler::new(args.options.to_options()).specialize(model, &args.model, &inputs)?;
     let mut session = nnc::Session::new(&session_options(args.threads));
     let outputs = model.run_in(&mut session, &inputs)?;
     match &args.outputs {
