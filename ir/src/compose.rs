@@ -8,7 +8,8 @@
 //! * *epilogue*: a consumer without reduction that reads a reducing producer at the identity index becomes part of the
 //!   producer's `finish` program.
 //!
-//! A fusion holds at most one reducing nest. What cannot be joined is refused with the reason. A value that is rounded
+//! A fusion holds at most one reducing nest; into a contraction only movements are inlined, and those only where it stays
+//! one. What cannot be joined is refused with the reason. A value that is rounded
 //! to `f16` or `bf16` on its way keeps its nests apart (unless one of them only moves it), since a joined nest would not
 //! round it.
 
@@ -193,7 +194,11 @@ pub fn inline(consumer: &LoopForm, k: usize, producer: &LoopForm) -> Result<Loop
     if consumer.loads.iter().any(|l| l.index.iter().any(|ix| reads_load(ix, k))) {
         return Err("the value is an index".into());
     }
-    Ok(LoopForm { loads: join.loads, body, finish, ..consumer.clone() })
+    let joined = LoopForm { loads: join.loads, body, finish, ..consumer.clone() };
+    if consumer.class() == Class::Contraction && joined.class() != Class::Contraction {
+        return Err("the producer would be computed again for every product".into());
+    }
+    Ok(joined)
 }
 
 /// The load of a producer that only moves elements, if it is out of range exactly where a guarded read of the producer
