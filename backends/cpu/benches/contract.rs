@@ -18,7 +18,8 @@ use nnc_ir::{
     compose::fuse_nodes,
     constant::{Constant, Payload},
     dtype::DType,
-    extent::{Extent, product},
+    entity::EntityId,
+    extent::{Extent, SymbolId, product},
     form::LoopForm,
     graph::{Module, ValueId, loc},
     ops::{Add, Broadcast, Conv, MatMul, Op, Relu, Transpose},
@@ -62,6 +63,15 @@ fn main() {
     {
         bench.conv("depthwise", channels, 1, size, 1, window, stride);
     }
+    for &(groups, c, size, m, window, stride) in &[
+        (1, 64, 56, 64, 3, 1),
+        (1, 256, 14, 256, 3, 1),
+        (1, 128, 56, 128, 3, 2),
+        (1, 96, 56, 24, 1, 1),
+        (144, 1, 56, 1, 3, 1),
+    ] {
+        bench.conv("symbolic", groups, c, size, m, window, stride);
+    }
     bench.conv("grouped", 32, 4, 56, 4, 3, 1);
     for (name, m, n, k) in [
         ("bert", 128, 768, 768),
@@ -103,7 +113,10 @@ impl Bench {
             return;
         }
         let mut module = Module::new();
-        let x = input(&mut module, &[1, groups * c, size, size]);
+        let symbolic = name == "symbolic";
+        let side = if symbolic { Extent::symbol(SymbolId::new(0)) } else { Extent::Const(size) };
+        let shape = vec![Extent::ONE, Extent::Const(groups * c), side.clone(), side.clone()];
+        let x = module.add_input("x", TensorType::new(DType::F32, shape));
         let w = input(&mut module, &[groups * m, c, window, window]);
         let bias = input(&mut module, &[groups * m, 1, 1]);
         let conv = Conv {
@@ -111,13 +124,18 @@ impl Bench {
             strides: vec![stride; 2],
             dilations: vec![1; 2],
             pads_before: vec![pad; 2],
-            spatial: vec![Extent::Const(out); 2],
+            spatial: vec![
+                &(&side + &Extent::Const(2 * pad - window)).floor_div(&Extent::Const(stride))
+                    + &Extent::ONE;
+                2
+            ],
         };
         let y = op(&mut module, conv, &[x, w]);
         let y = finish(&mut module, y, bias);
         run(
             &what,
             &form(&module, y, &[x, w, bias]),
+            &[size],
             &[1, 2],
             2 * groups * c * m * out * out * window * window,
         );
@@ -145,7 +163,13 @@ impl Bench {
         let y = op(&mut module, MatMul {}, &[x, rhs]);
         let y = finish(&mut module, y, bias);
         let form = form(&module, y, &[x, w, bias]);
-        run(&what, &form, if known { &[1, 2] } else { &[] }, 2 * batch.iter().product::<i64>() * m * n * k);
+        run(
+            &what,
+            &form,
+            &[],
+            if known { &[1, 2] } else { &[] },
+            2 * batch.iter().product::<i64>() * m * n * k,
+        );
     }
 }
 
@@ -176,8 +200,8 @@ fn form(module: &Module, result: ValueId, inputs: &[ValueId]) -> LoopForm {
     form
 }
 
-fn run(what: &str, form: &LoopForm, known: &[usize], flops: i64) {
-    let symbols = vec![];
+fn run(what: &str, form: &LoopForm, symbols: &[i64], known: &[usize], flops: i64) {
+    let symbols = symbols.to_vec();
     let mut rng = Rng::new(1);
     let bytes: Vec<Vec<u8>> = (0..3)
         .map(|o| {

@@ -32,7 +32,7 @@ use crate::{
 /// Elements of the input that an item copies, about.
 const BLOCK: i64 = 48 << 10;
 /// Items there should be.
-const ITEMS: i64 = 8;
+const ITEMS: i64 = 16;
 /// Elements that vectors may read beyond the block.
 const SLACK: i64 = 64;
 
@@ -79,12 +79,13 @@ impl Conv {
                 let most = (BLOCK / more.max(1)).max(1);
                 let all = (all + step - 1) / step;
                 let blocks = (all + most - 1) / most;
-                let wanted = blocks.max((ITEMS / around).min(all / 4)).max(1);
+                let wanted = blocks.max((ITEMS / 2 / around).min(all / 4)).max(1);
                 Extent::Const((all + wanted - 1) / wanted)
             }
             _ => {
                 let fits = Extent::Const(BLOCK).floor_div(&more.max_with(&Extent::ONE));
-                fits.max_with(&Extent::ONE)
+                let share = counts[0].ceil_div(&Extent::Const(step * ITEMS / 4));
+                fits.min_with(&share).max_with(&Extent::ONE)
             }
         };
         let first = steps.scale(step);
@@ -106,12 +107,13 @@ impl Conv {
             Columns::Row(panels) => panels.rows_multiple(),
             Columns::Across(a, b) => a.rows_multiple() * b.rows_multiple(),
         };
+        // Parts of the rows share the block of the input, but each copies panels again.
+        let least = if matches!(columns, Columns::Row(_)) { 32 } else { 64 };
+        let parts = |rows: i64| ((ITEMS + blocks * around - 1) / (blocks * around)).min(rows / least);
         let row_block = match m.as_const() {
-            Some(rows) if rows >= 64 && blocks * around < ITEMS => {
-                let parts = (ITEMS / (blocks * around)).min(rows / 32).max(1);
-                let block = (rows + parts - 1) / parts;
-                let block = (block + multiple - 1) / multiple * multiple;
-                Extent::Const(block.min(rows))
+            Some(rows) if parts(rows) > 1 => {
+                let block = (rows + parts(rows) - 1) / parts(rows);
+                Extent::Const(((block + multiple - 1) / multiple * multiple).min(rows))
             }
             _ => m.clone(),
         };

@@ -1,15 +1,12 @@
 //! fill - copies the part of a tensor that windows reach to a block in scratch memory, padded and in phases.
 
-use cranelift_codegen::ir::{
-    Endianness, InstBuilder, MemFlagsData, Value,
-    condcodes::IntCC,
-    types::{F32, F32X4, I8X16},
-};
+use cranelift_codegen::ir::{InstBuilder, Value, condcodes::IntCC, types::F32X4};
 use nnc_ir::extent::Extent;
 
 use super::{
     emit::Gen,
     pack::flags,
+    rows::{Part, copy_pair, copy_row},
     window::{Block, Dim, Window},
 };
 
@@ -95,9 +92,7 @@ impl Fill<'_> {
             .collect();
         let place = Place { source, target: memory, valid: None };
         self.level(g, 0, &starts, count, place, &mut |g, place| {
-            for phase in &phases {
-                self.row(g, row, phase, length, place);
-            }
+            self.row(g, row, &phases, length, place);
         });
     }
 
@@ -187,21 +182,29 @@ impl Fill<'_> {
         });
     }
 
-    /// One phase of one row.
-    fn row(&self, g: &mut Gen<'_, '_>, row: &Dim, phase: &Phase, length: Value, place: Place) {
-        let target = g.plus(place.target, &phase.target);
+    /// One row, all phases of it.
+    fn row(&self, g: &mut Gen<'_, '_>, row: &Dim, phases: &[Phase], length: Value, place: Place) {
         let zero = g.int(0);
+        let targets: Vec<Value> = phases.iter().map(|p| g.plus(place.target, &p.target)).collect();
         let copy = |g: &mut Gen<'_, '_>| {
-            let from = g.b.ins().iadd(place.source, phase.source);
-            self.set(g, target, zero, phase.from);
-            let to = g.address(target, &[(phase.from, Extent::ONE)]);
-            let n = g.b.ins().isub(phase.to, phase.from);
-            copy_row(g, from, to, n, &row.stride.scale(self.block.step));
-            self.set(g, target, phase.to, length);
+            let mut parts = Vec::with_capacity(phases.len());
+            for (phase, &target) in phases.iter().zip(&targets) {
+                self.set(g, target, zero, phase.from);
+                self.set(g, target, phase.to, length);
+                let from = g.b.ins().iadd(place.source, phase.source);
+                parts.push(Part { from, to: target, first: phase.from, end: phase.to });
+            }
+            match &parts[..] {
+                [even, odd] if self.block.phases == [0, 1] && row.stride.is(1) && self.block.step == 2 => {
+                    copy_pair(g, even, odd);
+                }
+                _ => parts.iter().for_each(|p| copy_row(g, p, &row.stride.scale(self.block.step))),
+            }
         };
+        let pad = |g: &mut Gen<'_, '_>| targets.iter().for_each(|&t| self.set(g, t, zero, length));
         match place.valid {
             Some(valid) if self.padded => g.when(valid, copy),
-            Some(valid) => g.either(valid, copy, |g| self.set(g, target, zero, length)),
+            Some(valid) => g.either(valid, copy, pad),
             None => copy(g),
         }
     }
@@ -217,72 +220,4 @@ impl Fill<'_> {
             g.b.ins().store(flags(), fill, at, 0);
         });
     }
-}
-
-/// Copies `n` elements that are `step` apart to where they are neighbours.
-fn copy_row(g: &mut Gen<'_, '_>, from: Value, to: Value, n: Value, step: &Extent) {
-    let zero = g.int(0);
-    let step_bytes = step.scale(4);
-    let one = |g: &mut Gen<'_, '_>, at: &[Value]| {
-        let x = g.b.ins().load(F32, flags(), at[0], 0);
-        g.b.ins().store(flags(), x, at[1], 0);
-        vec![g.plus(at[0], &step_bytes), g.b.ins().iadd_imm_s(at[1], 4)]
-    };
-    // Whole vectors, while as many elements as `reads` are there.
-    let whole = |g: &mut Gen<'_, '_>, reads: i64| {
-        let end = g.b.ins().iadd_imm_s(n, 1 - reads);
-        g.carry_index((zero, end), 4, &[from, to], |g, _, at| {
-            let x = match reads {
-                4 => g.b.ins().load(F32X4, flags(), at[0], 0),
-                _ => load_evens(g, at[0]),
-            };
-            g.b.ins().store(flags(), x, at[1], 0);
-            vec![g.plus(at[0], &step_bytes.scale(4)), g.b.ins().iadd_imm_s(at[1], 16)]
-        })
-    };
-    match step {
-        Extent::Const(1) => {
-            let few = g.b.ins().icmp_imm_s(IntCC::SignedLessThan, n, 4);
-            g.either(
-                few,
-                |g| {
-                    g.carry((zero, n), 1, &[from, to], |g, _, at| one(g, at));
-                },
-                |g| {
-                    whole(g, 4);
-                    // The last vector again, ending where the row ends.
-                    let last = g.b.ins().iadd_imm_s(n, -4);
-                    let from = g.address(from, &[(last, Extent::ONE)]);
-                    let to = g.address(to, &[(last, Extent::ONE)]);
-                    let x = g.b.ins().load(F32X4, flags(), from, 0);
-                    g.b.ins().store(flags(), x, to, 0);
-                },
-            );
-        }
-        Extent::Const(2) => {
-            // The element after the last may not be there.
-            let (done, at) = whole(g, 5);
-            g.carry((done, n), 1, &at, |g, _, at| one(g, at));
-        }
-        _ => {
-            g.carry((zero, n), 1, &[from, to], |g, _, at| one(g, at));
-        }
-    }
-}
-
-/// Elements 0, 2, 4 and 6; reads element 7, too.
-fn load_evens(g: &mut Gen<'_, '_>, from: Value) -> Value {
-    let little = MemFlagsData::new().with_endianness(Endianness::Little);
-    let a = g.b.ins().load(I8X16, flags(), from, 0);
-    let b = g.b.ins().load(I8X16, flags(), from, 16);
-    // Lanes of four bytes: 0 4 1 5 and 2 6 3 7, and of these the first halves' lanes by turns.
-    let interleave = |g: &mut Gen<'_, '_>, a: Value, b: Value, first: u8| {
-        let lanes = [first, 4 + first, first + 1, 5 + first];
-        let mask: Vec<u8> = lanes.iter().flat_map(|l| (0..4).map(move |i| 4 * l + i)).collect();
-        let mask = g.b.func.dfg.immediates.push(mask.into());
-        g.b.ins().shuffle(a, b, mask)
-    };
-    let (low, high) = (interleave(g, a, b, 0), interleave(g, a, b, 2));
-    let evens = interleave(g, low, high, 0);
-    g.b.ins().bitcast(F32X4, little, evens)
 }

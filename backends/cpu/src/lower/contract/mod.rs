@@ -1,8 +1,8 @@
 //! contract - contractions by tiles: matrix products, convolutions, einsum, with what is fused to them.
 //!
 //! Reading order: `split` and `analyze` (what are rows, columns and sums), `epilogue` (the fused program), `direct`
-//! (operands at linear places), `window`, `fill`, `conv` and `depthwise` (convolutions); `panel`, `pack`, `weights`, `tiles` and `emit` serve
-//! both. What is no case for tiles is the generic nest's.
+//! (operands at linear places), `window`, `fill`, `conv` and `depthwise` (convolutions); `panel`, `pack`, `rows`,
+//! `weights`, `tiles` and `emit` serve both. What is no case for tiles is the generic nest's.
 
 mod analyze;
 mod conv;
@@ -13,6 +13,7 @@ mod epilogue;
 mod fill;
 mod pack;
 mod panel;
+mod rows;
 mod split;
 mod tiles;
 mod weights;
