@@ -6,6 +6,11 @@ mod nest;
 mod support;
 
 use nest::{Buffer, Compiled, Symbols, compile_known, points, read, value};
+use nnc_cpu::{
+    frame::{Frame, PointerSlot},
+    kernel::{LowerCx, NestRequest, OperandRef, Placement},
+    lower::lower_nest,
+};
 use nnc_ir::{
     compose::fuse_nodes,
     constant::Constant,
@@ -288,6 +293,10 @@ fn conv_epilogue(g: &mut Graph, y: ValueId, rng: &mut Rng) -> ValueId {
     if rng.below(2) == 0 {
         let bias = if rng.below(2) == 0 {
             g.input(&shape)
+        } else if rng.below(3) == 0 {
+            // Along some of the columns only.
+            let axis = 2 + rng.below(shape.len() - 2);
+            g.input(&[vec![shape[axis].clone()], vec![Extent::ONE; shape.len() - axis - 1]].concat())
         } else {
             g.input(&[vec![shape[1].clone()], vec![Extent::ONE; shape.len() - 2]].concat())
         };
@@ -329,5 +338,96 @@ fn contractions_over_any_axes() {
             &[],
             &mut rng,
         );
+    }
+}
+
+#[test]
+fn empty_axes_give_nothing_or_the_epilogue_of_zero() {
+    for zero in 0..3 {
+        let mut shapes = Shapes::new(true);
+        let dims: Vec<Extent> = (0..3).map(|i| shapes.dim(if i == zero { 0 } else { 5 })).collect();
+        let mut g = Graph::new();
+        let (x, w) =
+            (g.input(&[dims[0].clone(), dims[2].clone()]), g.input(&[dims[2].clone(), dims[1].clone()]));
+        let y = g.op(MatMul {}, &[x, w]);
+        let bias = g.input(&[dims[1].clone()]);
+        let wide = g.op(Broadcast { shape: vec![dims[0].clone(), dims[1].clone()] }, &[bias]);
+        let y = g.op(Add {}, &[y, wide]);
+        check(&format!("axis {zero} empty"), &g.form(y), &shapes, &[], &mut Rng::new(5));
+    }
+}
+
+#[test]
+fn results_may_lie_inside_of_a_larger_tensor() {
+    let mut rng = Rng::new(6);
+    for window in [1, 3] {
+        let c = Extent::Const;
+        let mut g = Graph::new();
+        let (x, w) = (g.input(&[c(2), c(4), c(9), c(7)]), g.input(&[c(5), c(4), c(window), c(window)]));
+        let conv = Conv {
+            groups: 1,
+            strides: vec![1; 2],
+            dilations: vec![1; 2],
+            pads_before: vec![window / 2; 2],
+            spatial: vec![c(9), c(7)],
+        };
+        let y = g.op(conv, &[x, w]);
+        let form = g.form(y);
+        let floats =
+            |rng: &mut Rng, n: usize| (0..n).flat_map(|_| rng.unit().to_le_bytes()).collect::<Vec<u8>>();
+        let operands = [floats(&mut rng, 2 * 4 * 63), floats(&mut rng, (20 * window * window) as usize)];
+        let dense = compile_known(&form, &[None, None], vec![None]);
+        let want = run(&dense, &vec![], &operands, 4 * 2 * 5 * 63, 1);
+        // Channels 3 to 8 of eleven.
+        let place = Placement { offset: c(3 * 63), strides: vec![c(11 * 63), c(63), c(7), c(1)] };
+        let placed = compile_known(&form, &[None, None], vec![Some(place)]);
+        assert!(dense.scheduled && placed.scheduled);
+        let have = run(&placed, &vec![], &operands, 4 * 2 * 11 * 63, 2);
+        for (i, byte) in have.iter().enumerate() {
+            let (image, at) = (i / (4 * 11 * 63), i % (4 * 11 * 63));
+            let inside = (4 * 3 * 63..4 * 8 * 63).contains(&at);
+            let expected = if inside { want[image * 4 * 5 * 63 + at - 4 * 3 * 63] } else { 0xcc };
+            assert_eq!(*byte, expected, "window {window}, byte {i}");
+        }
+    }
+}
+
+#[test]
+fn kernels_are_made_for_other_machines() {
+    let c = Extent::Const;
+    let mut g = Graph::new();
+    let (x, w) = (g.input(&[c(1), c(6), c(17), c(17)]), g.input(&[c(6), c(1), c(3), c(3)]));
+    let window = |groups: i64| Conv {
+        groups,
+        strides: vec![2; 2],
+        dilations: vec![1; 2],
+        pads_before: vec![1; 2],
+        spatial: vec![c(9); 2],
+    };
+    let depthwise = g.op(window(6), &[x, w]);
+    let depthwise = g.form(depthwise);
+    let mut g = Graph::new();
+    let (x, w) = (g.input(&[c(1), c(6), c(17), c(17)]), g.input(&[c(12), c(6), c(3), c(3)]));
+    let full = g.op(window(1), &[x, w]);
+    let full = g.form(full);
+    for form in [depthwise, full] {
+        let isa = support::arm_isa();
+        let mut frame = Frame::new();
+        let slots: Vec<PointerSlot> = (0..3).map(|_| frame.add_pointer()).collect();
+        let mut packed = vec![];
+        let mut cx = LowerCx { isa: &*isa, frame: &mut frame, packed: &mut packed };
+        let operand = |&pointer: &PointerSlot| OperandRef { pointer, constant: None };
+        let request = NestRequest {
+            name: "test".into(),
+            form,
+            operands: slots[..2].iter().map(operand).collect(),
+            results: slots[2..].to_vec(),
+            placement: vec![None],
+            fault_node: 0,
+        };
+        let kernel = lower_nest(&request, &mut cx).unwrap();
+        assert!(kernel.scheduled);
+        let context = cranelift_codegen::Context::for_function(kernel.function);
+        assert!(!support::machine_code(&*isa, context).0.is_empty());
     }
 }

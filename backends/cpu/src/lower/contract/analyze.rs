@@ -32,6 +32,8 @@ pub(super) struct Problem {
     pub(super) m: Vec<usize>,
     /// Axes of columns.
     pub(super) n: Vec<usize>,
+    /// Whether the result and what the epilogue reads walk all of them as one; else only the last.
+    pub(super) flat: bool,
     /// Axes that are summed over.
     pub(super) k: Vec<usize>,
     /// Numbers of the loads.
@@ -150,9 +152,6 @@ impl Problem {
                 (n, BFrom::Linear { at, n_stride })
             }
             None => {
-                if !one(&columns, None) {
-                    return None;
-                }
                 let window = window::analyze(&nest, b, &columns, &k)?;
                 (columns, BFrom::Window(window))
             }
@@ -164,6 +163,8 @@ impl Problem {
         let outer: Vec<usize> = (0..nest.space).filter(|x| !m.contains(x) && !n.contains(x)).collect();
         let a_row = a_at.stride(&m, &extents)?;
         let c_row = c_at.stride(&m, &extents)?;
+        let flat = one(&n, None);
+        let inner = if flat { &n[..] } else { &n[n.len() - 1..] };
         let splat = |l: usize| -> Option<Scalar> {
             let operand = request.operands.get(nest.loads[l].operand)?;
             let plain = nest.loads[l].bounds == Bounds::Inside;
@@ -171,7 +172,7 @@ impl Problem {
         };
         let operand = |l: usize| -> Option<Operand> {
             let at = finish[l].as_ref()?;
-            let (row, col) = (at.stride(&m, &extents)?, at.stride(&n, &extents)?);
+            let (row, col) = (at.stride(&m, &extents)?, at.stride(inner, &extents)?);
             let kind = match (&row, &col) {
                 (Extent::Const(0), Extent::Const(0)) => EpilogueInput::Scalar,
                 (Extent::Const(1), Extent::Const(0)) => EpilogueInput::Row,
@@ -189,6 +190,7 @@ impl Problem {
         Some(Problem {
             outer,
             m,
+            flat,
             n,
             k,
             a,

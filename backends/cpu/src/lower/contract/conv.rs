@@ -84,7 +84,9 @@ impl Conv {
             }
             _ => {
                 let fits = Extent::Const(BLOCK).floor_div(&more.max_with(&Extent::ONE));
-                let share = counts[0].ceil_div(&Extent::Const(step * ITEMS / 4));
+                // Many rows make items, too.
+                let shares = if m.as_const().is_some_and(|m| m < 128) { ITEMS / 2 } else { ITEMS / 4 };
+                let share = counts[0].ceil_div(&Extent::Const(step * shares));
                 fits.min_with(&share).max_with(&Extent::ONE)
             }
         };
@@ -97,10 +99,12 @@ impl Conv {
         let in_row = counts[counts.len() - 1].clone();
         let rest = product(&counts[1..]);
         let full = &first * &rest;
-        let columns = if counts.len() == 1 {
+        let columns = if !p.flat {
+            Columns::Row(Panels::new(m.as_const(), in_row.as_const()))
+        } else if counts.len() == 1 {
             Columns::Row(Panels::new(m.as_const(), first.as_const().filter(|_| counts[0] == first)))
         } else {
-            choose(p, &m, &in_row, &full, &(&counts[0].modulo(&first) * &rest))
+            choose(&m, &in_row, &full, &(&counts[0].modulo(&first) * &rest))
         };
         let blocks = counts[0].ceil_div(&first).as_const().unwrap_or(1);
         let multiple = match &columns {
@@ -393,7 +397,7 @@ impl Conv {
 }
 
 /// Panels within rows or across them, by what they cost.
-fn choose(_p: &Problem, m: &Extent, in_row: &Extent, full: &Extent, last: &Extent) -> Columns {
+fn choose(m: &Extent, in_row: &Extent, full: &Extent, last: &Extent) -> Columns {
     let panels = |n: &Extent| Panels::new(m.as_const(), n.as_const());
     let (Some(rows), Some(row), Some(all)) = (m.as_const(), in_row.as_const(), full.as_const()) else {
         return Columns::Across(panels(full), panels(last));

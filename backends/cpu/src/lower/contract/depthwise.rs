@@ -48,7 +48,7 @@ impl Depthwise {
         let extents = &p.nest.extents;
         let taps = p.extent(&p.k).as_const().filter(|t| (1..=TAPS).contains(t))?;
         let own = window.dims.iter().all(|d| d.k.is_none() || d.n.is_some());
-        if !p.m.is_empty() || !own || !(p.a_k.is(1) || taps == 1) {
+        if !p.m.is_empty() || !p.flat || !own || !(p.a_k.is(1) || taps == 1) {
             return None;
         }
         let mut counts: Vec<Extent> = p.n.iter().map(|&a| extents[a].clone()).collect();
