@@ -70,7 +70,10 @@ fn sources() -> Vec<String> {
 
 /// Whether a source is a test, or part of one.
 fn is_test(path: &str) -> bool {
-    path.starts_with("tests/") || path.contains("/tests/") || path.ends_with("/tests.rs") || path.contains("/benches/")
+    path.starts_with("tests/")
+        || path.contains("/tests/")
+        || path.ends_with("/tests.rs")
+        || path.contains("/benches/")
 }
 
 /// A source without the modules of unit tests at its end.
@@ -84,8 +87,12 @@ fn dependencies(manifest: &str) -> Vec<String> {
     let mut inside = false;
     for line in manifest.lines() {
         if line.starts_with('[') {
-            inside = line == "[dependencies]" || line.starts_with("[target.") && line.ends_with(".dependencies]");
-        } else if inside && !line.starts_with('#') && let Some((name, _)) = line.split_once('=') {
+            inside =
+                line == "[dependencies]" || line.starts_with("[target.") && line.ends_with(".dependencies]");
+        } else if inside
+            && !line.starts_with('#')
+            && let Some((name, _)) = line.split_once('=')
+        {
             names.push(name.trim().trim_end_matches(".workspace").to_owned());
         }
     }
@@ -100,7 +107,8 @@ fn crates_see_what_they_may() {
             assert!(allowed.contains(&name.as_str()), "{folder} depends on {name}");
         }
         for (known, folders) in KNOWN_TO_ONE {
-            let depends = names.iter().any(|n| n == known || (*known == "cranelift" && n.starts_with("cranelift-")));
+            let depends =
+                names.iter().any(|n| n == known || (*known == "cranelift" && n.starts_with("cranelift-")));
             assert!(!depends || folders.contains(folder), "{folder} depends on {known}");
         }
     }
@@ -143,9 +151,15 @@ fn unsafe_code_is_where_it_may_be() {
     assert!(unlisted.is_empty(), "unsafe code in {unlisted:?}");
     let idle: Vec<&&str> = UNSAFE.iter().filter(|p| !found.contains(**p)).collect();
     assert!(idle.is_empty(), "no unsafe code in {idle:?}: take it off the list");
-    for library in ["compiler/lib.rs", "compiler/onnx/src/lib.rs", "ir/src/lib.rs", "passes/src/lib.rs", "backends/cpu/src/lib.rs",
-        "backends/tile/src/lib.rs", "tests/kit/src/lib.rs"]
-    {
+    for library in [
+        "compiler/lib.rs",
+        "compiler/onnx/src/lib.rs",
+        "ir/src/lib.rs",
+        "passes/src/lib.rs",
+        "backends/cpu/src/lib.rs",
+        "backends/tile/src/lib.rs",
+        "tests/kit/src/lib.rs",
+    ] {
         assert!(read(library).contains("#![forbid(unsafe_code)]"), "{library} does not forbid unsafe code");
     }
 }
@@ -156,19 +170,37 @@ fn every_file_says_what_it_is() {
         let source = read(&path);
         let first = source.lines().next().unwrap_or("");
         let (name, what) = first.strip_prefix("//! ").and_then(|l| l.split_once(" - ")).unwrap_or_default();
-        assert!(!name.is_empty() && !what.is_empty(), "{path}: line 1 is `{first}`, not `//! name - what it is`");
+        assert!(
+            !name.is_empty() && !what.is_empty(),
+            "{path}: line 1 is `{first}`, not `//! name - what it is`"
+        );
     }
 }
 
 #[test]
 fn paths_that_pages_name_exist() {
-    for page in ["ARCHITECTURE.md", "CONTRIBUTING.md", "README.md"].iter().filter(|p| root().join(p).is_file()) {
+    for page in
+        ["ARCHITECTURE.md", "CONTRIBUTING.md", "README.md"].iter().filter(|p| root().join(p).is_file())
+    {
         let text = read(page);
         for quoted in text.split('`').skip(1).step_by(2) {
-            let is_path = quoted.contains('/') && !quoted.contains([' ', '*', '<', '{', '$', ':', '\n', '=', '(']);
-            let starts = ["compiler", "ir", "passes", "backends", "tests", "docs", "models", "snapshots", "benches", ".ci"];
+            let is_path =
+                quoted.contains('/') && !quoted.contains([' ', '*', '<', '{', '$', ':', '\n', '=', '(']);
+            let starts = [
+                "compiler",
+                "ir",
+                "passes",
+                "backends",
+                "tests",
+                "docs",
+                "models",
+                "snapshots",
+                "benches",
+                ".ci",
+            ];
             let ours = starts.iter().any(|s| quoted.split('/').next() == Some(s));
-            let pattern = quoted.contains("NAME") || quoted.contains("PASS") || quoted.starts_with("models/cache");
+            let pattern =
+                quoted.contains("NAME") || quoted.contains("PASS") || quoted.starts_with("models/cache");
             assert!(!is_path || !ours || pattern || root().join(quoted).exists(), "{page} names {quoted}");
         }
     }
@@ -199,8 +231,16 @@ fn operations_are_not_told_by_their_names() {
 /// Problem codes in a source: the first argument of whatever makes a diagnostic.
 fn codes(source: &str) -> BTreeSet<u16> {
     let makers = [
-        "cx.error(", "Diagnostic::error(", "Diagnostic::warning(", "Error::new(", "EvalError::new(", "Failure::single(", "refuse(",
-        "self.error(", "self.warn(", "cx.warn(",
+        "cx.error(",
+        "Diagnostic::error(",
+        "Diagnostic::warning(",
+        "Error::new(",
+        "EvalError::new(",
+        "Failure::single(",
+        "refuse(",
+        "self.error(",
+        "self.warn(",
+        "cx.warn(",
     ];
     let mut found = BTreeSet::new();
     for maker in makers {
@@ -231,8 +271,14 @@ fn every_problem_code_is_on_its_page() {
 /// Words for which the glossary has another, in names of code.
 #[test]
 fn names_keep_to_the_glossary() {
-    let banned = [("layer_norm_layer", ""), ("initializer", "compiler/onnx/"), ("interpreter", ""), ("subgraph", "compiler/onnx/"),
-        ("prepack", ""), ("post_op", "")];
+    let banned = [
+        ("layer_norm_layer", ""),
+        ("initializer", "compiler/onnx/"),
+        ("interpreter", ""),
+        ("subgraph", "compiler/onnx/"),
+        ("prepack", ""),
+        ("post_op", ""),
+    ];
     for path in sources().into_iter().filter(|p| !is_test(p)) {
         let source = read(&path);
         let code = code(&source).to_lowercase();

@@ -129,7 +129,11 @@ fn every_pass_has_a_text_that_changes_and_one_where_it_holds_back() {
         let texts = texts(pass.name);
         assert!(texts.iter().any(changes), "{}: no text that it changes", pass.name);
         // A declaration holds back from nothing.
-        assert!(pass.name == "reach-canonical" || texts.iter().any(holds_back), "{}: no text where it holds back", pass.name);
+        assert!(
+            pass.name == "reach-canonical" || texts.iter().any(holds_back),
+            "{}: no text where it holds back",
+            pass.name
+        );
     }
     let known: Vec<&str> = PASSES.iter().map(|p| p.name).collect();
     for folder in fs::read_dir(root().join("tests/ir")).unwrap() {

@@ -14,6 +14,9 @@
 //! whole numbers whose magnitudes sum to at most `1/u` are exact in every order, and therefore points; so are sums with
 //! a NaN, or with infinities that no finite part can change.
 //!
+//! **Extremes** of floats are the same in every order, but for a NaN among them (then nothing is said) and for the sign of
+//! a zero.
+//!
 //! **Everything else** is computed on the ends of ranges: rounding is monotone, so the rounded hull of the exact results
 //! is the hull of the rounded results, and no widening is needed. `exp`, `log`, `tanh`, `erf`, `sigmoid` and their like
 //! are monotone functions computed within a few units in the last place (docs/numerics.md): their ranges are those of the

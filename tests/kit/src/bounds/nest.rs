@@ -243,8 +243,8 @@ impl Terms {
             Combine::Product if self.dtype.is_float() => self.product(),
             Combine::Sum => self.fold(Binary::Add, Scalar::zero(self.dtype)),
             Combine::Product => self.fold(Binary::Mul, Scalar::int(self.dtype, 1)),
-            Combine::Max => self.fold(Binary::Max, Scalar::lowest(self.dtype)),
-            Combine::Min => self.fold(Binary::Min, Scalar::highest(self.dtype)),
+            Combine::Max => self.extreme(Binary::Max, Scalar::lowest(self.dtype)),
+            Combine::Min => self.extreme(Binary::Min, Scalar::highest(self.dtype)),
             Combine::ArgMax { last } => self.arg(true, last),
             Combine::ArgMin { last } => self.arg(false, last),
         }
@@ -259,6 +259,18 @@ impl Terms {
         self.terms.iter().fold(Bound::Point(identity), |acc, &term| {
             runner.run(&mut |leaf| if matches!(leaf, Leaf::Acc(0)) { acc } else { term })[0]
         })
+    }
+
+    /// The greatest or least term. What comes of a NaN, and which of two zeros it is, the order decides.
+    fn extreme(&self, op: Binary, identity: Scalar) -> Bound {
+        let nan = |b: &Bound| b.point().and_then(Scalar::as_f64).is_some_and(f64::is_nan);
+        if self.terms.len() > 1 && self.terms.iter().any(nan) {
+            return Bound::Any;
+        }
+        match self.fold(op, identity) {
+            Bound::Point(x) if x.as_f64() == Some(0.0) => Bound::Range(0.0, 0.0),
+            other => other,
+        }
     }
 
     fn unit(&self) -> f64 {

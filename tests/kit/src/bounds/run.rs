@@ -9,7 +9,7 @@ use nnc_ir::{
     entity::EntityId,
     eval::{EvalLimits, Tensor, eval_program, evaluate},
     extent::{Extent, SymbolId, SymbolOrigin},
-    form::{Form, LoopForm},
+    form::{Combine, Form, LoopForm},
     graph::{Module, Node, NodeId, RegionId, ValueId},
     ops::Op,
 };
@@ -145,15 +145,15 @@ impl Run<'_> {
         }
     }
 
-    /// Whether somewhere in the node floats are summed.
+    /// Whether somewhere in the node floats are joined so that the order may matter.
     fn rounds(&self, id: NodeId) -> bool {
         let node = self.module.node(id);
         let here = match self.module.form(id) {
             Form::Loops(form) => {
-                form.combine.is_some_and(|c| {
-                    use nnc_ir::form::Combine;
-                    matches!(c, Combine::Sum | Combine::Product)
-                }) && form.body.result_dtypes().any(DType::is_float)
+                let joins = form
+                    .combine
+                    .is_some_and(|c| !matches!(c, Combine::ArgMax { .. } | Combine::ArgMin { .. }));
+                joins && form.body.result_dtypes().any(DType::is_float)
             }
             _ => false,
         };
