@@ -14,12 +14,12 @@ use std::{
 use nnc::{ElemType, Session, SessionOptions, TensorView, ir, runtime};
 
 /// Where models are: fixtures, references, and the cache that `models/fetch.py` fills.
-pub fn models() -> PathBuf {
+pub(crate) fn models() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("models")
 }
 
 /// Results of `work` on each item, in order, from one thread a core. A panic becomes an error.
-pub fn on_all_cores<T: Sync, R: Send>(
+pub(crate) fn on_all_cores<T: Sync, R: Send>(
     items: &[T],
     work: impl Fn(&T) -> Result<R, String> + Sync,
 ) -> Vec<Result<R, String>> {
@@ -50,7 +50,7 @@ pub fn on_all_cores<T: Sync, R: Send>(
 }
 
 /// The run-time element type of one of the IR.
-pub fn elem(dtype: ir::dtype::DType) -> ElemType {
+pub(crate) fn elem(dtype: ir::dtype::DType) -> ElemType {
     use ir::dtype::DType;
     match dtype {
         DType::Bool => ElemType::Bool,
@@ -70,7 +70,7 @@ pub fn elem(dtype: ir::dtype::DType) -> ElemType {
 }
 
 /// Runs a program on tensors of the evaluator, with `threads` threads.
-pub fn run(
+pub(crate) fn run(
     program: &runtime::Program,
     inputs: &[ir::eval::Tensor],
     outputs: &[ir::dtype::DType],

@@ -4,7 +4,7 @@ use nnc_ir::{
     dtype::DType,
     extent::Extent,
     form::Combine,
-    program::{Inst, Program},
+    program::{Inst, Program, Ref},
 };
 
 use super::{
@@ -198,7 +198,12 @@ impl View<'_> {
         }
         let lanes_results = |p: &Program| p.results.iter().all(|&r| vector::has_lanes(p.dtype(r)));
         let reduces = nest.combine.is_some();
-        let fine = self.supports(&nest.body, axis, false)
+        // Lanes hold narrow integers extended: sums of them would not wrap.
+        let wraps = matches!(nest.combine, Some(Combine::Sum | Combine::Product));
+        let body_bytes = |&r: &Ref| nest.body.dtype(r).bytes();
+        let narrow_sum = wraps && nest.body.results.iter().any(|r| body_bytes(r) < 4);
+        let fine = !narrow_sum
+            && self.supports(&nest.body, axis, false)
             && self.supports(&nest.finish, axis, true)
             && lanes_results(&nest.body)
             && lanes_results(&nest.finish);

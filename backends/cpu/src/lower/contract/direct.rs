@@ -100,7 +100,8 @@ impl Direct {
         digits.push(n_panels.ceil_div(&Extent::Const(self.group)));
         let scratch = match self.b {
             Source::Packed { .. } => Extent::ZERO,
-            _ => k.scale(self.panels.widest() * 4),
+            // Without terms nothing is copied, but there is a place all the same.
+            _ => k.max_with(&Extent::ONE).scale(self.panels.widest() * 4),
         };
         let function = kernel_function(cx.isa, cx.frame, |g, begin, end, worker| {
             let tiles = Tiles::new(g, p);
