@@ -8,7 +8,11 @@
 
 mod support;
 
-use std::{collections::BTreeMap, fs, path::PathBuf};
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+};
 
 use nnc::{
     Compiler, Options, SessionOptions,
@@ -33,7 +37,7 @@ fn folders() -> Vec<PathBuf> {
     cases
 }
 
-fn name(case: &PathBuf) -> String {
+fn name(case: &Path) -> String {
     let mut parts: Vec<String> =
         case.iter().rev().take(2).map(|p| p.to_string_lossy().into_owned()).collect();
     parts.reverse();
@@ -46,7 +50,7 @@ fn tolerance(name: &str) -> Tolerance {
     Tolerance::Elements { rtol, atol: 1e-7 }
 }
 
-fn run(case: &PathBuf) -> Option<Miss> {
+fn run(case: &Path) -> Option<Miss> {
     let compiler = Compiler::new(Options::default());
     let session = SessionOptions { threads: 1, ..SessionOptions::host() };
     let verdict = verify_case(case, &case.join("model.onnx"), &compiler, &session, tolerance(&name(case)));

@@ -232,7 +232,7 @@ impl Terms {
         let whole = |b: Bound| b.ends().is_some_and(|(l, h)| l == h && l.fract() == 0.0);
         let exact = self.dtype == DType::F32
             && a.ends().zip(b.ends()).zip(term.ends()).is_some_and(|((a, b), t)| a.0 * b.0 == t.0);
-        self.rounded |= !exact && !(whole(a) && whole(b));
+        self.rounded |= !(exact || whole(a) && whole(b));
         // A product that overflows might not, fused.
         self.terms.push(if finite(a) && finite(b) && !finite(term) { Bound::Any } else { term });
     }

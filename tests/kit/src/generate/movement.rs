@@ -72,9 +72,9 @@ pub(super) fn reshape(g: &mut Gen) -> Option<Val> {
 fn broadcast(g: &mut Gen) -> Option<Val> {
     let v = g.choose(|g, v| g.rank(v) <= 4)?;
     let mut shape = g.shape(v);
-    for i in 0..shape.len() {
-        if shape[i].is(1) && g.rng.chance(70) {
-            shape[i] = Extent::Const(g.extent());
+    for extent in &mut shape {
+        if extent.is(1) && g.rng.chance(70) {
+            *extent = Extent::Const(g.extent());
         }
     }
     if g.rng.chance(50) {

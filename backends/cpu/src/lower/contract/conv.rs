@@ -113,7 +113,8 @@ impl Conv {
         };
         // Parts of the rows share the block of the input, but each copies panels again.
         let least = if matches!(columns, Columns::Row(_)) { 32 } else { 64 };
-        let parts = |rows: i64| ((ITEMS + blocks * around - 1) / (blocks * around)).min(rows / least);
+        let items = (blocks * around).max(1);
+        let parts = |rows: i64| ((ITEMS + items - 1) / items).min(rows / least);
         let row_block = match m.as_const() {
             Some(rows) if parts(rows) > 1 => {
                 let block = (rows + parts(rows) - 1) / parts(rows);
