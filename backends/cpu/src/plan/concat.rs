@@ -46,8 +46,11 @@ impl Planner<'_> {
         let alone = self.uses[value.index()] == 1
             && self.buffers[from.0].kind == BufferKind::Own
             && self.of_value.iter().filter(|b| **b == Some(from)).count() == 1;
+        // A scatter writes twice: its copy, then the updates.
+        let scattered =
+            block.steps.iter().any(|step| matches!(step, Step::Scatter(scatter) if scatter.result == from));
         // The place must be there before what data decide later is known.
-        if !alone || !data_free(&module.symbols, &bytes) {
+        if !alone || scattered || !data_free(&module.symbols, &bytes) {
             return false;
         }
         let made = |step: &Step| matches!(step, Step::Nest(nest) if nest.results == [from]);
