@@ -1,7 +1,8 @@
 //! constant - tensors known at compile time, as ranges of shared read-only buffers.
 //!
 //! A model file is read once; its weights are ranges of that buffer. Bytes are little-endian, row-major, in the storage
-//! type of the tensor. Identity is the content: two constants are equal if type and bytes are.
+//! type of the tensor. Identity is the content: two constants are equal if type and bytes are. Only a splat of more than
+//! [`SPELT_BYTES`] is never spelt out to be compared: it equals other splats.
 
 use std::{
     borrow::Cow,
@@ -14,6 +15,9 @@ use crate::{
     dtype::{DType, Scalar},
     types::TensorType,
 };
+
+/// Most bytes of a splat that are compared with those of other constants.
+pub const SPELT_BYTES: usize = 1 << 16;
 
 /// A read-only buffer that constants share.
 pub type Buffer = Arc<dyn AsRef<[u8]> + Send + Sync>;
@@ -162,15 +166,26 @@ impl Constant {
         let bytes = self.bytes();
         let mut chunks = bytes.chunks_exact(self.0.dtype.bytes());
         let first = chunks.next()?;
-        (bytes.len() <= 1 << 16 && chunks.all(|c| c == first)).then(|| Scalar::load(self.0.dtype, first))
+        (bytes.len() <= SPELT_BYTES && chunks.all(|c| c == first)).then(|| Scalar::load(self.0.dtype, first))
     }
-    /// blake3 digest of type and bytes.
+    /// blake3 digest of type and bytes; of a large splat, of type and element.
     #[must_use]
     pub fn digest(&self) -> &[u8; 32] {
         self.0.digest.get_or_init(|| {
             let mut hasher = blake3::Hasher::new();
-            hasher.update(self.ty().to_string().as_bytes());
-            hasher.update(&self.bytes());
+            let spelt = self.elements().saturating_mul(self.0.dtype.bytes());
+            match &self.0.payload {
+                Payload::Splat(s) if spelt > SPELT_BYTES => {
+                    let mut element = [0; 8];
+                    s.store(self.0.dtype, &mut element);
+                    hasher.update(format!("splat {}", self.ty()).as_bytes());
+                    hasher.update(&element[..self.0.dtype.bytes()]);
+                }
+                _ => {
+                    hasher.update(self.ty().to_string().as_bytes());
+                    hasher.update(&self.bytes());
+                }
+            }
             *hasher.finalize().as_bytes()
         })
     }
