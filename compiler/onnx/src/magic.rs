@@ -6,6 +6,7 @@ use nnc_ir::diag::Diagnostic;
 
 /// First bytes of formats that people pass by mistake.
 const FORMATS: &[(&[u8], &str)] = &[
+    (b"\x89nnc\r\n\x1a\n", "compiled .nnc"),
     (b"PK\x03\x04", "zip"),
     (b"PK\x05\x06", "zip"),
     (b"\x1f\x8b", "gzip"),

@@ -1,5 +1,7 @@
 //! inputs - graph inputs and initializers: named dimensions become symbols, weights stay where they lie.
 
+use std::collections::BTreeSet;
+
 use nnc_ir::{
     constant::Constant,
     diag::Diagnostic,
@@ -18,6 +20,7 @@ impl Importer {
             let message = format!("a shape or value is given for '{name}', which is no input");
             self.problems.push(Diagnostic::error(236, message));
         }
+        self.unknown_dims(graph);
         self.initializers(graph, scope, "main");
         let constants = self.options.constants.clone();
         let (fixed, open): (Vec<_>, Vec<_>) =
@@ -39,6 +42,26 @@ impl Importer {
                 }
                 Err(problem) => self.refuse(info, scope, problem),
             }
+        }
+    }
+
+    /// Warns of pinned dimensions that no input has: most likely a misspelt name.
+    fn unknown_dims(&mut self, graph: &Graph) {
+        let mut known = BTreeSet::new();
+        for info in &graph.inputs {
+            let Some(ValueType::Tensor { shape: Some(dims), .. }) = &info.ty else { continue };
+            for (axis, dim) in dims.iter().enumerate().filter(|(_, d)| !matches!(d, Dim::Value(_))) {
+                known.insert(label_of(&info.name, axis, dim));
+            }
+        }
+        for name in self.options.dims.keys().filter(|name| !known.contains(*name)) {
+            let names: Vec<&str> = known.iter().map(String::as_str).collect();
+            let help = match names.len() {
+                0 => "all dimensions of its inputs are numbers".to_owned(),
+                _ => format!("the dimensions are {}", names.join(", ")),
+            };
+            let message = format!("no input has a dimension '{name}'");
+            self.problems.push(Diagnostic::warning(236, message).help(help));
         }
     }
 
@@ -129,17 +152,13 @@ impl Importer {
             let message = format!("dimension {what} is {one}, but input '{name}' makes it {other}");
             Err(Box::new(Diagnostic::error(236, message)))
         };
-        let unnamed = format!("{name}.{axis}");
-        let label = match dim {
-            Dim::Value(d) => {
-                return match given {
-                    Some(g) if g != *d => clash(&unnamed, *d, g),
-                    _ => Ok(Extent::Const(*d)),
-                };
-            }
-            Dim::Param(label) if is_name(label) => label.clone(),
-            Dim::Param(_) | Dim::Unknown => unnamed,
-        };
+        let label = label_of(name, axis, dim);
+        if let Dim::Value(d) = dim {
+            return match given {
+                Some(g) if g != *d => clash(&label, *d, g),
+                _ => Ok(Extent::Const(*d)),
+            };
+        }
         match (self.dims.get(&label).cloned(), given) {
             (Some(Extent::Const(have)), Some(g)) if have != g => clash(&label, have, g),
             (Some(Extent::Expr(_)), Some(g)) => {
@@ -196,6 +215,14 @@ impl Importer {
             Some(name) => d.note(format!("made by '{name}'")),
             None => d,
         }
+    }
+}
+
+/// What a dimension of an input is called: its own name, or by the input's.
+fn label_of(input: &str, axis: usize, dim: &Dim) -> String {
+    match dim {
+        Dim::Param(label) if is_name(label) => label.clone(),
+        _ => format!("{input}.{axis}"),
     }
 }
 
