@@ -2,7 +2,7 @@
 
 use std::{
     fs::File,
-    io::{BufReader, BufWriter, Read, Write},
+    io::{BufReader, BufWriter, Cursor, Read, Write},
     path::Path,
 };
 
@@ -36,9 +36,10 @@ pub fn read_npz(path: &Path) -> Result<Vec<(String, Tensor)>, Failure> {
     let names: Vec<String> = archive.array_names().map(str::to_owned).collect();
     let mut out = Vec::with_capacity(names.len());
     for name in names {
-        let entry = archive.by_name(&name).map_err(|e| bad_file(path, &e.to_string()))?;
-        let entry = entry.ok_or_else(|| bad_file(path, "an entry vanished"))?;
-        out.push((name, tensor_of_npy(entry, path)?));
+        let file = npyz::npz::file_name_from_array_name(&name);
+        let entry = archive.zip_archive().by_name(&file).map_err(|e| bad_file(path, &e.to_string()))?;
+        let tensor = read_npy(entry, path)?;
+        out.push((name, tensor));
     }
     Ok(out)
 }
@@ -100,8 +101,47 @@ fn write_f16(mut file: impl Write, tensor: &Tensor, shape: &[u64]) -> std::io::R
     file.write_all(tensor.bytes())
 }
 
-fn read_npy(reader: impl Read, path: &Path) -> Result<Tensor, Failure> {
+/// Most bytes of a header of NumPy's format: a record of types may be long, that of one type is not.
+const HEADER_BYTES: u32 = 1 << 16;
+
+fn read_npy(mut reader: impl Read, path: &Path) -> Result<Tensor, Failure> {
+    let head = npy_head(&mut reader).map_err(|e| bad_file(path, &e.to_string()))?;
+    if !extents_fit(&head) {
+        return Err(bad_file(path, "its extents are too large"));
+    }
+    let reader = Cursor::new(head).chain(reader);
     tensor_of_npy(NpyFile::new(reader).map_err(|e| bad_file(path, &e.to_string()))?, path)
+}
+
+/// The bytes before the elements, as far as they are NumPy's format.
+fn npy_head(reader: &mut impl Read) -> std::io::Result<Vec<u8>> {
+    let mut head = Vec::new();
+    reader.take(10).read_to_end(&mut head)?;
+    let mut len = match head.get(8..10) {
+        Some(two) => u32::from(u16::from_le_bytes([two[0], two[1]])),
+        None => return Ok(head),
+    };
+    if head[6] > 1 {
+        reader.take(2).read_to_end(&mut head)?;
+        len += head.get(10..12).map_or(0, |two| u32::from(u16::from_le_bytes([two[0], two[1]])) << 16);
+    }
+    if head.starts_with(b"\x93NUMPY") && len > HEADER_BYTES {
+        return Err(std::io::Error::other(format!("a header of {len} bytes")));
+    }
+    reader.take(len.into()).read_to_end(&mut head)?;
+    Ok(head)
+}
+
+/// Whether the product of the extents is a number of bytes; the reader multiplies them unchecked. An extent of 0 counts
+/// as 1, since strides are products of the others.
+fn extents_fit(head: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(head);
+    let shape = text.split_once("shape").and_then(|(_, rest)| rest.split_once(['(', '[']));
+    let numbers = shape.and_then(|(_, rest)| Some(rest.split_once([')', ']'])?.0)).unwrap_or_default();
+    let extent = |text: &str| text.trim_matches(|c: char| !c.is_ascii_digit()).parse::<i64>();
+    let mut extents = numbers.split(',').filter(|n| n.contains(|c: char| c.is_ascii_digit())).map(extent);
+    // Elements of 16 bytes are the largest.
+    extents.try_fold(16i64, |product, extent| product.checked_mul(extent.ok()?.max(1))).is_some()
 }
 
 fn tensor_of_npy(npy: NpyFile<impl Read>, path: &Path) -> Result<Tensor, Failure> {
