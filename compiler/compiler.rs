@@ -15,7 +15,7 @@ use nnc_onnx::{
 };
 use nnc_passes::{
     manager::{Watch, run_pass},
-    pass::{PassCx, PassReport, TargetDesc},
+    pass::{PassCx, PassInfo, PassReport, TargetDesc},
     pipeline::{allows, pipeline},
 };
 use nnc_runtime::{Program, Session, SessionOptions, Signature, Tensor, TensorView, TensorViewMut, artefact};
@@ -94,7 +94,7 @@ impl Compiler {
     /// Runs passes by name, as far as the options' level allows them.
     ///
     /// # Errors
-    /// As [`Compiler::optimize`]; E0413 for a name that no pass has.
+    /// As [`Compiler::optimize`]; E0413 for a name that no pass has, E0414 for a pass that needs a later phase.
     pub fn run_passes(&self, mut module: Module, names: &[&str]) -> Result<Lowered, Failure> {
         let evaluator = Evaluator::new();
         let mut cx = PassCx {
@@ -109,6 +109,9 @@ impl Compiler {
             let pass = nnc_passes::find(name).ok_or_else(|| {
                 Failure::single(413, format!("no pass is called '{name}'; see nnc opt --list-passes"))
             })?;
+            if module.phase < pass.needs {
+                return Err(too_early(pass));
+            }
             if allows(self.options.level, pass) {
                 reports.push(run_pass(&mut module, name, &mut cx, watch)?);
             }
@@ -129,7 +132,8 @@ impl Compiler {
     /// # Errors
     /// As [`Compiler::generate`].
     pub fn generate_with(&self, module: &Module, options: CompileOptions) -> Result<Compiled, Failure> {
-        let target = Target::new(&self.options.cpu, None, self.options.verify_code).map_err(|d| vec![*d])?;
+        let target = Target::new(&self.options.cpu, self.options.triple.as_deref(), self.options.verify_code)
+            .map_err(|d| vec![*d])?;
         let options = CompileOptions { name: self.options.name.clone(), ..options };
         Ok(nnc_cpu::compile(module, &target, &options)?)
     }
@@ -163,6 +167,13 @@ impl Compiler {
             session: Mutex::new(None),
         })
     }
+}
+
+fn too_early(pass: &PassInfo) -> Failure {
+    let message = format!("pass '{}' needs phase {:?}", pass.name, pass.needs).to_lowercase();
+    Failure::Model(vec![
+        Diagnostic::error(414, message).help(format!("put reach-canonical before {}", pass.name)),
+    ])
 }
 
 /// A program ready to run. Shared between threads, each run takes a session; [`CompiledModel::run`] keeps one.

@@ -30,6 +30,8 @@ impl Failure {
             Failure::Model(problems) => {
                 problems.iter().find(|d| d.is_error()).map_or(3, |d| d.code.exit_status())
             }
+            // Extents of a call that contradict each other keep the code they have in a model.
+            Failure::Runtime(error) if error.code() == 236 => 8,
             Failure::Runtime(error) => nnc_ir::diag::Code(error.code()).exit_status(),
             Failure::Bug(_) => 101,
         }

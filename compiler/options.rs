@@ -9,6 +9,8 @@ pub struct Options {
     pub level: OptLevel,
     /// Instruction set: `native`, `x86-64-v3`, `generic` ...
     pub cpu: String,
+    /// Target triple; `None`: this machine's.
+    pub triple: Option<String>,
     /// Symbols pinned to a number: makes faster code.
     pub dims: Vec<(String, i64)>,
     /// Shapes that replace the declared ones of inputs.
@@ -26,6 +28,7 @@ impl Default for Options {
         Self {
             level: OptLevel::O2,
             cpu: "native".into(),
+            triple: None,
             dims: Vec::new(),
             shapes: Vec::new(),
             name: "model".into(),

@@ -1,9 +1,9 @@
 //! args - what the command line accepts.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use nnc::{OptLevel, Options};
+use nnc::{OptLevel, Options, SessionOptions};
 
 /// Compiles ONNX models to machine code.
 #[derive(Parser)]
@@ -80,6 +80,28 @@ impl CompileOptions {
     }
 }
 
+/// What every command that runs takes.
+#[derive(Args, Clone)]
+pub(crate) struct SessionArgs {
+    /// Threads [default: the cores this process may use]
+    #[arg(long)]
+    pub(crate) threads: Option<usize>,
+    /// Most bytes a run may take: workspace, outputs and allocations [default: most of what the process may use]
+    #[arg(long, value_name = "BYTES")]
+    pub(crate) max_memory: Option<u64>,
+}
+
+impl SessionArgs {
+    pub(crate) fn to_options(&self) -> SessionOptions {
+        let host = SessionOptions::host();
+        SessionOptions {
+            threads: self.threads.unwrap_or(host.threads),
+            max_memory: self.max_memory.unwrap_or(host.max_memory),
+            ..host
+        }
+    }
+}
+
 #[derive(Args)]
 #[command(after_help = "Example:\n  nnc compile model.onnx --target cpu --dim batch=1 -o model.nnc")]
 pub(crate) struct CompileArgs {
@@ -96,6 +118,9 @@ pub(crate) struct CompileArgs {
     pub(crate) emit: Emit,
     #[command(flatten)]
     pub(crate) options: CompileOptions,
+    /// Target triple, as aarch64-unknown-linux-gnu [default: this machine's]
+    #[arg(long)]
+    pub(crate) triple: Option<String>,
     /// Base of the names of generated functions
     #[arg(long, default_value = "model")]
     pub(crate) name: String,
@@ -137,9 +162,8 @@ pub(crate) struct RunArgs {
     /// Folder for the outputs, NAME.npy each; without it a summary is printed
     #[arg(long, value_name = "DIR")]
     pub(crate) outputs: Option<PathBuf>,
-    /// Threads [default: the cores this process may use]
-    #[arg(long)]
-    pub(crate) threads: Option<usize>,
+    #[command(flatten)]
+    pub(crate) session: SessionArgs,
     #[command(flatten)]
     pub(crate) options: CompileOptions,
 }
@@ -152,12 +176,11 @@ pub(crate) struct BenchArgs {
     /// Folder with the inputs: 0.npy, 1.npy ... in the model's order, or NAME.npy
     #[arg(long, value_name = "DIR")]
     pub(crate) inputs: PathBuf,
-    /// Threads [default: the cores this process may use]
-    #[arg(long)]
-    pub(crate) threads: Option<usize>,
+    #[command(flatten)]
+    pub(crate) session: SessionArgs,
     /// How long to repeat
-    #[arg(long, default_value_t = 2.0)]
-    pub(crate) seconds: f64,
+    #[arg(long, default_value = "2", value_parser = parse_seconds)]
+    pub(crate) seconds: Duration,
     /// One line of JSON
     #[arg(long)]
     pub(crate) json: bool,
@@ -194,9 +217,8 @@ pub(crate) struct VerifyArgs {
     /// Print the figures of every case
     #[arg(short, long)]
     pub(crate) verbose: bool,
-    /// Threads [default: the cores this process may use]
-    #[arg(long)]
-    pub(crate) threads: Option<usize>,
+    #[command(flatten)]
+    pub(crate) session: SessionArgs,
     #[command(flatten)]
     pub(crate) options: CompileOptions,
 }
@@ -224,7 +246,7 @@ pub(crate) struct InspectArgs {
 
 #[derive(Args)]
 #[command(
-    after_help = "Example:\n  nnc opt model.onnx --passes canonicalize,fuse --emit ir\n  nnc opt --list-passes"
+    after_help = "Example:\n  nnc opt model.onnx --passes canonicalize,reach-canonical,fuse --emit ir\n  nnc opt --list-passes"
 )]
 pub(crate) struct OptArgs {
     /// ONNX file or .nnir text
@@ -274,6 +296,11 @@ fn parse_shape(text: &str) -> Result<(String, Vec<i64>), String> {
     let dims = dims.split(',').filter(|d| !d.is_empty());
     let dims = dims.map(|d| d.trim().parse().map_err(|e| format!("'{d}': {e}")));
     Ok((name.to_owned(), dims.collect::<Result<_, String>>()?))
+}
+
+fn parse_seconds(text: &str) -> Result<Duration, String> {
+    let seconds: f64 = text.parse().map_err(|e| format!("{e}"))?;
+    Duration::try_from_secs_f64(seconds).map_err(|e| e.to_string())
 }
 
 fn parse_input(text: &str) -> Result<(String, PathBuf), String> {

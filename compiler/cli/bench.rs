@@ -8,7 +8,7 @@ use serde_json::json;
 use super::{
     Outcome,
     args::{BenchArgs, ErrorFormat},
-    run::session_options,
+    output::say,
     source,
 };
 
@@ -16,7 +16,7 @@ pub(crate) fn run(args: &BenchArgs, format: ErrorFormat) -> Outcome {
     let base_rss = memory_mb("VmRSS:");
     let model = source::load_or_compile(&args.model, args.options.to_options(), format)?;
     let inputs = source::read_inputs_dir(&args.inputs, model.signature())?;
-    let mut session = Session::new(&session_options(args.threads));
+    let mut session = Session::new(&args.session.to_options());
     let start = Instant::now();
     let mut outputs = model.run_in(&mut session, &inputs)?;
     let first = start.elapsed();
@@ -40,16 +40,16 @@ pub(crate) fn run(args: &BenchArgs, format: ErrorFormat) -> Outcome {
         "arena_bytes": session.workspace_bytes(), "outputs_dir": dir,
     });
     if args.json {
-        println!("{figures}");
+        say!("{figures}");
     } else {
-        println!(
+        say!(
             "{:.4} ms median of {} calls ({:.4} to {:.4})",
             quantile(50),
             times.len(),
             quantile(10),
             quantile(90)
         );
-        println!(
+        say!(
             "{:.1} ms to compile, {:.3} ms first call, {} bytes of arena",
             ms(model.compile_time()),
             ms(first),
@@ -59,19 +59,19 @@ pub(crate) fn run(args: &BenchArgs, format: ErrorFormat) -> Outcome {
     Ok(0)
 }
 
-/// Times calls for about `seconds`, after a tenth of that as warm-up, and at least one.
+/// Times calls for about `length`, after a tenth of that as warm-up, and at least one.
 fn measure(
     model: &CompiledModel,
     session: &mut Session,
     inputs: &[Tensor],
     outputs: &mut [Tensor],
-    seconds: f64,
+    length: Duration,
 ) -> Result<Vec<Duration>, Failure> {
     let views: Vec<TensorView<'_>> = inputs.iter().map(Tensor::view).collect();
     let mut times = Vec::new();
-    for (share, keep) in [(0.1, false), (1.0, true)] {
+    for (share, keep) in [(10, false), (1, true)] {
         let start = Instant::now();
-        let budget = Duration::from_secs_f64((seconds * share).max(0.0));
+        let budget = length / share;
         while start.elapsed() < budget || (keep && times.is_empty()) {
             let mut targets: Vec<TensorViewMut<'_>> = outputs.iter_mut().map(Tensor::view_mut).collect();
             let call = Instant::now();

@@ -5,7 +5,7 @@ use nnc::Compiler;
 use super::{
     Outcome,
     args::{CheckArgs, ErrorFormat},
-    output,
+    output::{self, say},
 };
 
 pub(crate) fn run(args: &CheckArgs, format: ErrorFormat) -> Outcome {
@@ -15,7 +15,7 @@ pub(crate) fn run(args: &CheckArgs, format: ErrorFormat) -> Outcome {
     let lowered = compiler.optimize(imported.module)?;
     match compiler.generate(&lowered.module) {
         Ok(_) => {
-            println!("{}: ok, {} warnings", args.model.display(), imported.warnings.len());
+            say!("{}: ok, {} warnings", args.model.display(), imported.warnings.len());
             Ok(0)
         }
         Err(failure) => Err(failure),

@@ -9,12 +9,13 @@ use nnc::{
 use super::{
     Outcome,
     args::{CompileArgs, Emit, ErrorFormat},
-    output,
+    output::{self, say, tell},
 };
 
 pub(crate) fn run(args: &CompileArgs, format: ErrorFormat) -> Outcome {
     let options = Options {
         name: args.name.clone(),
+        triple: args.triple.clone(),
         watch_passes: args.dump_ir.is_some(),
         ..args.options.to_options()
     };
@@ -51,15 +52,15 @@ pub(crate) fn run(args: &CompileArgs, format: ErrorFormat) -> Outcome {
             artefact::write(&compiler.generate(&lowered.module)?.image, &path)?;
         }
     }
-    println!("{}", path.display());
+    say!("{}", path.display());
     Ok(0)
 }
 
 fn print_reports(reports: &[PassReport]) {
-    eprintln!("{:<20} {:>9} {:>7} {:>7} {:>10}", "pass", "rewrites", "before", "after", "time");
+    tell!("{:<20} {:>9} {:>7} {:>7} {:>10}", "pass", "rewrites", "before", "after", "time");
     for r in reports {
         let ms = r.time.as_secs_f64() * 1e3;
-        eprintln!("{:<20} {:>9} {:>7} {:>7} {ms:>7.2} ms", r.name, r.changed, r.nodes.0, r.nodes.1);
+        tell!("{:<20} {:>9} {:>7} {:>7} {ms:>7.2} ms", r.name, r.changed, r.nodes.0, r.nodes.1);
     }
 }
 

@@ -5,6 +5,7 @@ use nnc::{Compiler, passes::pipeline::pipeline};
 use super::{
     Outcome,
     args::{ErrorFormat, ExplainArgs},
+    output::say,
     source,
 };
 
@@ -19,16 +20,19 @@ pub(crate) fn run(args: &ExplainArgs, format: ErrorFormat) -> Outcome {
     }
     let lowered = Compiler::new(options).run_passes(module, &names)?;
     let Some(report) = lowered.reports.last().filter(|r| r.name == args.pass) else {
-        println!("{} does not run at this level", args.pass);
+        say!("{} does not run at this level", args.pass);
         return Ok(0);
     };
-    println!(
+    say!(
         "{}: {} rewrites, {} nodes before, {} after",
-        report.name, report.changed, report.nodes.0, report.nodes.1
+        report.name,
+        report.changed,
+        report.nodes.0,
+        report.nodes.1
     );
     for miss in &report.misses {
         let names: Vec<&str> = miss.loc.iter().map(AsRef::as_ref).collect();
-        println!("{} ({}): {}", nnc::ir::diag::escape(&names.join(", ")), miss.op, miss.reason);
+        say!("{} ({}): {}", nnc::ir::diag::escape(&names.join(", ")), miss.op, miss.reason);
     }
     Ok(0)
 }

@@ -1,11 +1,15 @@
 //! inspect - `nnc inspect`: what a program is made of.
 
-use nnc::runtime::{Image, Port};
+use nnc::{
+    ir::diag::escape,
+    runtime::{Image, Port},
+};
 use serde_json::{Value, json};
 
 use super::{
     Outcome,
     args::{ErrorFormat, InspectArgs},
+    output::say,
     source,
 };
 
@@ -13,29 +17,31 @@ pub(crate) fn run(args: &InspectArgs, format: ErrorFormat) -> Outcome {
     let model = source::load_or_compile(&args.model, args.options.to_options(), format)?;
     let image = model.program().image();
     if args.json {
-        println!("{}", to_json(image));
+        say!("{}", to_json(image));
         return Ok(0);
     }
     let ports = |title: &str, ports: &[Port]| {
         for port in ports {
-            println!("{title} {}: {}", port.name, port.type_text(&image.signature.symbols));
+            say!("{title} {}: {}", escape(&port.name), escape(&port.type_text(&image.signature.symbols)));
         }
     };
     ports("input ", &image.signature.inputs);
     ports("output", &image.signature.outputs);
-    println!("code    {} bytes, weights {} bytes", image.code.len(), image.weights.total_bytes());
+    say!("code    {} bytes, weights {} bytes", image.code.len(), image.weights.total_bytes());
     for (key, value) in &image.notes {
-        println!("{key:<7} {value}");
+        say!("{key:<7} {value}");
     }
-    println!("kernels {}", image.kernels.len());
+    say!("kernels {}", image.kernels.len());
     for kernel in &image.kernels {
-        println!("  {:<28} {:>7} bytes  {}", kernel.name, kernel.len, nodes(image, &kernel.nodes).join(", "));
+        say!(
+            "  {:<28} {:>7} bytes  {}",
+            kernel.name,
+            kernel.len,
+            escape(&nodes(image, &kernel.nodes).join(", "))
+        );
     }
     let externs: Vec<&str> = image.externs.iter().map(|e| e.name()).collect();
-    println!(
-        "runtime functions: {}",
-        if externs.is_empty() { "none".to_owned() } else { externs.join(", ") }
-    );
+    say!("runtime functions: {}", if externs.is_empty() { "none".to_owned() } else { externs.join(", ") });
     Ok(0)
 }
 

@@ -8,13 +8,14 @@ use nnc::{
 use super::{
     Outcome,
     args::{ErrorFormat, OptArgs, OptEmit},
+    output::{self, say},
     source,
 };
 
 pub(crate) fn run(args: &OptArgs, format: ErrorFormat) -> Outcome {
     if args.list_passes {
         for pass in PASSES {
-            println!(
+            say!(
                 "{:<18} {:<10} {:<12} {}",
                 pass.name,
                 format!("{:?}", pass.needs),
@@ -33,11 +34,11 @@ pub(crate) fn run(args: &OptArgs, format: ErrorFormat) -> Outcome {
     };
     let lowered = Compiler::new(options).run_passes(module, &names)?;
     match args.emit {
-        OptEmit::Ir => print!("{}", nnc::ir::text::print(&lowered.module)),
+        OptEmit::Ir => output::write(&nnc::ir::text::print(&lowered.module)),
         OptEmit::Diff => {
             for report in &lowered.reports {
-                println!("# {}: {} rewrites", report.name, report.changed);
-                print!("{}", report.diff.as_deref().unwrap_or_default());
+                say!("# {}: {} rewrites", report.name, report.changed);
+                output::write(report.diff.as_deref().unwrap_or_default());
             }
         }
     }

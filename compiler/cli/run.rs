@@ -2,34 +2,29 @@
 
 use std::path::Path;
 
-use nnc::{CompiledModel, Failure, SessionOptions, Tensor, io};
+use nnc::{CompiledModel, Failure, Tensor, io};
 
 use super::{
     Outcome,
     args::{ErrorFormat, RunArgs},
+    output::say,
     source,
 };
 
 pub(crate) fn run(args: &RunArgs, format: ErrorFormat) -> Outcome {
     let model = source::load_or_compile(&args.model, args.options.to_options(), format)?;
     let inputs = inputs(args, &model)?;
-    let mut session = nnc::Session::new(&session_options(args.threads));
+    let mut session = nnc::Session::new(&args.session.to_options());
     let outputs = model.run_in(&mut session, &inputs)?;
     match &args.outputs {
         Some(dir) => write_outputs(dir, &model, &outputs)?,
         None => {
             for (port, tensor) in model.signature().outputs.iter().zip(&outputs) {
-                println!("{}", summary(&port.name, tensor));
+                say!("{}", summary(&port.name, tensor));
             }
         }
     }
     Ok(0)
-}
-
-/// Options of a session with that many threads.
-pub(crate) fn session_options(threads: Option<usize>) -> SessionOptions {
-    let host = SessionOptions::host();
-    SessionOptions { threads: threads.unwrap_or(host.threads), ..host }
 }
 
 fn inputs(args: &RunArgs, model: &CompiledModel) -> Result<Vec<Tensor>, Failure> {
@@ -68,7 +63,7 @@ fn write_outputs(dir: &Path, model: &CompiledModel, outputs: &[Tensor]) -> Resul
 fn summary(name: &str, tensor: &Tensor) -> String {
     let values = tensor.view().to_f64s();
     let dims: Vec<String> = tensor.dims().iter().map(ToString::to_string).collect();
-    let head = format!("{name}: {}[{}]", tensor.elem(), dims.join(","));
+    let head = format!("{}: {}[{}]", nnc::ir::diag::escape(name), tensor.elem(), dims.join(","));
     if values.is_empty() {
         return head;
     }

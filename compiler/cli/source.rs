@@ -4,7 +4,7 @@ use std::{fs::File, io::Read, path::Path};
 
 use nnc::{
     CompiledModel, Compiler, Failure, Options, Tensor, io,
-    ir::Module,
+    ir::{Module, diag::Diagnostic},
     runtime::{Signature, artefact},
 };
 
@@ -16,7 +16,7 @@ pub(crate) fn load_or_compile(
     options: Options,
     format: ErrorFormat,
 ) -> Result<CompiledModel, Failure> {
-    if is_artefact(path)? {
+    if is_artefact(path) {
         return CompiledModel::load(path);
     }
     let model = Compiler::new(options).compile_file(path)?;
@@ -24,16 +24,14 @@ pub(crate) fn load_or_compile(
     Ok(model)
 }
 
-/// Whether the file begins as an artefact does.
-pub(crate) fn is_artefact(path: &Path) -> Result<bool, Failure> {
+/// Whether the file begins as an artefact does. One that cannot be read is reported by whoever reads it whole.
+fn is_artefact(path: &Path) -> bool {
     let mut head = Vec::new();
-    let file =
-        File::open(path).map_err(|e| Failure::single(1, format!("cannot open '{}': {e}", path.display())))?;
-    if file.metadata().is_ok_and(|m| m.is_file()) {
-        // A file that cannot be read is reported by whoever reads it whole.
+    // Opening a FIFO waits for a writer.
+    if let Some(file) = path.is_file().then(|| File::open(path).ok()).flatten() {
         let _ = file.take(64).read_to_end(&mut head);
     }
-    Ok(artefact::is_artefact(&head))
+    artefact::is_artefact(&head)
 }
 
 /// The module of an ONNX file or of `.nnir` text.
@@ -41,12 +39,21 @@ pub(crate) fn load_module(path: &Path, options: &Options, format: ErrorFormat) -
     if path.extension().is_some_and(|e| e == "nnir") {
         let text = std::fs::read_to_string(path)
             .map_err(|e| Failure::single(601, format!("cannot read '{}': {e}", path.display())))?;
-        return nnc::ir::text::parse(&text, &|_| None)
-            .map_err(|e| Failure::single(16, format!("'{}': {e}", path.display())));
+        return nnc::ir::text::parse(&text, &|_| None).map_err(|e| unreadable(path, &e.to_string()));
     }
     let imported = Compiler::new(options.clone()).import_file(path)?;
     output::diagnostics(&imported.warnings, format);
     Ok(imported.module)
+}
+
+fn unreadable(path: &Path, why: &str) -> Failure {
+    let problem = Diagnostic::error(16, format!("'{}': {why}", path.display()));
+    Failure::Model(vec![match why.contains("no constant") {
+        true => {
+            problem.help("the text names large weights by digest and does not hold them: give the ONNX model")
+        }
+        false => problem,
+    }])
 }
 
 /// The inputs in `dir`, in the program's order: `NAME.npy`, `NAME.pb`, `N.npy`, or `input_N.pb`.
@@ -63,8 +70,7 @@ pub(crate) fn read_inputs_dir(dir: &Path, signature: &Signature) -> Result<Vec<T
         let path = path.ok_or_else(|| {
             let message = format!("'{}' has no file for input '{name}'", dir.display());
             Failure::Model(vec![
-                nnc::ir::diag::Diagnostic::error(801, message)
-                    .help(format!("add one of {}", candidates.join(", "))),
+                Diagnostic::error(801, message).help(format!("add one of {}", candidates.join(", "))),
             ])
         })?;
         io::read_tensor(&path)

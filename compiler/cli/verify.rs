@@ -9,13 +9,13 @@ use std::{
 };
 
 use nnc::{
-    Compiler, Failure,
+    Compiler, Failure, SessionOptions,
     compare::Tolerance,
     verify::{Status, Verdict, verify_case},
 };
 use serde_json::json;
 
-use super::{Outcome, args::VerifyArgs, run::session_options};
+use super::{Outcome, args::VerifyArgs, output::say};
 
 pub(crate) fn run(args: &VerifyArgs) -> Outcome {
     let tolerance = match args.rel_max {
@@ -31,7 +31,7 @@ pub(crate) fn run(args: &VerifyArgs) -> Outcome {
     let count = |status: Status| verdicts.iter().filter(|v| v.status == status).count();
     let (passed, failed, unsupported) =
         (count(Status::Passed), count(Status::Failed), count(Status::Unsupported));
-    println!("{passed} passed, {failed} failed, {unsupported} unsupported");
+    say!("{passed} passed, {failed} failed, {unsupported} unsupported");
     if let Some(path) = &args.json {
         write_json(path, &cases, &verdicts)?;
     }
@@ -52,8 +52,10 @@ fn model_of(dir: &Path, models: Option<&Path>) -> PathBuf {
 /// One verdict a case, in order. Cases run side by side, each on one thread, unless threads are asked for.
 fn verify_all(cases: &[(PathBuf, PathBuf)], args: &VerifyArgs, tolerance: Tolerance) -> Vec<Verdict> {
     let compiler = Compiler::new(args.options.to_options());
-    let session = session_options(Some(args.threads.unwrap_or(1)));
-    let workers = if args.threads.is_some() { 1 } else { session_options(None).threads };
+    let host = args.session.to_options();
+    let (threads, workers) =
+        if args.session.threads.is_some() { (host.threads, 1) } else { (1, host.threads) };
+    let session = SessionOptions { threads, ..host };
     let next = AtomicUsize::new(0);
     let slots: Vec<Mutex<Option<Verdict>>> = cases.iter().map(|_| Mutex::new(None)).collect();
     std::thread::scope(|scope| {
@@ -84,7 +86,7 @@ fn print_verdict(dir: &Path, verdict: &Verdict, verbose: bool) {
     let code = if verdict.code == 0 { String::new() } else { format!(" E{:04}", verdict.code) };
     let figure =
         if verdict.rel_max.is_finite() { format!(" rel {:.2e}", verdict.rel_max) } else { String::new() };
-    println!("{word}{code} {}:{figure} {}", dir.display(), verdict.reason);
+    say!("{word}{code} {}:{figure} {}", dir.display(), verdict.reason);
 }
 
 fn write_json(path: &Path, cases: &[(PathBuf, PathBuf)], verdicts: &[Verdict]) -> Result<(), Failure> {

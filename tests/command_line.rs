@@ -1,0 +1,114 @@
+//! command_line - what `nnc` ends with when arguments and input files are odd.
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
+use std::{
+    fs,
+    path::PathBuf,
+    process::{Command, Output, Stdio},
+};
+
+const MODEL: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/models/mnist_cnn_dynamo/model.onnx");
+const INPUTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/models/mnist_cnn_dynamo/test_data_set_0");
+const SYMBOLIC: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/models/ppocr_cls/model.onnx");
+
+fn nnc(args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_nnc")).args(args).output().unwrap()
+}
+
+/// Runs `nnc`, which must end with `status` and say `says` on standard error.
+fn ends(args: &[&str], status: i32, says: &str) {
+    let output = nnc(args);
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(status), "{args:?}: {text}");
+    assert!(text.contains(says), "{args:?} does not say `{says}`: {text}");
+}
+
+fn temporary(name: &str, bytes: &[u8]) -> PathBuf {
+    let path = std::env::temp_dir().join(format!("nnc-line-{}-{name}", std::process::id()));
+    fs::write(&path, bytes).unwrap();
+    path
+}
+
+/// A `.npy` file with this header and nothing behind it.
+fn npy(descr: &str, order: &str, shape: &str) -> Vec<u8> {
+    let header = format!("{{'descr': '{descr}', 'fortran_order': {order}, 'shape': {shape}, }}\n");
+    let mut bytes = b"\x93NUMPY\x01\x00".to_vec();
+    bytes.extend(u16::try_from(header.len()).unwrap().to_le_bytes());
+    bytes.extend(header.as_bytes());
+    bytes
+}
+
+#[test]
+fn odd_npy_files_are_refused() {
+    let huge = "extents are too large";
+    let short = "failed to fill";
+    for (i, (descr, order, shape, says)) in [
+        ("<f4", "False", "(1, 1, 9999999999, 9999999999)", huge),
+        ("<f4", "False", "(18446744073709551615, 2)", huge),
+        ("<f4", "False", "(0, 9223372036854775807, 9223372036854775807, 3)", huge),
+        ("<f4", "False", "(1, 1, 28, 28)", short),
+        ("<f4", "True", "(1, 1, 28, 28)", "Fortran order"),
+        ("<c8", "False", "(1, 1, 28, 28)", "c8"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let path = temporary(&format!("{i}.npy"), &npy(descr, order, shape));
+        let input = format!("input={}", path.display());
+        ends(&["run", MODEL, "--input", &input], 6, says);
+        fs::remove_file(path).unwrap();
+    }
+}
+
+#[test]
+fn odd_arguments_are_refused() {
+    ends(&["bench", MODEL, "--inputs", INPUTS, "--seconds", "1e300"], 2, "--seconds");
+    ends(&["bench", MODEL, "--inputs", INPUTS, "--seconds", "nan"], 2, "--seconds");
+    ends(&["run", MODEL, "--inputs", INPUTS, "--max-memory", "100"], 5, "E0501");
+    ends(&["run", "no/such/model.onnx", "--inputs", INPUTS], 3, "E0001");
+    ends(&["opt", MODEL, "--passes", "fuse"], 4, "reach-canonical");
+    ends(&["check", MODEL, "--dim", "batch=2"], 0, "W0236");
+    ends(&["check", SYMBOLIC, "--dim", "x.0=2"], 0, "");
+    ends(&["check", SYMBOLIC, "--shape", "x=1,3,48"], 3, "rank 4");
+    ends(&["compile", MODEL, "--triple", "not-a-triple"], 4, "E0407");
+}
+
+#[test]
+fn an_artefact_is_no_onnx_model() {
+    let path = temporary("m.nnc", b"");
+    let text = path.display().to_string();
+    assert!(nnc(&["compile", MODEL, "-o", &text]).status.success());
+    ends(&["check", &text], 3, "compiled .nnc");
+    fs::remove_file(path).unwrap();
+}
+
+/// `nnc inspect m.onnx | head -1`: no reader is left when the rest is written.
+#[test]
+fn a_reader_that_goes_is_no_error() {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_nnc"))
+        .args(["opt", MODEL])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(child.stdout.take());
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+}
+
+/// Constants that shape arithmetic makes are never spelt out, however large the shape is.
+#[test]
+fn a_huge_shape_is_compiled_or_refused() {
+    let output = nnc(&["check", SYMBOLIC, "--shape", "x=1,3,1000000,1000000"]);
+    assert!(matches!(output.status.code(), Some(0 | 5)), "{output:?}");
+}
+
+/// A text that names its weights by digest, as a dump of a model does, says so when it is read alone.
+#[test]
+fn a_text_without_its_weights_says_so() {
+    let path = temporary("m.nnir", b"");
+    let text = path.display().to_string();
+    assert!(nnc(&["compile", MODEL, "--emit", "ir", "-o", &text]).status.success());
+    ends(&["opt", &text], 3, "by digest");
+    fs::remove_file(path).unwrap();
+}
