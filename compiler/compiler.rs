@@ -20,7 +20,7 @@ use nnc_passes::{
 };
 use nnc_runtime::{Program, Session, SessionOptions, Signature, Tensor, TensorView, TensorViewMut, artefact};
 
-use crate::{Failure, Options, consts::Evaluator};
+use crate::{Failure, Options, consts::Evaluator, repeated};
 
 /// Compiles models.
 #[derive(Clone, Debug)]
@@ -134,6 +134,7 @@ impl Compiler {
     pub fn generate_with(&self, module: &Module, options: CompileOptions) -> Result<Compiled, Failure> {
         let target = Target::new(&self.options.cpu, self.options.triple.as_deref(), self.options.verify_code)
             .map_err(|d| vec![*d])?;
+        repeated::check(module).map_err(|d| vec![*d])?;
         let options = CompileOptions { name: self.options.name.clone(), ..options };
         Ok(nnc_cpu::compile(module, &target, &options)?)
     }

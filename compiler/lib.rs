@@ -13,6 +13,7 @@ mod compiler;
 mod consts;
 mod failure;
 mod options;
+mod repeated;
 
 pub mod compare;
 pub mod io;

@@ -7,6 +7,8 @@ use std::{
     process::{Command, Output, Stdio},
 };
 
+use nnc_kit::proto::{Message, graph, model, node, value};
+
 const MODEL: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/models/mnist_cnn_dynamo/model.onnx");
 const INPUTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/models/mnist_cnn_dynamo/test_data_set_0");
 const SYMBOLIC: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/models/ppocr_cls/model.onnx");
@@ -94,6 +96,18 @@ fn a_reader_that_goes_is_no_error() {
     drop(child.stdout.take());
     let output = child.wait_with_output().unwrap();
     assert!(output.status.success(), "{output:?}");
+}
+
+/// A few bytes of model may not ask for terabytes of constants.
+#[test]
+fn a_repeated_element_has_a_limit() {
+    let shape = [1_000_000i64, 1_000_000].iter().flat_map(|d| d.to_le_bytes()).collect::<Vec<_>>();
+    let dims = Message::new().int(1, 2).int(2, 7).text(8, "s").bytes(9, &shape);
+    let node = node("ConstantOfShape", "fill", &["s"], &["y"]);
+    let bytes = model(&graph(&[node], &[dims], &[], &[value("y", &[1_000_000, 1_000_000])])).0;
+    let path = temporary("fill.onnx", &bytes);
+    ends(&["check", &path.display().to_string()], 5, "'fill'");
+    fs::remove_file(path).unwrap();
 }
 
 /// Constants that shape arithmetic makes are never spelt out, however large the shape is.
