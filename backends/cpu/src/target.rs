@@ -45,9 +45,9 @@ pub struct Target {
 /// A feature by Rust's name, and Cranelift's flag for it, if it has one.
 type Feature = (&'static str, Option<&'static str>);
 
-/// The x86-64 levels, each with the features it adds to the one before.
-const LEVELS: [(&str, &[Feature]); 4] = [
-    ("generic", &[]),
+/// The x86-64 levels, each with the features it adds to the one before. Code needs SSE4.1 at least, so there is no level
+/// below the second.
+const LEVELS: [(&str, &[Feature]); 3] = [
     (
         "x86-64-v2",
         &[
@@ -134,6 +134,7 @@ fn x86_features(cpu: &str, triple: &str) -> Result<Vec<Feature>, Box<Diagnostic>
         let all = LEVELS.iter().flat_map(|(_, adds)| adds.iter()).chain(&EXTRAS);
         return Ok(all.copied().filter(|(name, _)| host.contains(name)).collect());
     }
+    let cpu = if cpu == "generic" { LEVELS[0].0 } else { cpu };
     match LEVELS.iter().position(|(name, _)| *name == cpu) {
         Some(level) => Ok(LEVELS[..=level].iter().flat_map(|(_, adds)| adds.iter().copied()).collect()),
         None => Err(unknown_cpu(cpu, triple, "use native, generic, x86-64-v2, x86-64-v3 or x86-64-v4")),
@@ -190,7 +191,8 @@ mod tests {
         assert!(v3.features.contains(&"fma".to_owned()) && v3.features.contains(&"sse4.1".to_owned()));
         assert_eq!((v3.desc.vector_bytes, v3.desc.vector_registers), (32, 16));
         let generic = Target::new("generic", triple, true).unwrap_or_else(|e| panic!("{e}"));
-        assert_eq!((generic.features.len(), generic.desc.vector_bytes), (0, 16));
+        let v2 = Target::new("x86-64-v2", triple, true).unwrap_or_else(|e| panic!("{e}"));
+        assert_eq!((&generic.features, generic.desc.vector_bytes), (&v2.features, 16));
         for (cpu, triple) in [
             ("z80", triple),
             ("generic", Some("not-a-triple")),

@@ -275,7 +275,7 @@ fn every_processor_gets_code_or_a_reason() {
         match nnc_cpu::compile(&m, &target, &nnc_cpu::CompileOptions::default()) {
             Ok(compiled) => assert_eq!(compiled.image.target.triple, triple),
             Err(problems) => {
-                assert_ne!(cpu, "x86-64-v3", "{problems:?}");
+                assert!(!triple.starts_with("x86_64"), "{cpu}: {problems:?}");
                 assert!(problems.iter().all(|p| matches!(p.code.0, 410 | 411)), "{problems:?}");
             }
         }
