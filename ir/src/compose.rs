@@ -150,7 +150,7 @@ pub fn inline(consumer: &LoopForm, k: usize, producer: &LoopForm) -> Result<Loop
     if producer.combine.is_some() {
         return Err("the producer reduces".into());
     }
-    if rounds_between(producer, consumer, k) {
+    if rounds_between(producer, consumer) {
         return Err(format!("the value between them is rounded to {}", producer.results[0]));
     }
     if read.bounds == Bounds::Check {
@@ -191,7 +191,7 @@ pub fn inline(consumer: &LoopForm, k: usize, producer: &LoopForm) -> Result<Loop
         b.finish(results)
     };
     let (body, finish) = (build(&consumer.body), build(&consumer.finish));
-    if consumer.loads.iter().any(|l| l.index.iter().any(|ix| reads_load(ix, k))) {
+    if consumer.loads.iter().any(|l| l.index.iter().any(|ix| ix.loads().contains(&k))) {
         return Err("the value is an index".into());
     }
     let joined = LoopForm { loads: join.loads, body, finish, ..consumer.clone() };
@@ -217,7 +217,7 @@ fn guard_moves(read: &Load, producer: &LoopForm) -> Option<usize> {
 }
 
 /// Whether the nests round a value between them that a joined nest would not round.
-fn rounds_between(producer: &LoopForm, consumer: &LoopForm, _: usize) -> bool {
+fn rounds_between(producer: &LoopForm, consumer: &LoopForm) -> bool {
     let narrow = matches!(producer.results[0], DType::F16 | DType::BF16);
     narrow && !only_moves(producer) && !only_moves(consumer)
 }
@@ -229,12 +229,6 @@ fn only_moves(form: &LoopForm) -> bool {
         _ => false,
     };
     form.class() == Class::Movement && form.body.results.iter().zip(&form.results).all(as_loaded)
-}
-
-fn reads_load(ix: &Ix, k: usize) -> bool {
-    let mut found = false;
-    ix.visit(&mut |part| found |= *part == Ix::Load(k));
-    found
 }
 
 /// The loads of a joined nest; equal ones are one.
@@ -270,13 +264,7 @@ fn own_load(join: &mut Join, map: &mut LoadMap, consumer: &LoopForm, l: usize) -
 }
 
 fn own_index(join: &mut Join, map: &mut LoadMap, consumer: &LoopForm, ix: &Ix) -> Ix {
-    let mut needed = Vec::new();
-    ix.visit(&mut |part| {
-        if let Ix::Load(l) = part {
-            needed.push(*l);
-        }
-    });
-    for l in needed {
+    for l in ix.loads() {
         own_load(join, map, consumer, l);
     }
     ix.substitute(&Ix::Axis, &|l| map.own[l].unwrap_or(l))
@@ -337,13 +325,7 @@ fn inner_index(
     at: &[Ix],
     guarded: bool,
 ) -> Ix {
-    let mut needed = Vec::new();
-    ix.visit(&mut |part| {
-        if let Ix::Load(l) = part {
-            needed.push(*l);
-        }
-    });
-    for l in needed {
+    for l in ix.loads() {
         inner_load(join, map, producer, l, at, guarded);
     }
     ix.substitute(&|axis| at[axis].clone(), &|l| map.inner[l].unwrap_or(l))
@@ -382,7 +364,7 @@ pub fn epilogue(producer: &LoopForm, consumer: &LoopForm, operand: usize) -> Res
     if producer.space != consumer.space {
         return Err("they iterate over different spaces".into());
     }
-    if rounds_between(producer, consumer, operand) {
+    if rounds_between(producer, consumer) {
         return Err(format!("the value between them is rounded to {}", producer.results[0]));
     }
     let identity = LoopForm::identity(consumer.space.len());
@@ -418,13 +400,7 @@ pub fn epilogue(producer: &LoopForm, consumer: &LoopForm, operand: usize) -> Res
 }
 
 fn hero_is_index(consumer: &LoopForm, ix: &Ix, operand: usize) -> bool {
-    let mut found = false;
-    ix.visit(&mut |part| {
-        if let Ix::Load(l) = part {
-            found |= consumer.loads[*l].operand == operand;
-        }
-    });
-    found
+    ix.loads().into_iter().any(|l| consumer.loads[l].operand == operand)
 }
 
 /// Whether both indices name the same element: axes of extent 1 have one position.

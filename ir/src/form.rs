@@ -145,6 +145,18 @@ impl Ix {
         }
     }
 
+    /// Numbers of the loads it reads.
+    #[must_use]
+    pub fn loads(&self) -> Vec<usize> {
+        let mut found = Vec::new();
+        self.visit(&mut |part| {
+            if let Ix::Load(k) = part {
+                found.push(*k);
+            }
+        });
+        found
+    }
+
     /// The expression as `base + sum of coefficient * axis` with coefficients fixed for the run, if it is one.
     ///
     /// A broadcast axis is not affine here unless its extent is known: its stride is chosen when running.
