@@ -15,7 +15,7 @@ use nnc_onnx::{
 };
 use nnc_passes::{
     manager::{Watch, run_pass},
-    pass::{PassCx, PassInfo, PassReport, TargetDesc},
+    pass::{PassCx, PassInfo, PassReport},
     pipeline::{allows, pipeline},
 };
 use nnc_runtime::{Program, Session, SessionOptions, Signature, Tensor, TensorView, TensorViewMut, artefact};
@@ -97,12 +97,7 @@ impl Compiler {
     /// As [`Compiler::optimize`]; E0413 for a name that no pass has, E0414 for a pass that needs a later phase.
     pub fn run_passes(&self, mut module: Module, names: &[&str]) -> Result<Lowered, Failure> {
         let evaluator = Evaluator::new();
-        let mut cx = PassCx {
-            consts: &evaluator,
-            target: TargetDesc::default(),
-            misses: Vec::new(),
-            fuel: usize::MAX,
-        };
+        let mut cx = PassCx { consts: &evaluator, misses: Vec::new(), fuel: usize::MAX };
         let watch = Watch { text: self.options.watch_passes, diff: self.options.watch_passes };
         let mut reports = Vec::new();
         for name in names {

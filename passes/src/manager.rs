@@ -15,23 +15,10 @@ pub struct Watch {
     pub diff: bool,
 }
 
-/// Runs the named passes in order.
-///
-/// # Errors
-/// [`Bug`]: an unknown name, a pass that needs a later phase, invalid IR after a pass, or a wrong report of change.
-pub fn run_pipeline(
-    module: &mut Module,
-    names: &[&str],
-    cx: &mut PassCx<'_>,
-    watch: Watch,
-) -> Result<Vec<PassReport>, Bug> {
-    names.iter().map(|name| run_pass(module, name, cx, watch)).collect()
-}
-
 /// Runs one pass.
 ///
 /// # Errors
-/// As [`run_pipeline`].
+/// [`Bug`]: an unknown name, a pass that needs a later phase, invalid IR after a pass, or a wrong report of change.
 pub fn run_pass(
     module: &mut Module,
     name: &str,

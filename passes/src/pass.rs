@@ -72,8 +72,6 @@ pub trait ConstEval {
 pub struct PassCx<'a> {
     /// Computes operations on constants.
     pub consts: &'a dyn ConstEval,
-    /// Facts of the target, as plain data.
-    pub target: TargetDesc,
     /// Why things were left alone.
     pub misses: Vec<Miss>,
     /// At most so many rewrites are still allowed: bisection stops a pass half way.
@@ -92,26 +90,6 @@ impl PassCx<'_> {
         let left = self.fuel > 0;
         self.fuel = self.fuel.saturating_sub(1);
         left
-    }
-}
-
-/// Facts of a target that passes may look at.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct TargetDesc {
-    /// Bytes of a vector register.
-    pub vector_bytes: usize,
-    /// Vector registers.
-    pub vector_registers: usize,
-    /// Bytes of the first-level data cache.
-    pub l1_bytes: usize,
-    /// Bytes of the second-level cache.
-    pub l2_bytes: usize,
-}
-
-impl Default for TargetDesc {
-    /// A 128-bit machine with 16 registers, 32 KiB and 512 KiB of cache: what portable code may assume.
-    fn default() -> Self {
-        Self { vector_bytes: 16, vector_registers: 16, l1_bytes: 32 << 10, l2_bytes: 512 << 10 }
     }
 }
 
