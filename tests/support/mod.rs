@@ -11,7 +11,7 @@ use std::{
     thread,
 };
 
-use nnc::{ElemType, Session, SessionOptions, TensorView, ir, runtime};
+use nnc::{Session, SessionOptions, TensorView, cpu::elem_type, ir, runtime};
 
 /// Where models are: fixtures, references, and the cache that `models/fetch.py` fills.
 pub(crate) fn models() -> PathBuf {
@@ -49,26 +49,6 @@ pub(crate) fn on_all_cores<T: Sync, R: Send>(
     slots.into_iter().map(|slot| slot.into_inner().unwrap().unwrap()).collect()
 }
 
-/// The run-time element type of one of the IR.
-pub(crate) fn elem(dtype: ir::dtype::DType) -> ElemType {
-    use ir::dtype::DType;
-    match dtype {
-        DType::Bool => ElemType::Bool,
-        DType::U8 => ElemType::U8,
-        DType::I8 => ElemType::I8,
-        DType::U16 => ElemType::U16,
-        DType::I16 => ElemType::I16,
-        DType::U32 => ElemType::U32,
-        DType::I32 => ElemType::I32,
-        DType::U64 => ElemType::U64,
-        DType::I64 => ElemType::I64,
-        DType::F16 => ElemType::F16,
-        DType::BF16 => ElemType::Bf16,
-        DType::F32 => ElemType::F32,
-        DType::F64 => ElemType::F64,
-    }
-}
-
 /// Runs a program on tensors of the evaluator, with `threads` threads.
 pub(crate) fn run(
     program: &runtime::Program,
@@ -77,11 +57,13 @@ pub(crate) fn run(
     threads: usize,
 ) -> Result<Vec<ir::eval::Tensor>, String> {
     let options = SessionOptions { threads, ..SessionOptions::host() };
-    let views: Vec<TensorView<'_>> =
-        inputs.iter().map(|t| TensorView { elem: elem(t.dtype), dims: &t.dims, bytes: &t.bytes }).collect();
+    let views: Vec<TensorView<'_>> = inputs
+        .iter()
+        .map(|t| TensorView { elem: elem_type(t.dtype), dims: &t.dims, bytes: &t.bytes })
+        .collect();
     let results = program.run(&mut Session::new(&options), &views).map_err(|e| e.to_string())?;
     let tensor = |(t, &dtype): (&nnc::Tensor, &ir::dtype::DType)| {
-        if t.elem() != elem(dtype) {
+        if t.elem() != elem_type(dtype) {
             return Err(format!("an output is {}, must be {dtype}", t.elem()));
         }
         Ok(ir::eval::Tensor { dtype, dims: t.dims().to_vec(), bytes: t.bytes().to_vec() })

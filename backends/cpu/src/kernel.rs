@@ -3,7 +3,11 @@
 //! A kernel is `extern "C" fn(frame: *mut i64, begin: i64, end: i64, worker: i64)`: it does items `begin..end` of its
 //! outermost parallel loop. Items never share results, so any partition gives the same bits.
 
-use cranelift_codegen::{ir::Function, isa::TargetIsa};
+use cranelift_codegen::{
+    ir::{AbiParam, Block, Function, InstBuilder, Signature, UserFuncName, Value, types::I64},
+    isa::TargetIsa,
+};
+use cranelift_frontend::FunctionBuilder;
 use nnc_ir::{constant::Constant, extent::Extent, form::LoopForm};
 
 use crate::frame::{Frame, PointerSlot};
@@ -80,4 +84,24 @@ impl LowerCx<'_> {
         self.packed.push((constant, slot));
         slot
     }
+}
+
+/// A function with the signature of kernels and nothing in it.
+pub(crate) fn empty_kernel(isa: &dyn TargetIsa) -> Function {
+    let mut signature = Signature::new(isa.default_call_conv());
+    signature.params = vec![AbiParam::new(I64); 4];
+    Function::with_name_signature(UserFuncName::default(), signature)
+}
+
+/// Opens the first two blocks of a kernel: its entry, which holds what is read from the frame and nothing else, and the
+/// block that code goes on in. Gives the entry and the parameters.
+pub(crate) fn open_kernel(b: &mut FunctionBuilder<'_>) -> (Block, Vec<Value>) {
+    let entry = b.create_block();
+    b.append_block_params_for_function_params(entry);
+    b.switch_to_block(entry);
+    let params = b.block_params(entry).to_vec();
+    let start = b.create_block();
+    b.ins().jump(start, &[]);
+    b.switch_to_block(start);
+    (entry, params)
 }

@@ -17,5 +17,5 @@ pub mod tile;
 mod weights;
 
 pub use compile::{CompileOptions, Compiled, compile};
-pub use plan::PlanReport;
+pub use plan::{PlanReport, elem_type};
 pub use target::{Target, TargetDesc};

@@ -10,10 +10,7 @@
 //! (`levels`, `place`). A load of the body that may never be evaluated, since a reduction axis may be empty, stays at
 //! the innermost. One axis may run in lanes (`schedule`): level 2 (`inner`) or the last level (`reduce`).
 
-use cranelift_codegen::ir::{
-    AbiParam, Block, BlockArg, Function, InstBuilder, Signature, UserFuncName, Value, condcodes::IntCC,
-    types::I64,
-};
+use cranelift_codegen::ir::{Block, BlockArg, InstBuilder, Value, condcodes::IntCC, types::I64};
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
 use nnc_ir::{
     extent::{Extent, product},
@@ -34,7 +31,7 @@ use super::{
 };
 use crate::{
     frame::{Frame, PointerSlot},
-    kernel::{Kernel, LowerCx, NestRequest},
+    kernel::{Kernel, LowerCx, NestRequest, empty_kernel, open_kernel},
 };
 
 /// What emission of one kernel needs.
@@ -77,19 +74,10 @@ pub(super) fn lower_made(
     let schedule = Schedule::of(nest, &uses, can);
     let cut = Cut::new(nest, &schedule);
     let serial = nest.scatter.is_some();
-    let mut signature = Signature::new(cx.isa.default_call_conv());
-    signature.params = vec![AbiParam::new(I64); 4];
-    let mut function = Function::with_name_signature(UserFuncName::default(), signature);
+    let mut function = empty_kernel(cx.isa);
     let mut frontend = FunctionBuilderContext::new();
     let mut b = FunctionBuilder::new(&mut function, &mut frontend);
-    let entry = b.create_block();
-    b.append_block_params_for_function_params(entry);
-    b.switch_to_block(entry);
-    let params = b.block_params(entry).to_vec();
-    // The entry holds what is read from the frame, and nothing else.
-    let start = b.create_block();
-    b.ins().jump(start, &[]);
-    b.switch_to_block(start);
+    let (entry, params) = open_kernel(&mut b);
     let mut emitter = Emitter {
         b: &mut b,
         frame: cx.frame,

@@ -400,7 +400,8 @@ impl Planner<'_> {
 }
 
 /// The runtime's name of an element type.
-pub(crate) fn elem_type(dtype: DType) -> ElemType {
+#[must_use]
+pub fn elem_type(dtype: DType) -> ElemType {
     match dtype {
         DType::Bool => ElemType::Bool,
         DType::U8 => ElemType::U8,

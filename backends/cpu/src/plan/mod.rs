@@ -13,7 +13,8 @@ mod outputs;
 mod step;
 
 pub(crate) use bound::{Bounds, data_free};
-pub(crate) use build::{build, elem_type};
+pub(crate) use build::build;
+pub use build::elem_type;
 pub(crate) use memory::{Packing, Request, pack};
 pub(crate) use step::{
     Block, Carried, Define, ExternStep, IfStep, LoopStep, NestStep, ScanStep, ScatterStep, Slice, Step,

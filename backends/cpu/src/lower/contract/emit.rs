@@ -5,17 +5,17 @@
 
 use cranelift_codegen::{
     cursor::{Cursor as _, FuncCursor},
-    ir::{
-        AbiParam, Block, BlockArg, Function, InstBuilder, MemFlagsData, Signature, UserFuncName, Value,
-        condcodes::IntCC, types::I64,
-    },
+    ir::{Block, BlockArg, Function, InstBuilder, MemFlagsData, Value, condcodes::IntCC, types::I64},
     isa::TargetIsa,
 };
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
 use nnc_ir::extent::Extent;
 use rustc_hash::FxHashMap;
 
-use crate::frame::{Frame, FrameValue, PointerSlot};
+use crate::{
+    frame::{Frame, FrameValue, PointerSlot},
+    kernel::{empty_kernel, open_kernel},
+};
 
 /// The function being written.
 pub(super) struct Gen<'a, 'b> {
@@ -32,19 +32,10 @@ pub(super) fn kernel_function(
     frame: &mut Frame,
     body: impl FnOnce(&mut Gen<'_, '_>, Value, Value, Value),
 ) -> Function {
-    let mut signature = Signature::new(isa.default_call_conv());
-    signature.params = vec![AbiParam::new(I64); 4];
-    let mut function = Function::with_name_signature(UserFuncName::default(), signature);
+    let mut function = empty_kernel(isa);
     let mut frontend = FunctionBuilderContext::new();
     let mut b = FunctionBuilder::new(&mut function, &mut frontend);
-    let entry = b.create_block();
-    b.append_block_params_for_function_params(entry);
-    b.switch_to_block(entry);
-    let params = b.block_params(entry).to_vec();
-    // The entry holds what is read from the frame, and nothing else.
-    let start = b.create_block();
-    b.ins().jump(start, &[]);
-    b.switch_to_block(start);
+    let (entry, params) = open_kernel(&mut b);
     let mut g = Gen { b: &mut b, frame, entry, frame_ptr: params[0], slots: FxHashMap::default() };
     body(&mut g, params[1], params[2], params[3]);
     b.ins().return_(&[]);
