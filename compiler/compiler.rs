@@ -17,6 +17,7 @@ use nnc_passes::{
     manager::{Watch, run_pass},
     pass::{PassCx, PassInfo, PassReport},
     pipeline::{allows, pipeline},
+    target::TargetDesc,
 };
 use nnc_runtime::{Program, Session, SessionOptions, Signature, Tensor, TensorView, TensorViewMut, artefact};
 
@@ -97,7 +98,8 @@ impl Compiler {
     /// As [`Compiler::optimize`]; E0413 for a name that no pass has, E0414 for a pass that needs a later phase.
     pub fn run_passes(&self, mut module: Module, names: &[&str]) -> Result<Lowered, Failure> {
         let evaluator = Evaluator::new();
-        let mut cx = PassCx { consts: &evaluator, misses: Vec::new(), fuel: usize::MAX };
+        let target = target_facts(&self.target()?);
+        let mut cx = PassCx::new(&evaluator, &target);
         let watch = Watch { text: self.options.watch_passes, diff: self.options.watch_passes };
         let mut reports = Vec::new();
         for name in names {
@@ -127,11 +129,15 @@ impl Compiler {
     /// # Errors
     /// As [`Compiler::generate`].
     pub fn generate_with(&self, module: &Module, options: CompileOptions) -> Result<Compiled, Failure> {
-        let target = Target::new(&self.options.cpu, self.options.triple.as_deref(), self.options.verify_code)
-            .map_err(|d| vec![*d])?;
+        let target = self.target()?;
         repeated::check(module).map_err(|d| vec![*d])?;
         let options = CompileOptions { name: self.options.name.clone(), ..options };
         Ok(nnc_cpu::compile(module, &target, &options)?)
+    }
+
+    fn target(&self) -> Result<Target, Failure> {
+        let (cpu, triple) = (&self.options.cpu, self.options.triple.as_deref());
+        Ok(Target::new(cpu, triple, self.options.verify_code).map_err(|d| vec![*d])?)
     }
 
     /// Compiles an ONNX file and loads the program.
@@ -162,6 +168,18 @@ impl Compiler {
             time: start.elapsed(),
             session: Mutex::new(None),
         })
+    }
+}
+
+/// What the passes may know of the processor.
+fn target_facts(target: &Target) -> TargetDesc {
+    let number = |x: usize| i64::try_from(x).unwrap_or(i64::MAX);
+    let desc = &target.desc;
+    TargetDesc {
+        vector_bytes: number(desc.vector_bytes),
+        vector_registers: number(desc.vector_registers),
+        cache_bytes: [desc.l1_bytes, desc.l2_bytes, desc.l3_bytes].map(number),
+        ..TargetDesc::GENERIC
     }
 }
 

@@ -60,7 +60,13 @@ fn print_reports(reports: &[PassReport]) {
     tell!("{:<20} {:>9} {:>7} {:>7} {:>10}", "pass", "rewrites", "before", "after", "time");
     for r in reports {
         let ms = r.time.as_secs_f64() * 1e3;
-        tell!("{:<20} {:>9} {:>7} {:>7} {ms:>7.2} ms", r.name, r.changed, r.nodes.0, r.nodes.1);
+        tell!(
+            "{:<20} {:>9} {:>7} {:>7} {ms:>7.2} ms",
+            r.name,
+            r.rewrites.len(),
+            r.cost.0.nodes,
+            r.cost.1.nodes
+        );
     }
 }
 

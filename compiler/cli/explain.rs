@@ -26,9 +26,9 @@ pub(crate) fn run(args: &ExplainArgs, format: ErrorFormat) -> Outcome {
     say!(
         "{}: {} rewrites, {} nodes before, {} after",
         report.name,
-        report.changed,
-        report.nodes.0,
-        report.nodes.1
+        report.rewrites.len(),
+        report.cost.0.nodes,
+        report.cost.1.nodes
     );
     for miss in &report.misses {
         let names: Vec<&str> = miss.loc.iter().map(AsRef::as_ref).collect();

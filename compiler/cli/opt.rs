@@ -37,7 +37,7 @@ pub(crate) fn run(args: &OptArgs, format: ErrorFormat) -> Outcome {
         OptEmit::Ir => output::write(&nnc::ir::text::print(&lowered.module)),
         OptEmit::Diff => {
             for report in &lowered.reports {
-                say!("# {}: {} rewrites", report.name, report.changed);
+                say!("# {}: {} rewrites", report.name, report.rewrites.len());
                 output::write(report.diff.as_deref().unwrap_or_default());
             }
         }

@@ -32,6 +32,7 @@
 //! operand goes away; multiplying or dividing by 1 and subtracting 0 go away. Exact.
 
 use nnc_ir::{
+    Module,
     dtype::Scalar,
     form::{Bounds, Class, Form, Ix, LoopForm},
     graph::{NodeId, ValueId},
@@ -39,36 +40,84 @@ use nnc_ir::{
 };
 
 use crate::{
-    pass::{Bug, Changed, PassCx},
-    rewrite::{Action, Cursor, rewrite},
+    pass::{Bug, Exactness, PassCx, Rule},
+    rewrite::{Apply, Cursor, apply_rules},
 };
 
-type Rule = fn(&mut Cursor<'_>, NodeId) -> Result<Option<ValueId>, Bug>;
-
-const RULES: &[Rule] = &[
-    drop_identity_movement,
-    drop_identity_reshape,
-    drop_single_concat,
-    drop_neutral_operand,
-    merge_reshapes,
-    merge_transposes,
-    merge_broadcasts,
-    reshape_for_unit_transpose,
+pub(crate) const RULES: &[&Rule] = &[
+    &DROP_IDENTITY_MOVEMENT,
+    &DROP_IDENTITY_RESHAPE,
+    &DROP_SINGLE_CONCAT,
+    &DROP_NEUTRAL_OPERAND,
+    &MERGE_RESHAPES,
+    &MERGE_TRANSPOSES,
+    &MERGE_BROADCASTS,
+    &RESHAPE_FOR_UNIT_TRANSPOSE,
 ];
 
-pub(crate) fn run(module: &mut Module, cx: &mut PassCx<'_>) -> Result<Changed, Bug> {
-    rewrite(module, "canonicalize", &mut |cursor: &mut Cursor<'_>, node| {
-        for rule in RULES {
-            if let Some(value) = rule(cursor, node)? {
-                return Ok(if cx.spend() { Action::Replace(vec![value]) } else { Action::Keep });
-            }
-        }
-        Ok(Action::Keep)
-    })
-    .map(Changed)
-}
+const APPLY: &[Apply] = &[
+    (&DROP_IDENTITY_MOVEMENT, drop_identity_movement),
+    (&DROP_IDENTITY_RESHAPE, drop_identity_reshape),
+    (&DROP_SINGLE_CONCAT, drop_single_concat),
+    (&DROP_NEUTRAL_OPERAND, drop_neutral_operand),
+    (&MERGE_RESHAPES, merge_reshapes),
+    (&MERGE_TRANSPOSES, merge_transposes),
+    (&MERGE_BROADCASTS, merge_broadcasts),
+    (&RESHAPE_FOR_UNIT_TRANSPOSE, reshape_for_unit_transpose),
+];
 
-use nnc_ir::Module;
+static DROP_IDENTITY_MOVEMENT: Rule = Rule {
+    name: "drop-identity-movement",
+    law: "a movement that reads each element where it writes it = its operand",
+    source: "the nest's only load has the identity index",
+    exactness: Exactness::Exact,
+};
+static DROP_IDENTITY_RESHAPE: Rule = Rule {
+    name: "drop-identity-reshape",
+    law: "reshape(x, shape of x) = x",
+    source: "a view of the same type",
+    exactness: Exactness::Exact,
+};
+static DROP_SINGLE_CONCAT: Rule = Rule {
+    name: "drop-single-concat",
+    law: "concat(x) = x",
+    source: "ONNX Concat-13 of one input",
+    exactness: Exactness::Exact,
+};
+static DROP_NEUTRAL_OPERAND: Rule = Rule {
+    name: "drop-neutral-operand",
+    law: "x * 1 = x / 1 = x - 0 = x",
+    source: "IEEE 754-2019, 6.3: holds for NaN, infinities and signed zeros too",
+    exactness: Exactness::Exact,
+};
+static MERGE_RESHAPES: Rule = Rule {
+    name: "merge-reshapes",
+    law: "reshape(reshape(x, a), b) = reshape(x, b)",
+    source: "both are views of the same elements in order",
+    exactness: Exactness::Exact,
+};
+static MERGE_TRANSPOSES: Rule = Rule {
+    name: "merge-transposes",
+    law: "transpose(transpose(x, p), q) = transpose(x, p after q)",
+    source: "composition of permutations",
+    exactness: Exactness::Exact,
+};
+static MERGE_BROADCASTS: Rule = Rule {
+    name: "merge-broadcasts",
+    law: "broadcast(broadcast(x, a), b) = broadcast(x, b)",
+    source: "the inner one repeats what the outer one would",
+    exactness: Exactness::Exact,
+};
+static RESHAPE_FOR_UNIT_TRANSPOSE: Rule = Rule {
+    name: "reshape-for-unit-transpose",
+    law: "transpose(x, p) = reshape(x) where p keeps the order of all axes of extent other than 1",
+    source: "row-major order of the elements stays",
+    exactness: Exactness::Exact,
+};
+
+pub(crate) fn run(module: &mut Module, cx: &mut PassCx<'_>) -> Result<(), Bug> {
+    apply_rules(module, "canonicalize", APPLY, cx)
+}
 
 /// A movement whose every element stays where it is.
 fn drop_identity_movement(cursor: &mut Cursor<'_>, node: NodeId) -> Result<Option<ValueId>, Bug> {

@@ -33,16 +33,25 @@ use nnc_ir::{
 use rustc_hash::FxHashMap;
 
 use crate::{
-    pass::{Bug, Changed, PassCx},
+    pass::{Bug, Exactness, PassCx, Rule},
     rewrite::{Action, Cursor, rewrite},
 };
 
+pub(crate) const RULES: &[&Rule] = &[&KEEP_ONE];
+
+static KEEP_ONE: Rule = Rule {
+    name: "keep-one",
+    law: "two pure nodes of one region with the same operation and operands = the first of them",
+    source: "Cocke, Global common subexpression elimination, 1970",
+    exactness: Exactness::Exact,
+};
+
 #[expect(clippy::mutable_key_type, reason = "a constant keeps its digest once computed; it hashes by it")]
-pub(crate) fn run(module: &mut Module, _: &mut PassCx<'_>) -> Result<Changed, Bug> {
+pub(crate) fn run(module: &mut Module, cx: &mut PassCx<'_>) -> Result<(), Bug> {
     let home = regions_of_nodes(module);
     let mut seen: FxHashMap<(RegionId, Op, Vec<ValueId>), NodeId> = FxHashMap::default();
     rewrite(module, "eliminate-common", &mut |cursor: &mut Cursor<'_>, node| {
-        if !is_pure(cursor.module, node) {
+        if !cx.has_fuel() || !is_pure(cursor.module, node) {
             return Ok(Action::Keep);
         }
         let this = cursor.module.node(node);
@@ -51,11 +60,11 @@ pub(crate) fn run(module: &mut Module, _: &mut PassCx<'_>) -> Result<Changed, Bu
             seen.insert(key, node);
             return Ok(Action::Keep);
         };
+        cx.fired(&KEEP_ONE, &cursor.module.node(node).loc);
         let loc = merge_locs([&cursor.module.node(first).loc, &cursor.module.node(node).loc]);
         cursor.module.node_mut(first).loc = loc;
         Ok(Action::Replace(cursor.module.node(first).results.clone()))
     })
-    .map(Changed)
 }
 
 fn regions_of_nodes(module: &Module) -> FxHashMap<NodeId, RegionId> {

@@ -30,39 +30,46 @@ use nnc_ir::{
 };
 use rustc_hash::FxHashSet;
 
-use crate::pass::{Bug, Changed, PassCx};
+use crate::pass::{Bug, Exactness, PassCx, Rule};
 
-pub(crate) fn run(module: &mut Module, _: &mut PassCx<'_>) -> Result<Changed, Bug> {
-    let mut removed = 0;
+pub(crate) const RULES: &[&Rule] = &[&REMOVE_UNREAD];
+
+static REMOVE_UNREAD: Rule = Rule {
+    name: "remove-unread",
+    law: "a node without effect whose results nobody reads = nothing",
+    source: "nodes are pure but for the symbols they define",
+    exactness: Exactness::Exact,
+};
+
+pub(crate) fn run(module: &mut Module, cx: &mut PassCx<'_>) -> Result<(), Bug> {
     loop {
-        let round = sweep(module, module.body());
-        removed += round;
-        if round == 0 {
-            return Ok(Changed(removed));
+        let before = cx.rewrites.len();
+        sweep(module, module.body(), cx);
+        if cx.rewrites.len() == before {
+            return Ok(());
         }
     }
 }
 
 /// Removes dead nodes of `region` and the regions inside, last node first.
-fn sweep(module: &mut Module, region: RegionId) -> usize {
+fn sweep(module: &mut Module, region: RegionId, cx: &mut PassCx<'_>) {
     let mut live: FxHashSet<usize> = module.region(region).results.iter().map(|v| v.index()).collect();
     let nodes = module.region(region).nodes.clone();
     let mut kept = Vec::with_capacity(nodes.len());
-    let mut removed = 0;
     for &node in nodes.iter().rev() {
-        if !has_effect(module, node) && !module.node(node).results.iter().any(|v| live.contains(&v.index())) {
-            removed += 1;
+        let read = module.node(node).results.iter().any(|v| live.contains(&v.index()));
+        if !read && !has_effect(module, node) && cx.has_fuel() {
+            cx.fired(&REMOVE_UNREAD, &module.node(node).loc);
             continue;
         }
         for inner in module.node(node).regions.clone() {
-            removed += sweep(module, inner);
+            sweep(module, inner, cx);
         }
         live.extend(module.node(node).operands.iter().map(|v| v.index()));
         kept.push(node);
     }
     kept.reverse();
     module.region_mut(region).nodes = kept;
-    removed
 }
 
 /// Whether running the node matters beyond its results: it defines symbols.

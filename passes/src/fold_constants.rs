@@ -30,7 +30,7 @@
 use nnc_ir::{Module, constant::Constant, form::Form, graph::NodeId, ops::ConstantOp};
 
 use crate::{
-    pass::{Bug, Changed, PassCx},
+    pass::{Bug, Exactness, PassCx, Rule},
     rewrite::{Action, Cursor, rewrite},
 };
 
@@ -39,8 +39,20 @@ const SMALL_BYTES: i64 = 4 << 10;
 /// Larger results are folded if they are at most so many times as large as their operands together.
 const MAX_GROWTH: i64 = 2;
 
-pub(crate) fn run(module: &mut Module, cx: &mut PassCx<'_>) -> Result<Changed, Bug> {
+pub(crate) const RULES: &[&Rule] = &[&FOLD];
+
+static FOLD: Rule = Rule {
+    name: "fold",
+    law: "a node whose operands are constants = what it gives for them",
+    source: "the evaluator computes it in its own element type",
+    exactness: Exactness::Exact,
+};
+
+pub(crate) fn run(module: &mut Module, cx: &mut PassCx<'_>) -> Result<(), Bug> {
     rewrite(module, "fold-constants", &mut |cursor: &mut Cursor<'_>, node| {
+        if !cx.has_fuel() {
+            return Ok(Action::Keep);
+        }
         let Some(operands) = constant_operands(cursor.module, node) else { return Ok(Action::Keep) };
         if let Some(reason) = keeps_apart(cursor.module, node, &operands) {
             cx.miss(cursor.module, node, reason);
@@ -51,14 +63,14 @@ pub(crate) fn run(module: &mut Module, cx: &mut PassCx<'_>) -> Result<Changed, B
             cx.miss(cursor.module, node, "the evaluator declined");
             return Ok(Action::Keep);
         };
-        if values.len() != this.results.len() || !cx.spend() {
+        if values.len() != this.results.len() {
             return Ok(Action::Keep);
         }
         let loc = cursor.module.node(node).loc.clone();
+        cx.fired(&FOLD, &loc);
         let values = values.into_iter().map(|value| cursor.emit1(ConstantOp { value }, &[], &loc));
         Ok(Action::Replace(values.collect::<Result<_, _>>()?))
     })
-    .map(Changed)
 }
 
 /// The operands, if all are constants and the node is of a kind that can be computed.

@@ -51,20 +51,27 @@ use nnc_ir::{
 };
 use rustc_hash::{FxHashMap, FxHashSet};
 
-use crate::pass::{Bug, Changed, PassCx};
+use crate::pass::{Bug, Exactness, PassCx, Rule};
 
 /// Most nodes in one fusion: keeps kernels and compile time small.
 const MAX_NODES: usize = 64;
 
-pub(crate) fn run(module: &mut Module, cx: &mut PassCx<'_>) -> Result<Changed, Bug> {
-    let mut formed = 0;
+pub(crate) const RULES: &[&Rule] = &[&FORM_FUSION];
+
+static FORM_FUSION: Rule = Rule {
+    name: "form-fusion",
+    law: "nodes whose nests compose to one = a fusion of them",
+    source: "inlining the fusion gives the nodes back",
+    exactness: Exactness::Exact,
+};
+
+pub(crate) fn run(module: &mut Module, cx: &mut PassCx<'_>) -> Result<(), Bug> {
     for region in unfused_regions(module) {
         let clusters = Clusters::form(module, region, cx);
-        formed += clusters.emit(module, region, cx)?;
+        clusters.emit(module, region, cx)?;
     }
-    let before = module.phase;
-    module.phase = before.max(nnc_ir::graph::Phase::Fused);
-    Ok(Changed(formed + usize::from(before != module.phase)))
+    module.phase = module.phase.max(nnc_ir::graph::Phase::Fused);
+    Ok(())
 }
 
 /// Reachable regions but the bodies of fusions.
@@ -127,9 +134,8 @@ impl Clusters {
     }
 
     /// Puts fusion nodes in the place of clusters with more than one node. Nodes that only fusions read go away.
-    fn emit(self, module: &mut Module, region: RegionId, cx: &mut PassCx<'_>) -> Result<usize, Bug> {
+    fn emit(self, module: &mut Module, region: RegionId, cx: &mut PassCx<'_>) -> Result<(), Bug> {
         let needed = self.needed(module, region);
-        let mut formed = 0;
         let mut nodes = Vec::new();
         let mut map: FxHashMap<ValueId, ValueId> = FxHashMap::default();
         for node in module.region(region).nodes.clone() {
@@ -141,22 +147,22 @@ impl Clusters {
             if !needed.contains(&cluster) {
                 continue;
             }
-            if self.nodes[cluster].len() == 1 || !cx.spend() {
+            if self.nodes[cluster].len() == 1 || !cx.has_fuel() {
                 replace_operands(module, node, &map);
                 nodes.push(node);
                 continue;
             }
             let fusion = make_fusion(module, &self.nodes[cluster], node, &map)?;
             map.insert(module.node(node).results[0], module.node(fusion).results[0]);
+            cx.fired(&FORM_FUSION, &module.node(fusion).loc);
             nodes.push(fusion);
-            formed += 1;
         }
         let region = module.region_mut(region);
         region.nodes = nodes;
         for result in &mut region.results {
             *result = map.get(result).copied().unwrap_or(*result);
         }
-        Ok(formed)
+        Ok(())
     }
 
     /// Clusters whose value something outside of all other clusters reads.

@@ -4,9 +4,11 @@
 //! then any pass.
 #![forbid(unsafe_code)]
 
+pub mod cost;
 pub mod manager;
 pub mod pass;
 pub mod pipeline;
+pub mod target;
 
 mod rewrite;
 
@@ -23,6 +25,7 @@ macro_rules! declare_passes {
             help: concat!($($doc, "\n"),+),
             needs: Phase::$phase,
             exactness: Exactness::$exactness,
+            rules: $file::RULES,
             run: $file::run,
         }),*];
     };

@@ -2,9 +2,12 @@
 
 use std::time::Instant;
 
-use nnc_ir::{Module, hash::content_hash, text, verify::verify};
+use nnc_ir::{Module, graph::Phase, hash::content_hash, text, verify::verify};
 
-use crate::pass::{Bug, Changed, PassCx, PassInfo, PassReport};
+use crate::{
+    cost::{self, ModuleCost},
+    pass::{Bug, PassCx, PassInfo, PassReport, Rewrite},
+};
 
 /// What to record while passes run.
 #[derive(Clone, Copy, Debug, Default)]
@@ -18,7 +21,8 @@ pub struct Watch {
 /// Runs one pass.
 ///
 /// # Errors
-/// [`Bug`]: an unknown name, a pass that needs a later phase, invalid IR after a pass, or a wrong report of change.
+/// [`Bug`]: an unknown name, a pass that needs a later phase, invalid IR after a pass, a change that no rewrite accounts
+/// for, or a rewrite without a change.
 pub fn run_pass(
     module: &mut Module,
     name: &str,
@@ -32,9 +36,10 @@ pub fn run_pass(
     }
     let before = Before::of(module, watch);
     let start = Instant::now();
-    let changed = (pass.run)(module, cx)?;
+    (pass.run)(module, cx)?;
     let time = start.elapsed();
-    check(module, pass, changed, &before)?;
+    let rewrites = std::mem::take(&mut cx.rewrites);
+    check(module, pass, &rewrites, &before)?;
     let text = (watch.text || watch.diff).then(|| text::print(module));
     let diff = match (&before.text, &text) {
         (Some(old), Some(new)) if old != new => Some(diff(old, new)),
@@ -42,8 +47,8 @@ pub fn run_pass(
     };
     Ok(PassReport {
         name: pass.name,
-        changed: changed.0,
-        nodes: (before.nodes, count_nodes(module)),
+        rewrites,
+        cost: (before.cost, cost::of_module(module)),
         time,
         diff,
         text: if watch.text { text } else { None },
@@ -53,7 +58,8 @@ pub fn run_pass(
 
 /// Facts of a module before a pass.
 struct Before {
-    nodes: usize,
+    cost: ModuleCost,
+    phase: Phase,
     hash: [u8; 32],
     text: Option<String>,
 }
@@ -61,34 +67,33 @@ struct Before {
 impl Before {
     fn of(module: &Module, watch: Watch) -> Self {
         Self {
-            nodes: count_nodes(module),
+            cost: cost::of_module(module),
+            phase: module.phase,
             hash: content_hash(module),
             text: watch.diff.then(|| text::print(module)),
         }
     }
 }
 
-fn check(module: &Module, pass: &PassInfo, changed: Changed, before: &Before) -> Result<(), Bug> {
+fn check(module: &Module, pass: &PassInfo, rewrites: &[Rewrite], before: &Before) -> Result<(), Bug> {
     let bug = |message: String| Bug { pass: pass.name.to_owned(), message };
     if let Err(violations) = verify(module) {
         let first: Vec<String> = violations.iter().take(3).map(ToString::to_string).collect();
         return Err(bug(format!("left an invalid module: {}", first.join("; "))));
     }
-    let really = content_hash(module) != before.hash;
-    if really != (changed != Changed(0)) {
+    let changed = content_hash(module) != before.hash;
+    let told = !rewrites.is_empty() || module.phase != before.phase;
+    if changed != told {
         return Err(bug(format!(
             "reports {} rewrites, the module {}",
-            changed.0,
-            if really { "changed" } else { "did not change" }
+            rewrites.len(),
+            if changed { "changed" } else { "did not change" }
         )));
     }
+    if let Some(stray) = rewrites.iter().find(|r| pass.rules.iter().all(|rule| rule.name != r.rule)) {
+        return Err(bug(format!("applied rule '{}', which is none of its own", stray.rule)));
+    }
     Ok(())
-}
-
-/// Nodes in every region that is reachable.
-#[must_use]
-pub fn count_nodes(module: &Module) -> usize {
-    module.nested_regions(module.body()).into_iter().map(|r| module.region(r).nodes.len()).sum()
 }
 
 /// Unified diff of two texts.

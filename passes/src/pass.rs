@@ -9,6 +9,8 @@ use nnc_ir::{
     ops::Op,
 };
 
+use crate::{cost::ModuleCost, target::TargetDesc};
+
 /// What a pass may do to results.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Exactness {
@@ -30,9 +32,28 @@ impl fmt::Display for Exactness {
     }
 }
 
-/// How often a pass rewrote something; 0 means the module is untouched.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Changed(pub usize);
+/// A law that a pass applies: rewriting the left side to the right one. Every rule has a generator of left sides in the
+/// tests, which hold both sides to each other.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Rule {
+    /// Kebab case; unique among all passes.
+    pub name: &'static str,
+    /// The law, `left = right`, with its conditions.
+    pub law: &'static str,
+    /// Where it comes from: a paper, a section of a specification, or why it holds.
+    pub source: &'static str,
+    /// What it may do to results; never more than its pass.
+    pub exactness: Exactness,
+}
+
+/// One application of a rule.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rewrite {
+    /// Name of the rule.
+    pub rule: &'static str,
+    /// ONNX nodes it was applied to.
+    pub loc: Provenance,
+}
 
 /// A bug of the compiler: a pass broke an invariant. Never the model's fault.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -72,24 +93,39 @@ pub trait ConstEval {
 pub struct PassCx<'a> {
     /// Computes operations on constants.
     pub consts: &'a dyn ConstEval,
+    /// Facts about the processor.
+    pub target: &'a TargetDesc,
     /// Why things were left alone.
     pub misses: Vec<Miss>,
+    /// What was rewritten, in order.
+    pub rewrites: Vec<Rewrite>,
     /// At most so many rewrites are still allowed: bisection stops a pass half way.
     pub fuel: usize,
 }
 
-impl PassCx<'_> {
+impl<'a> PassCx<'a> {
+    /// A context without limits.
+    #[must_use]
+    pub fn new(consts: &'a dyn ConstEval, target: &'a TargetDesc) -> Self {
+        Self { consts, target, misses: Vec::new(), rewrites: Vec::new(), fuel: usize::MAX }
+    }
+
     /// Records why a node was left alone.
     pub fn miss(&mut self, module: &Module, node: nnc_ir::graph::NodeId, reason: impl Into<String>) {
         let node = module.node(node);
         self.misses.push(Miss { loc: node.loc.clone(), op: node.op.mnemonic(), reason: reason.into() });
     }
 
-    /// Takes one unit of fuel; false when there is none left.
-    pub fn spend(&mut self) -> bool {
-        let left = self.fuel > 0;
+    /// Whether another rewrite is allowed: to be asked before anything is made for it.
+    #[must_use]
+    pub fn has_fuel(&self) -> bool {
+        self.fuel > 0
+    }
+
+    /// Records a rewrite, which the caller has checked there is fuel for.
+    pub fn fired(&mut self, rule: &'static Rule, loc: &Provenance) {
         self.fuel = self.fuel.saturating_sub(1);
-        left
+        self.rewrites.push(Rewrite { rule: rule.name, loc: loc.clone() });
     }
 }
 
@@ -103,8 +139,10 @@ pub struct PassInfo {
     pub needs: Phase,
     /// What it may do to results.
     pub exactness: Exactness,
-    /// The pass.
-    pub run: fn(&mut Module, &mut PassCx<'_>) -> Result<Changed, Bug>,
+    /// What it applies.
+    pub rules: &'static [&'static Rule],
+    /// The pass. It records each rewrite by [`PassCx::fired`], and changes nothing else but the phase.
+    pub run: fn(&mut Module, &mut PassCx<'_>) -> Result<(), Bug>,
 }
 
 /// What one run of a pass did.
@@ -112,10 +150,10 @@ pub struct PassInfo {
 pub struct PassReport {
     /// Name of the pass.
     pub name: &'static str,
-    /// Rewrites.
-    pub changed: usize,
-    /// Nodes before and after, all regions.
-    pub nodes: (usize, usize),
+    /// Rewrites, in order.
+    pub rewrites: Vec<Rewrite>,
+    /// What the module costs before and after.
+    pub cost: (ModuleCost, ModuleCost),
     /// Time it took, without verification.
     pub time: Duration,
     /// Unified diff of the text, if asked for and changed.

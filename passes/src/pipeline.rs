@@ -15,28 +15,30 @@ pub enum OptLevel {
     O3,
 }
 
+/// What a module goes through whatever the level; every other pass may be left out.
+pub const REQUIRED: &[&str] = &["simplify-shapes", "reach-canonical"];
+
+/// Computes what can be computed and brings the rest to one form.
+const CLEAN: &[&str] = &["fold-constants", "canonicalize", "eliminate-common", "eliminate-dead"];
+
 /// Names of the passes of a level, in order.
 #[must_use]
 pub fn pipeline(level: OptLevel) -> Vec<&'static str> {
-    let required = ["simplify-shapes", "reach-canonical"];
     if level == OptLevel::O0 {
-        return required.to_vec();
+        return REQUIRED.to_vec();
     }
-    vec![
-        "simplify-shapes",
-        "widen-half",
-        "fold-constants",
-        "canonicalize",
-        "eliminate-common",
-        "eliminate-dead",
-        "fold-constants",
-        "canonicalize",
-        "eliminate-common",
-        "eliminate-dead",
-        "reach-canonical",
-        "fuse",
-        "eliminate-dead",
+    let algebra: &[&str] = &[];
+    let fusing: &[&str] = &["fuse"];
+    [
+        &["simplify-shapes", "widen-half"],
+        CLEAN,
+        algebra,
+        CLEAN,
+        &["reach-canonical"],
+        fusing,
+        &["eliminate-dead"],
     ]
+    .concat()
 }
 
 /// Whether a level may run a pass.

@@ -20,9 +20,11 @@
 
 use nnc_ir::{Module, form::Form, graph::Phase};
 
-use crate::pass::{Bug, Changed, PassCx};
+use crate::pass::{Bug, PassCx, Rule};
 
-pub(crate) fn run(module: &mut Module, _: &mut PassCx<'_>) -> Result<Changed, Bug> {
+pub(crate) const RULES: &[&Rule] = &[];
+
+pub(crate) fn run(module: &mut Module, _: &mut PassCx<'_>) -> Result<(), Bug> {
     for region in module.nested_regions(module.body()) {
         for &node in &module.region(region).nodes {
             if module.form(node) == Form::Composite {
@@ -31,7 +33,6 @@ pub(crate) fn run(module: &mut Module, _: &mut PassCx<'_>) -> Result<Changed, Bu
             }
         }
     }
-    let before = module.phase;
-    module.phase = before.max(Phase::Canonical);
-    Ok(Changed(usize::from(module.phase != before)))
+    module.phase = module.phase.max(Phase::Canonical);
+    Ok(())
 }

@@ -7,7 +7,7 @@ use nnc_ir::{
 };
 use rustc_hash::FxHashMap;
 
-use crate::pass::Bug;
+use crate::pass::{Bug, PassCx, Rule};
 
 /// What to do with a node.
 pub(crate) enum Action {
@@ -15,6 +15,31 @@ pub(crate) enum Action {
     Keep,
     /// Its results are these values instead, of the same types; the node goes away.
     Replace(Vec<ValueId>),
+}
+
+/// A rule and how it is applied to a node: what stands for the node's one result, if it fits. It makes nodes only if it
+/// does.
+pub(crate) type Apply = (&'static Rule, fn(&mut Cursor<'_>, NodeId) -> Result<Option<ValueId>, Bug>);
+
+/// Walks every reachable region and applies to each node the first of `rules` that fits.
+pub(crate) fn apply_rules(
+    module: &mut Module,
+    pass: &'static str,
+    rules: &[Apply],
+    cx: &mut PassCx<'_>,
+) -> Result<(), Bug> {
+    rewrite(module, pass, &mut |cursor: &mut Cursor<'_>, node| {
+        for (rule, apply) in rules {
+            if !cx.has_fuel() {
+                break;
+            }
+            if let Some(value) = apply(cursor, node)? {
+                cx.fired(rule, &cursor.module.node(node).loc);
+                return Ok(Action::Replace(vec![value]));
+            }
+        }
+        Ok(Action::Keep)
+    })
 }
 
 /// The place of a walk: new nodes go before the node being looked at.
@@ -50,17 +75,16 @@ impl Cursor<'_> {
     }
 }
 
-/// Walks every reachable region and gives the number of nodes that were replaced.
+/// Walks every reachable region, node by node.
 pub(crate) fn rewrite(
     module: &mut Module,
     pass: &'static str,
     f: &mut dyn FnMut(&mut Cursor<'_>, NodeId) -> Result<Action, Bug>,
-) -> Result<usize, Bug> {
-    let mut replaced = 0;
+) -> Result<(), Bug> {
     for region in module.nested_regions(module.body()) {
-        replaced += rewrite_region(module, region, pass, f)?;
+        rewrite_region(module, region, pass, f)?;
     }
-    Ok(replaced)
+    Ok(())
 }
 
 fn rewrite_region(
@@ -68,11 +92,10 @@ fn rewrite_region(
     region: RegionId,
     pass: &'static str,
     f: &mut dyn FnMut(&mut Cursor<'_>, NodeId) -> Result<Action, Bug>,
-) -> Result<usize, Bug> {
+) -> Result<(), Bug> {
     let mut map: FxHashMap<ValueId, ValueId> = FxHashMap::default();
     let old = std::mem::take(&mut module.region_mut(region).nodes);
     let mut cursor = Cursor { module, pass, nodes: Vec::with_capacity(old.len()) };
-    let mut replaced = 0;
     for node in old {
         for operand in &mut cursor.module.node_mut(node).operands {
             if let Some(&new) = map.get(operand) {
@@ -82,7 +105,6 @@ fn rewrite_region(
         match f(&mut cursor, node)? {
             Action::Keep => cursor.nodes.push(node),
             Action::Replace(values) => {
-                replaced += 1;
                 let results = cursor.module.node(node).results.clone();
                 check_types(cursor.module, pass, &results, &values)?;
                 map.extend(results.into_iter().zip(values));
@@ -97,7 +119,7 @@ fn rewrite_region(
             *result = new;
         }
     }
-    Ok(replaced)
+    Ok(())
 }
 
 fn check_types(module: &Module, pass: &'static str, old: &[ValueId], new: &[ValueId]) -> Result<(), Bug> {

@@ -39,34 +39,49 @@ use nnc_ir::{
 };
 
 use crate::{
-    pass::{Bug, Changed, PassCx},
+    pass::{Bug, Exactness, PassCx, Rule},
     rewrite::{Action, Cursor, rewrite},
 };
 
-pub(crate) fn run(module: &mut Module, cx: &mut PassCx<'_>) -> Result<Changed, Bug> {
-    let mut changed = 0;
-    while let Some((symbol, extent)) = known_symbol(module) {
-        module.substitute_symbol(symbol, &extent).map_err(|message| Bug { pass: "simplify-shapes".into(), message })?;
-        changed += 1;
+pub(crate) const RULES: &[&Rule] = &[&KNOWN_SYMBOL, &KNOWN_EXTENTS];
+
+static KNOWN_SYMBOL: Rule = Rule {
+    name: "known-symbol",
+    law: "a symbol read from extents that are known before = the extent",
+    source: "a symbol is bound once",
+    exactness: Exactness::Exact,
+};
+static KNOWN_EXTENTS: Rule = Rule {
+    name: "known-extents",
+    law: "extents that are all numbers = a constant",
+    source: "extents are what they are in every run",
+    exactness: Exactness::Exact,
+};
+
+pub(crate) fn run(module: &mut Module, cx: &mut PassCx<'_>) -> Result<(), Bug> {
+    while let Some((node, symbol, extent)) = known_symbol(module).filter(|_| cx.has_fuel()) {
+        let bug = |message: String| Bug { pass: "simplify-shapes".into(), message };
+        module.substitute_symbol(symbol, &extent).map_err(bug)?;
+        cx.fired(&KNOWN_SYMBOL, &module.node(node).loc);
     }
-    changed += rewrite(module, "simplify-shapes", &mut |cursor: &mut Cursor<'_>, node| {
-        let Some(constant) = constant_extents(cursor.module, node) else { return Ok(Action::Keep) };
-        if !cx.spend() {
+    rewrite(module, "simplify-shapes", &mut |cursor: &mut Cursor<'_>, node| {
+        let Some(constant) = constant_extents(cursor.module, node).filter(|_| cx.has_fuel()) else {
             return Ok(Action::Keep);
-        }
+        };
         let loc = cursor.module.node(node).loc.clone();
+        cx.fired(&KNOWN_EXTENTS, &loc);
         Ok(Action::Replace(cursor.emit(ConstantOp { value: constant }, &[], &loc)?))
-    })?;
-    Ok(Changed(changed))
+    })
 }
 
-/// A symbol that is read from extents known without running, with its extent.
+/// A node that reads a symbol from extents known without running, with both.
 ///
 /// A constant that the symbol's range excludes stays: the run then fails as the node says.
-fn known_symbol(module: &Module) -> Option<(SymbolId, Extent)> {
+fn known_symbol(module: &Module) -> Option<(NodeId, SymbolId, Extent)> {
     let regions = module.nested_regions(module.body());
     let nodes = regions.into_iter().flat_map(|r| module.region(r).nodes.iter());
-    nodes.flat_map(|&node| read_symbols(module, node)).find(|(symbol, extent)| {
+    let read = |&node: &NodeId| read_symbols(module, node).into_iter().map(move |(s, e)| (node, s, e));
+    nodes.flat_map(read).find(|(_, symbol, extent)| {
         let mentioned = mentions(module, *symbol);
         let range = &module.symbols[*symbol];
         mentioned && extent.as_const().is_none_or(|c| (range.min..=range.max).contains(&c))

@@ -36,14 +36,23 @@ use nnc_ir::{
 };
 
 use crate::{
-    pass::{Bug, Changed, PassCx},
+    pass::{Bug, Exactness, PassCx, Rule},
     rewrite::{Action, Cursor, rewrite},
 };
 
-pub(crate) fn run(module: &mut Module, cx: &mut PassCx<'_>) -> Result<Changed, Bug> {
+pub(crate) const RULES: &[&Rule] = &[&WIDEN];
+
+static WIDEN: Rule = Rule {
+    name: "widen",
+    law: "op(x: f16) = cast(op(cast(x: f32)): f16), and casts there and back between two of these = nothing",
+    source: "rounds once less where values stay in f32",
+    exactness: Exactness::Rounding,
+};
+
+pub(crate) fn run(module: &mut Module, cx: &mut PassCx<'_>) -> Result<(), Bug> {
     rewrite(module, "widen-half", &mut |cursor: &mut Cursor<'_>, node| {
         let this = cursor.module.node(node);
-        if !this.operands.iter().any(|&v| is_half(cursor.module, v)) {
+        if !cx.has_fuel() || !this.operands.iter().any(|&v| is_half(cursor.module, v)) {
             return Ok(Action::Keep);
         }
         let values = match &this.op {
@@ -51,12 +60,10 @@ pub(crate) fn run(module: &mut Module, cx: &mut PassCx<'_>) -> Result<Changed, B
             _ if widens(cursor.module, node) => Some(widen(cursor, node)?),
             _ => None,
         };
-        Ok(match values {
-            Some(values) if cx.spend() => Action::Replace(values),
-            _ => Action::Keep,
-        })
+        let Some(values) = values else { return Ok(Action::Keep) };
+        cx.fired(&WIDEN, &cursor.module.node(node).loc);
+        Ok(Action::Replace(values))
     })
-    .map(Changed)
 }
 
 fn is_half(module: &Module, value: ValueId) -> bool {

@@ -1,7 +1,8 @@
 //! nnc-kit - what the tests of nnc share: random programs, bounds for reordered sums, conformance cases, ONNX files.
 //!
 //! Reading order: [`rng`], [`generate`] (random modules with inputs), [`bounds`] (what a run may give when sums are
-//! added in another order), [`cases`] and [`compare`] (test data of others), [`proto`] (ONNX files of our own).
+//! added in another order), [`cases`] and [`compare`] (test data of others), [`proto`] (ONNX files of our own),
+//! [`rules`] (left sides for the rules of passes).
 #![forbid(unsafe_code)]
 
 pub mod bounds;
@@ -10,4 +11,5 @@ pub mod compare;
 pub mod generate;
 pub mod proto;
 pub mod rng;
+pub mod rules;
 pub mod table;

@@ -1,0 +1,175 @@
+//! cost - what nests, nodes and modules cost: arithmetic, traffic, kernels, and the roofline time of these.
+//!
+//! Figures are integers, so that decisions are the same everywhere. Extents that only a run knows count as
+//! [`NOMINAL_EXTENT`] (within their range). The roofline model: Williams, Waterman, Patterson, CACM 52(4), 2009.
+
+use nnc_ir::{
+    Module,
+    extent::{Extent, SymbolId},
+    form::{Class, Form, LoopForm},
+    graph::{NodeId, RegionId, ValueId},
+    ops::Op,
+    program::{Inst, Program},
+};
+
+use crate::target::TargetDesc;
+
+/// What a symbol counts as, if its range allows.
+pub const NOMINAL_EXTENT: i64 = 16;
+
+/// What one kernel, or several, cost.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Cost {
+    /// Scalar operations; a multiply-add counts twice.
+    pub flops: i64,
+    /// Of these, those that multiply and add at once.
+    pub contraction_flops: i64,
+    /// Bytes read, each operand once.
+    pub read: i64,
+    /// Bytes written.
+    pub written: i64,
+    /// Kernels started.
+    pub kernels: i64,
+}
+
+impl Cost {
+    /// Both one after another.
+    #[must_use]
+    pub fn plus(self, other: Cost) -> Cost {
+        Cost {
+            flops: self.flops.saturating_add(other.flops),
+            contraction_flops: self.contraction_flops.saturating_add(other.contraction_flops),
+            read: self.read.saturating_add(other.read),
+            written: self.written.saturating_add(other.written),
+            kernels: self.kernels.saturating_add(other.kernels),
+        }
+    }
+
+    /// Bytes read and written.
+    #[must_use]
+    pub fn bytes(self) -> i64 {
+        self.read.saturating_add(self.written)
+    }
+
+    /// Least cycles of one kernel with this cost: the longer of arithmetic and traffic, and its start. Traffic passes at
+    /// the speed of the least cache that holds all of it.
+    #[must_use]
+    pub fn cycles(self, target: &TargetDesc) -> i64 {
+        let lanes = target.vector_bytes / 4 * target.vectors_per_cycle;
+        let plain = self.flops - self.contraction_flops;
+        let arithmetic = plain / lanes + self.contraction_flops / (2 * lanes);
+        let level = target.cache_bytes.iter().position(|&bytes| self.bytes() <= bytes).unwrap_or(3);
+        let traffic = self.bytes() / target.bytes_per_cycle[level];
+        arithmetic.max(traffic).saturating_add(self.kernels.saturating_mul(target.kernel_cycles))
+    }
+}
+
+/// What a module costs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ModuleCost {
+    /// Nodes in every reachable region, those inside fusions included.
+    pub nodes: usize,
+    /// What running every node once costs; bodies of loops count once, both branches of an `if` count.
+    pub cost: Cost,
+}
+
+/// The extent as a number: symbols count as [`NOMINAL_EXTENT`], within their range.
+#[must_use]
+pub fn nominal(module: &Module, extent: &Extent) -> i64 {
+    let symbol = |s: SymbolId| {
+        let symbol = &module.symbols[s];
+        Some(NOMINAL_EXTENT.clamp(symbol.min.max(0), symbol.max.max(symbol.min.max(0))))
+    };
+    extent.eval(&symbol).unwrap_or(NOMINAL_EXTENT).max(0)
+}
+
+fn points(module: &Module, extents: &[Extent]) -> i64 {
+    extents.iter().map(|e| nominal(module, e)).fold(1, i64::saturating_mul)
+}
+
+/// Bytes of a value.
+#[must_use]
+pub fn value_bytes(module: &Module, value: ValueId) -> i64 {
+    let ty = module.ty(value);
+    let width = i64::try_from(ty.dtype.bytes()).unwrap_or(i64::MAX);
+    points(module, &ty.shape).saturating_mul(width)
+}
+
+fn program_flops(program: &Program) -> i64 {
+    let one = |inst: &Inst| match inst {
+        Inst::Load(_) | Inst::Acc(_) | Inst::Index(_) | Inst::Const(_) | Inst::Bitcast(..) => 0,
+        Inst::Fma(..) => 2,
+        Inst::Unary(..) | Inst::Binary(..) | Inst::Select(..) | Inst::Cast(..) => 1,
+    };
+    program.insts().iter().map(|(inst, _)| one(inst)).sum()
+}
+
+/// What a nest costs as one kernel, with operands as its loads number them.
+#[must_use]
+pub fn of_nest(module: &Module, form: &LoopForm) -> Cost {
+    let space = points(module, &form.space);
+    let turns = space.saturating_mul(points(module, &form.reduce));
+    let body = program_flops(&form.body) + i64::from(form.combine.is_some());
+    let all = turns.saturating_mul(body);
+    let flops = all.saturating_add(space.saturating_mul(program_flops(&form.finish)));
+    let width = |bytes: usize| i64::try_from(bytes).unwrap_or(i64::MAX);
+    let mut read: Vec<(usize, i64)> = Vec::new();
+    for load in &form.loads {
+        let whole = points(module, &load.extents).min(turns).saturating_mul(width(load.dtype.bytes()));
+        match read.iter_mut().find(|(operand, _)| *operand == load.operand) {
+            Some((_, bytes)) => *bytes = (*bytes).max(whole),
+            None => read.push((load.operand, whole)),
+        }
+    }
+    let results = form.results.iter().map(|d| width(d.bytes()));
+    Cost {
+        flops,
+        contraction_flops: if form.class() == Class::Contraction { all } else { 0 },
+        read: read.iter().fold(0, |sum, (_, bytes)| sum.saturating_add(*bytes)),
+        written: results.fold(0, |sum, bytes| sum.saturating_add(space.saturating_mul(bytes))),
+        kernels: 1,
+    }
+}
+
+/// What a node costs when run once.
+#[must_use]
+pub fn of_node(module: &Module, node: NodeId) -> Cost {
+    let this = module.node(node);
+    let bytes =
+        |values: &[ValueId]| values.iter().map(|&v| value_bytes(module, v)).fold(0, i64::saturating_add);
+    let moves = |kernels: i64| Cost {
+        read: bytes(&this.operands),
+        written: bytes(&this.results),
+        kernels,
+        ..Cost::default()
+    };
+    match module.form(node) {
+        Form::Loops(form) => of_nest(module, &form),
+        Form::View | Form::Constant | Form::Extents(_) | Form::ReadExtents(_) | Form::Composite => {
+            Cost::default()
+        }
+        Form::Concat { .. } => moves(i64::try_from(this.operands.len()).unwrap_or(i64::MAX)),
+        Form::Scatter(_) => moves(2),
+        Form::Extern(_) => moves(1),
+        Form::Region => {
+            let fused = matches!(this.op, Op::Fusion(_))
+                .then(|| nnc_ir::compose::fuse_region(module, this.regions[0]));
+            match fused {
+                Some(Ok(form)) => of_nest(module, &form),
+                _ => this.regions.iter().map(|&r| of_region(module, r)).fold(Cost::default(), Cost::plus),
+            }
+        }
+    }
+}
+
+fn of_region(module: &Module, region: RegionId) -> Cost {
+    module.region(region).nodes.iter().map(|&n| of_node(module, n)).fold(Cost::default(), Cost::plus)
+}
+
+/// What a module costs.
+#[must_use]
+pub fn of_module(module: &Module) -> ModuleCost {
+    let regions = module.nested_regions(module.body());
+    let nodes = regions.into_iter().map(|r| module.region(r).nodes.len()).sum();
+    ModuleCost { nodes, cost: of_region(module, module.body()) }
+}

@@ -1,0 +1,26 @@
+//! rules - random left sides for the rules of passes, so that each rule is seen to fire and to keep what is computed.
+//!
+//! A file for each pass, a row for each of its rules. A left side comes with what random graphs have around it: other
+//! readers, batch axes, symbols, movements in between. It need not fit the rule every time, but mostly should.
+//!
+//! Reading order: [`draft`] (a graph under way), then any pass.
+
+mod canonicalize;
+mod clean;
+pub mod draft;
+
+use draft::Draft;
+
+/// A rule by name, and how a graph is made that it fits.
+pub type Row = (&'static str, fn(&mut Draft));
+
+/// Left sides for the rules of every pass, by the pass's name.
+pub const PASSES: &[(&str, &[Row])] = &[
+    ("canonicalize", canonicalize::ROWS),
+    ("eliminate-common", clean::ELIMINATE_COMMON),
+    ("eliminate-dead", clean::ELIMINATE_DEAD),
+    ("fold-constants", clean::FOLD_CONSTANTS),
+    ("fuse", clean::FUSE),
+    ("simplify-shapes", clean::SIMPLIFY_SHAPES),
+    ("widen-half", clean::WIDEN_HALF),
+];
