@@ -14,9 +14,9 @@ use nnc_onnx::{
     model::Model,
 };
 use nnc_passes::{
-    manager::{Watch, run_pass},
+    manager::{PassManager, Watch},
     pass::{PassCx, PassInfo, PassReport},
-    pipeline::{allows, pipeline},
+    pipeline::{REQUIRED, allows, pipeline},
     target::TargetDesc,
 };
 use nnc_runtime::{Program, Session, SessionOptions, Signature, Tensor, TensorView, TensorViewMut, artefact};
@@ -96,11 +96,26 @@ impl Compiler {
     ///
     /// # Errors
     /// As [`Compiler::optimize`]; E0413 for a name that no pass has, E0414 for a pass that needs a later phase.
-    pub fn run_passes(&self, mut module: Module, names: &[&str]) -> Result<Lowered, Failure> {
+    pub fn run_passes(&self, module: Module, names: &[&str]) -> Result<Lowered, Failure> {
+        self.run_passes_within(module, names, usize::MAX)
+    }
+
+    /// Likewise, with at most `fuel` rewrites, those of required passes not counted: for bisection.
+    ///
+    /// # Errors
+    /// As [`Compiler::run_passes`].
+    pub fn run_passes_within(
+        &self,
+        mut module: Module,
+        names: &[&str],
+        mut fuel: usize,
+    ) -> Result<Lowered, Failure> {
         let evaluator = Evaluator::new();
         let target = target_facts(&self.target()?);
         let mut cx = PassCx::new(&evaluator, &target);
-        let watch = Watch { text: self.options.watch_passes, diff: self.options.watch_passes };
+        let Options { watch_passes, watch_costs, .. } = self.options;
+        let watch = Watch { text: watch_passes, diff: watch_passes, costs: watch_costs };
+        let mut manager = PassManager::new(&module, watch);
         let mut reports = Vec::new();
         for name in names {
             let pass = nnc_passes::find(name).ok_or_else(|| {
@@ -109,9 +124,14 @@ impl Compiler {
             if module.phase < pass.needs {
                 return Err(too_early(pass));
             }
-            if allows(self.options.level, pass) {
-                reports.push(run_pass(&mut module, name, &mut cx, watch)?);
+            if !allows(self.options.level, pass) {
+                continue;
             }
+            let required = REQUIRED.contains(name);
+            cx.fuel = if required { usize::MAX } else { fuel };
+            let report = manager.run(&mut module, name, &mut cx)?;
+            fuel -= if required { 0 } else { report.rewrites.len().min(fuel) };
+            reports.push(report);
         }
         Ok(Lowered { module, reports })
     }

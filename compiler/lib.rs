@@ -15,8 +15,10 @@ mod failure;
 mod options;
 mod repeated;
 
+pub mod bisect;
 pub mod compare;
 pub mod io;
+pub mod sample;
 pub mod verify;
 
 pub use compiler::{CompiledModel, Compiler, Imported, Lowered};

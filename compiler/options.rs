@@ -19,6 +19,8 @@ pub struct Options {
     pub name: String,
     /// Keep the text and a diff after each pass.
     pub watch_passes: bool,
+    /// Keep what the module costs before and after each pass.
+    pub watch_costs: bool,
     /// Check generated code with Cranelift's verifier.
     pub verify_code: bool,
 }
@@ -33,6 +35,7 @@ impl Default for Options {
             shapes: Vec::new(),
             name: "model".into(),
             watch_passes: false,
+            watch_costs: false,
             verify_code: false,
         }
     }

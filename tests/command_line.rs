@@ -126,3 +126,61 @@ fn a_text_without_its_weights_says_so() {
     ends(&["opt", &text], 3, "by digest");
     fs::remove_file(path).unwrap();
 }
+
+/// Two roundings to `f16`, of which `widen-half` keeps one.
+const HALVES: &str = r#"nnir 1
+phase imported
+module (%0 "x" : f16[64]) {
+  %1 = mul %0, %0 : f16[64] loc("square")
+  %2 = mul %1, %0 : f16[64] loc("cube")
+  %3 = exp %2 : f16[64] loc("exp")
+  return %3 "y"
+}
+"#;
+
+#[test]
+fn bisection_names_the_rewrite_at_which_results_part() {
+    let path = temporary("halves.nnir", HALVES.as_bytes());
+    let path = path.display().to_string();
+    let passes = "--passes=widen-half,reach-canonical";
+    let agree = nnc(&["opt", &path, passes, "--bisect", "--rel-max", "0.01"]);
+    let said = String::from_utf8_lossy(&agree.stdout);
+    assert_eq!(agree.status.code(), Some(0), "{said}");
+    assert!(said.contains("results agree after all"), "{said}");
+    let part = nnc(&["opt", &path, passes, "--bisect", "--rel-max", "0"]);
+    let said = String::from_utf8_lossy(&part.stdout);
+    assert_eq!(part.status.code(), Some(1), "{said}");
+    // Widening the first product changes nothing: it is rounded before it is read.
+    for line in ["results part at rewrite 2", "pass    widen-half (run 1)", "rule    widen", "nodes   cube"] {
+        assert!(said.contains(line), "no `{line}` in: {said}");
+    }
+}
+
+#[test]
+fn compile_says_what_each_pass_did() {
+    let out = temporary("said.nnc", b"").display().to_string();
+    let verbose = nnc(&["compile", MODEL, "-v", "-o", &out]);
+    let said = String::from_utf8_lossy(&verbose.stderr);
+    for word in ["rewrites", "kernels", "MFLOP", "fuse", "bytes of arena"] {
+        assert!(said.contains(word), "no `{word}` in: {said}");
+    }
+    let line = nnc(&["compile", MODEL, "--json", "-o", &out]).stdout;
+    let report: serde_json::Value = serde_json::from_slice(&line).unwrap();
+    let passes = report["passes"].as_array().unwrap();
+    let fuse = passes.iter().find(|p| p["pass"] == "fuse").unwrap();
+    assert!(fuse["kernels"][0].as_i64() > fuse["kernels"][1].as_i64(), "{fuse}");
+    assert!(fuse["rules"].as_object().is_some_and(|rules| !rules.is_empty()), "{fuse}");
+    assert!(report["program"]["kernels"].as_i64() > Some(0), "{report}");
+}
+
+#[test]
+fn explain_follows_a_node() {
+    let all = nnc(&["explain", MODEL, "--pass", "fuse"]);
+    let said = String::from_utf8_lossy(&all.stdout).into_owned();
+    let node =
+        said.lines().find_map(|l| l.trim().split([',', ':']).next().filter(|_| l.starts_with("  "))).unwrap();
+    let one = nnc(&["explain", MODEL, "--node", node]);
+    let said = String::from_utf8_lossy(&one.stdout);
+    assert!(said.contains("fuse: ") && said.contains(node), "{node}: {said}");
+    assert!(nnc(&["explain", MODEL, "--node", "no such node"]).stdout.is_empty());
+}

@@ -46,7 +46,7 @@ pub(crate) enum Command {
     Inspect(InspectArgs),
     /// Run passes and print the module
     Opt(OptArgs),
-    /// Say why a pass left nodes alone
+    /// Say what passes did to nodes, and why they left others alone
     Explain(ExplainArgs),
 }
 
@@ -124,15 +124,18 @@ pub(crate) struct CompileArgs {
     /// Base of the names of generated functions
     #[arg(long, default_value = "model")]
     pub(crate) name: String,
-    /// Show what each pass did, and how long it took, on standard error
+    /// Show how often each pass rewrote something, and how long it took, on standard error
     #[arg(long)]
     pub(crate) time_passes: bool,
     /// Leave the module after each pass, and a diff, in this folder
     #[arg(long, value_name = "DIR")]
     pub(crate) dump_ir: Option<PathBuf>,
-    /// Show what each pass did
+    /// Show what each pass did: nodes, kernels, arithmetic and traffic before and after, rules applied, time
     #[arg(short, long)]
     pub(crate) verbose: bool,
+    /// Print what each pass did and what was made as one line of JSON
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 /// What `compile` writes.
@@ -246,7 +249,7 @@ pub(crate) struct InspectArgs {
 
 #[derive(Args)]
 #[command(
-    after_help = "Example:\n  nnc opt model.onnx --passes canonicalize,reach-canonical,fuse --emit ir\n  nnc opt --list-passes"
+    after_help = "Example:\n  nnc opt model.onnx --passes canonicalize,reach-canonical,fuse --emit ir\n  nnc opt model.onnx --bisect\n  nnc opt --list-passes"
 )]
 pub(crate) struct OptArgs {
     /// ONNX file or .nnir text
@@ -261,6 +264,16 @@ pub(crate) struct OptArgs {
     /// What to print
     #[arg(long, value_enum, default_value = "ir")]
     pub(crate) emit: OptEmit,
+    /// Instead: run the program with fewer and with more rewrites, and name the pass and the rewrite at which results part;
+    /// ends with 1 if they do
+    #[arg(long)]
+    pub(crate) bisect: bool,
+    /// With --bisect: folder with the inputs [default: made up]
+    #[arg(long, value_name = "DIR", requires = "bisect")]
+    pub(crate) inputs: Option<PathBuf>,
+    /// With --bisect: greatest difference over the greatest magnitude of an output that counts as equal
+    #[arg(long, default_value_t = 1e-4, requires = "bisect")]
+    pub(crate) rel_max: f64,
     #[command(flatten)]
     pub(crate) options: CompileOptions,
 }
@@ -275,13 +288,18 @@ pub(crate) enum OptEmit {
 }
 
 #[derive(Args)]
-#[command(after_help = "Example:\n  nnc explain model.onnx --pass fuse")]
+#[command(
+    after_help = "Example:\n  nnc explain model.onnx --pass fuse\n  nnc explain model.onnx --node /conv1/Conv"
+)]
 pub(crate) struct ExplainArgs {
     /// ONNX file or .nnir text
     pub(crate) model: PathBuf,
-    /// Which pass
+    /// Which pass [default: all]
     #[arg(long)]
-    pub(crate) pass: String,
+    pub(crate) pass: Option<String>,
+    /// Only what concerns the ONNX nodes whose names contain this
+    #[arg(long)]
+    pub(crate) node: Option<String>,
     #[command(flatten)]
     pub(crate) options: CompileOptions,
 }

@@ -3,13 +3,17 @@
 use std::{fs, path::Path};
 
 use nnc::{
-    Compiler, Failure, Lowered, Options, cpu::CompileOptions, passes::pass::PassReport, runtime::artefact,
+    Compiler, Failure, Lowered, Options,
+    cpu::{CompileOptions, PlanReport},
+    runtime::artefact,
 };
+use serde_json::{Value, json};
 
 use super::{
     Outcome,
     args::{CompileArgs, Emit, ErrorFormat},
     output::{self, say, tell},
+    report,
 };
 
 pub(crate) fn run(args: &CompileArgs, format: ErrorFormat) -> Outcome {
@@ -17,6 +21,7 @@ pub(crate) fn run(args: &CompileArgs, format: ErrorFormat) -> Outcome {
         name: args.name.clone(),
         triple: args.triple.clone(),
         watch_passes: args.dump_ir.is_some(),
+        watch_costs: args.verbose || args.json,
         ..args.options.to_options()
     };
     let compiler = Compiler::new(options);
@@ -24,7 +29,7 @@ pub(crate) fn run(args: &CompileArgs, format: ErrorFormat) -> Outcome {
     output::diagnostics(&imported.warnings, format);
     let lowered = compiler.optimize(imported.module)?;
     if args.time_passes || args.verbose {
-        print_reports(&lowered.reports);
+        report::table(&lowered.reports);
     }
     if let Some(dir) = &args.dump_ir {
         dump(dir, &lowered)?;
@@ -36,38 +41,61 @@ pub(crate) fn run(args: &CompileArgs, format: ErrorFormat) -> Outcome {
         Emit::Asm => "s",
     };
     let path = args.output.clone().unwrap_or_else(|| args.model.with_extension(extension));
-    match args.emit {
-        Emit::Ir => write(&path, nnc::ir::text::print(&lowered.module).as_bytes())?,
-        Emit::Clif => {
-            let options = CompileOptions { emit_clif: true, ..CompileOptions::default() };
-            let text = compiler.generate_with(&lowered.module, options)?.clif;
-            write(&path, text.unwrap_or_default().as_bytes())?;
+    let generate = |options: CompileOptions| compiler.generate_with(&lowered.module, options);
+    let plain = CompileOptions::default();
+    let compiled = match args.emit {
+        Emit::Ir => None,
+        Emit::Clif => Some(generate(CompileOptions { emit_clif: true, ..plain })?),
+        Emit::Asm => Some(generate(CompileOptions { emit_asm: true, ..plain })?),
+        Emit::Nnc => Some(generate(plain)?),
+    };
+    match (&compiled, args.emit) {
+        (Some(c), Emit::Clif) => write(&path, c.clif.as_deref().unwrap_or_default().as_bytes())?,
+        (Some(c), Emit::Asm) => write(&path, c.asm.as_deref().unwrap_or_default().as_bytes())?,
+        (Some(c), _) => {
+            artefact::write(&c.image, &path)?;
         }
-        Emit::Asm => {
-            let options = CompileOptions { emit_asm: true, ..CompileOptions::default() };
-            let text = compiler.generate_with(&lowered.module, options)?.asm;
-            write(&path, text.unwrap_or_default().as_bytes())?;
-        }
-        Emit::Nnc => {
-            artefact::write(&compiler.generate(&lowered.module)?.image, &path)?;
-        }
+        (None, _) => write(&path, nnc::ir::text::print(&lowered.module).as_bytes())?,
     }
-    say!("{}", path.display());
+    if args.verbose
+        && let Some(c) = &compiled
+    {
+        summary(&c.report);
+    }
+    if args.json {
+        let made = compiled.as_ref().map(|c| made(&c.report));
+        say!("{}", json!({ "output": path, "passes": report::to_json(&lowered.reports), "program": made }));
+    } else {
+        say!("{}", path.display());
+    }
     Ok(0)
 }
 
-fn print_reports(reports: &[PassReport]) {
-    tell!("{:<20} {:>9} {:>7} {:>7} {:>10}", "pass", "rewrites", "before", "after", "time");
-    for r in reports {
-        let ms = r.time.as_secs_f64() * 1e3;
-        tell!(
-            "{:<20} {:>9} {:>7} {:>7} {ms:>7.2} ms",
-            r.name,
-            r.rewrites.len(),
-            r.cost.0.nodes,
-            r.cost.1.nodes
-        );
-    }
+/// What was made, on standard error.
+fn summary(report: &PlanReport) {
+    tell!(
+        "{} kernels, {} bytes of code, {} of weights",
+        report.kernels,
+        report.code_bytes,
+        report.weight_bytes
+    );
+    let more = if report.symbolic_arena.is_empty() { "" } else { ", and more that symbols decide" };
+    tell!(
+        "{} bytes of arena for {} bytes of intermediates{more}",
+        report.arena_bytes,
+        report.intermediate_bytes
+    );
+}
+
+fn made(report: &PlanReport) -> Value {
+    json!({
+        "kernels": report.kernels,
+        "code_bytes": report.code_bytes,
+        "weight_bytes": report.weight_bytes,
+        "arena_bytes": report.arena_bytes,
+        "symbolic_arena": report.symbolic_arena,
+        "intermediate_bytes": report.intermediate_bytes,
+    })
 }
 
 /// One `.nnir` and, where something changed, one diff a pass.

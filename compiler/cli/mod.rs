@@ -8,6 +8,7 @@ mod explain;
 mod inspect;
 mod opt;
 mod output;
+mod report;
 mod run;
 mod source;
 mod verify;

@@ -2,7 +2,11 @@
 
 use nnc::{
     Compiler, Options,
-    passes::{PASSES, pipeline::pipeline},
+    bisect::{Bisection, bisect as search},
+    compare::Tolerance,
+    ir::{Module, diag::escape, text},
+    passes::{PASSES, manager::diff, pipeline::pipeline},
+    sample::sample_inputs,
 };
 
 use super::{
@@ -32,6 +36,9 @@ pub(crate) fn run(args: &OptArgs, format: ErrorFormat) -> Outcome {
         Some(names) => names.iter().map(String::as_str).filter(|n| !n.is_empty()).collect(),
         None => pipeline(options.level),
     };
+    if args.bisect {
+        return bisect(args, &Compiler::new(options), &module, &names);
+    }
     let lowered = Compiler::new(options).run_passes(module, &names)?;
     match args.emit {
         OptEmit::Ir => output::write(&nnc::ir::text::print(&lowered.module)),
@@ -43,4 +50,32 @@ pub(crate) fn run(args: &OptArgs, format: ErrorFormat) -> Outcome {
         }
     }
     Ok(0)
+}
+
+/// Names the rewrite at which results part, and shows what it does.
+fn bisect(args: &OptArgs, compiler: &Compiler, module: &Module, names: &[&str]) -> Outcome {
+    let inputs = |program: &nnc::runtime::Program| match &args.inputs {
+        Some(dir) => source::read_inputs_dir(dir, program.signature()),
+        None => sample_inputs(program.signature()),
+    };
+    let parting = match search(compiler, module, names, inputs, Tolerance::RelMax(args.rel_max))? {
+        Bisection::Agree { rewrites } => {
+            say!("results agree after all {rewrites} rewrites");
+            return Ok(0);
+        }
+        Bisection::Part(parting) => parting,
+    };
+    say!("results part at rewrite {}: {}", parting.number, parting.how);
+    let (before, after) = &parting.modules;
+    match (&parting.made, after) {
+        (Some(made), Some(after)) => {
+            let onnx: Vec<&str> = made.rewrite.loc.iter().map(AsRef::as_ref).collect();
+            say!("pass    {} (run {})", made.pass, made.runs + 1);
+            say!("rule    {}", made.rewrite.rule);
+            say!("nodes   {}", escape(&onnx.join(", ")));
+            output::write(&diff(&text::print(before), &text::print(after)));
+        }
+        _ => say!("the pass fails with it"),
+    }
+    Ok(1)
 }

@@ -64,15 +64,6 @@ impl Cost {
     }
 }
 
-/// What a module costs.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct ModuleCost {
-    /// Nodes in every reachable region, those inside fusions included.
-    pub nodes: usize,
-    /// What running every node once costs; bodies of loops count once, both branches of an `if` count.
-    pub cost: Cost,
-}
-
 /// The extent as a number: symbols count as [`NOMINAL_EXTENT`], within their range.
 #[must_use]
 pub fn nominal(module: &Module, extent: &Extent) -> i64 {
@@ -166,10 +157,14 @@ fn of_region(module: &Module, region: RegionId) -> Cost {
     module.region(region).nodes.iter().map(|&n| of_node(module, n)).fold(Cost::default(), Cost::plus)
 }
 
-/// What a module costs.
+/// What running every node of a module once costs: bodies of loops count once, both branches of an `if` count.
 #[must_use]
-pub fn of_module(module: &Module) -> ModuleCost {
-    let regions = module.nested_regions(module.body());
-    let nodes = regions.into_iter().map(|r| module.region(r).nodes.len()).sum();
-    ModuleCost { nodes, cost: of_region(module, module.body()) }
+pub fn of_module(module: &Module) -> Cost {
+    of_region(module, module.body())
+}
+
+/// Nodes in every reachable region, those inside fusions included.
+#[must_use]
+pub fn count_nodes(module: &Module) -> usize {
+    module.nested_regions(module.body()).into_iter().map(|r| module.region(r).nodes.len()).sum()
 }

@@ -5,7 +5,7 @@ use std::time::Instant;
 use nnc_ir::{Module, graph::Phase, hash::content_hash, text, verify::verify};
 
 use crate::{
-    cost::{self, ModuleCost},
+    cost::{self, Cost},
     pass::{Bug, PassCx, PassInfo, PassReport, Rewrite},
 };
 
@@ -16,6 +16,8 @@ pub struct Watch {
     pub text: bool,
     /// Keep a diff of the text for each pass.
     pub diff: bool,
+    /// Keep what the module costs before and after each pass.
+    pub costs: bool,
 }
 
 /// Runs one pass.
@@ -29,60 +31,92 @@ pub fn run_pass(
     cx: &mut PassCx<'_>,
     watch: Watch,
 ) -> Result<PassReport, Bug> {
-    let bug = |message: String| Bug { pass: name.to_owned(), message };
-    let pass = crate::find(name).ok_or_else(|| bug("no pass has this name".into()))?;
-    if module.phase < pass.needs {
-        return Err(bug(format!("needs phase {:?}, the module is {:?}", pass.needs, module.phase)));
-    }
-    let before = Before::of(module, watch);
-    let start = Instant::now();
-    (pass.run)(module, cx)?;
-    let time = start.elapsed();
-    let rewrites = std::mem::take(&mut cx.rewrites);
-    check(module, pass, &rewrites, &before)?;
-    let text = (watch.text || watch.diff).then(|| text::print(module));
-    let diff = match (&before.text, &text) {
-        (Some(old), Some(new)) if old != new => Some(diff(old, new)),
-        _ => None,
-    };
-    Ok(PassReport {
-        name: pass.name,
-        rewrites,
-        cost: (before.cost, cost::of_module(module)),
-        time,
-        diff,
-        text: if watch.text { text } else { None },
-        misses: std::mem::take(&mut cx.misses),
-    })
+    PassManager::new(module, watch).run(module, name, cx)
 }
 
-/// Facts of a module before a pass.
-struct Before {
-    cost: ModuleCost,
+/// Runs passes one after another. What is known of the module after one is known before the next.
+pub struct PassManager {
+    watch: Watch,
+    facts: Facts,
+}
+
+impl PassManager {
+    /// A manager for a module, which nobody else may change between passes.
+    #[must_use]
+    pub fn new(module: &Module, watch: Watch) -> Self {
+        Self { watch, facts: Facts::of(module, watch) }
+    }
+
+    /// Runs one pass.
+    ///
+    /// # Errors
+    /// As [`run_pass`].
+    pub fn run(&mut self, module: &mut Module, name: &str, cx: &mut PassCx<'_>) -> Result<PassReport, Bug> {
+        let bug = |message: String| Bug { pass: name.to_owned(), message };
+        let pass = crate::find(name).ok_or_else(|| bug("no pass has this name".into()))?;
+        if module.phase < pass.needs {
+            return Err(bug(format!("needs phase {:?}, the module is {:?}", pass.needs, module.phase)));
+        }
+        let start = Instant::now();
+        (pass.run)(module, cx)?;
+        let time = start.elapsed();
+        let rewrites = std::mem::take(&mut cx.rewrites);
+        let after = Facts::of(module, self.watch);
+        let before = std::mem::replace(&mut self.facts, after);
+        let after = &self.facts;
+        check(module, pass, &rewrites, &before, after)?;
+        let diff = match (&before.text, &after.text) {
+            (Some(old), Some(new)) if self.watch.diff && old != new => Some(diff(old, new)),
+            _ => None,
+        };
+        Ok(PassReport {
+            name: pass.name,
+            rewrites,
+            nodes: (before.nodes, after.nodes),
+            cost: before.cost.zip(after.cost),
+            time,
+            diff,
+            text: if self.watch.text { after.text.clone() } else { None },
+            misses: std::mem::take(&mut cx.misses),
+        })
+    }
+}
+
+/// What is known of a module between two passes.
+struct Facts {
+    nodes: usize,
+    cost: Option<Cost>,
     phase: Phase,
     hash: [u8; 32],
     text: Option<String>,
 }
 
-impl Before {
+impl Facts {
     fn of(module: &Module, watch: Watch) -> Self {
         Self {
-            cost: cost::of_module(module),
+            nodes: cost::count_nodes(module),
+            cost: watch.costs.then(|| cost::of_module(module)),
             phase: module.phase,
             hash: content_hash(module),
-            text: watch.diff.then(|| text::print(module)),
+            text: (watch.diff || watch.text).then(|| text::print(module)),
         }
     }
 }
 
-fn check(module: &Module, pass: &PassInfo, rewrites: &[Rewrite], before: &Before) -> Result<(), Bug> {
+fn check(
+    module: &Module,
+    pass: &PassInfo,
+    rewrites: &[Rewrite],
+    before: &Facts,
+    after: &Facts,
+) -> Result<(), Bug> {
     let bug = |message: String| Bug { pass: pass.name.to_owned(), message };
     if let Err(violations) = verify(module) {
         let first: Vec<String> = violations.iter().take(3).map(ToString::to_string).collect();
         return Err(bug(format!("left an invalid module: {}", first.join("; "))));
     }
-    let changed = content_hash(module) != before.hash;
-    let told = !rewrites.is_empty() || module.phase != before.phase;
+    let changed = after.hash != before.hash;
+    let told = !rewrites.is_empty() || after.phase != before.phase;
     if changed != told {
         return Err(bug(format!(
             "reports {} rewrites, the module {}",

@@ -9,7 +9,7 @@ use nnc_ir::{
     ops::Op,
 };
 
-use crate::{cost::ModuleCost, target::TargetDesc};
+use crate::{cost::Cost, target::TargetDesc};
 
 /// What a pass may do to results.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -152,8 +152,10 @@ pub struct PassReport {
     pub name: &'static str,
     /// Rewrites, in order.
     pub rewrites: Vec<Rewrite>,
-    /// What the module costs before and after.
-    pub cost: (ModuleCost, ModuleCost),
+    /// Nodes before and after, all regions.
+    pub nodes: (usize, usize),
+    /// What the module costs before and after, if asked for.
+    pub cost: Option<(Cost, Cost)>,
     /// Time it took, without verification.
     pub time: Duration,
     /// Unified diff of the text, if asked for and changed.
