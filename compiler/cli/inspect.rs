@@ -29,7 +29,7 @@ pub(crate) fn run(args: &InspectArgs, format: ErrorFormat) -> Outcome {
     ports("output", &image.signature.outputs);
     say!("code    {} bytes, weights {} bytes", image.code.len(), image.weights.total_bytes());
     for (key, value) in &image.notes {
-        say!("{key:<7} {value}");
+        say!("{key} {value}");
     }
     say!("kernels {}", image.kernels.len());
     for kernel in &image.kernels {

@@ -33,6 +33,8 @@ pub struct CompileOptions {
     pub emit_asm: bool,
     /// Facts to record in the program.
     pub notes: Vec<(String, String)>,
+    /// Whether no result is written over an operand: for comparison.
+    pub keep_operands: bool,
 }
 
 /// A compiled module.
@@ -57,7 +59,7 @@ pub fn compile(
     target: &Target,
     options: &CompileOptions,
 ) -> Result<Compiled, Vec<Diagnostic>> {
-    let mut plan = plan::build(module)?;
+    let mut plan = plan::build(module, options)?;
     let mut frame = Frame::new();
     let slots = Slots::new(module, &plan, &mut frame);
     let mut functions = Functions::new(target.isa.frontend_config());
@@ -84,7 +86,7 @@ pub fn compile(
     let units = units.ok_or_else(|| bug("a function was declared and not written"))?;
     let blob = link::link(&units, options.emit_asm).map_err(|what| bug(&what))?;
     let at = |id: FuncId| blob.places[id.0].offset as u64;
-    let image = Image {
+    let mut image = Image {
         name: options.name.clone(),
         target: nnc_runtime::Target { triple: target.triple.clone(), features: target.features.clone() },
         entries: Entries {
@@ -102,6 +104,7 @@ pub fn compile(
         code: blob.code.clone(),
     };
     let report = report(&plan, &slots, &image);
+    image.notes.extend(report.notes());
     let clif = options.emit_clif.then(|| emit::clif(&functions));
     let asm = options.emit_asm.then(|| emit::asm(&functions, &blob));
     Ok(Compiled { image, report, clif, asm })
@@ -355,22 +358,12 @@ fn kernel_table(
 
 /// The functions of the runtime that a program calls, each once.
 fn externs(plan: &Plan) -> Vec<Extern> {
-    fn walk(block: &Block, out: &mut Vec<Extern>) {
-        for step in &block.steps {
-            match step {
-                Step::Extern(step) => out.push(step.function),
-                Step::If(step) => {
-                    walk(&step.then, out);
-                    walk(&step.otherwise, out);
-                }
-                Step::Loop(step) => walk(&step.body, out),
-                Step::Scan(step) => walk(&step.body, out),
-                _ => {}
-            }
-        }
-    }
     let mut out = Vec::new();
-    walk(&plan.main, &mut out);
+    plan.for_each_step(&mut |step| {
+        if let Step::Extern(step) = step {
+            out.push(step.function);
+        }
+    });
     out.sort_unstable();
     out.dedup();
     out
@@ -391,8 +384,17 @@ fn report(plan: &Plan, slots: &Slots, image: &Image) -> PlanReport {
     }
     report.buffers = slots.packing.places.len();
     report.dynamic_buffers = slots.dynamic_buffers();
-    let own = plan.buffers.iter().filter(|b| b.kind == BufferKind::Own && b.live.is_some());
-    report.intermediate_bytes =
-        own.filter_map(|b| b.sizes.iter().filter_map(Extent::as_const).max()).fold(0, i64::saturating_add);
+    report.intermediate_bytes = plan.intermediate_bytes;
+    report.peak_live_bytes = slots.peak_live_bytes;
+    plan.for_each_step(&mut |step| match step {
+        Step::Nest(nest) => {
+            if nest.in_place {
+                report.in_place.push(image.kernels[nest.kernel].name.clone());
+            }
+            report.copies += usize::from(lower::concat::is_copy(&nest.form));
+        }
+        Step::Copy { from, to, .. } => report.copies += usize::from(plan.resolve(*from) != plan.resolve(*to)),
+        _ => {}
+    });
     report
 }

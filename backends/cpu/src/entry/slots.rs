@@ -4,7 +4,7 @@ use nnc_ir::{entity::EntityId, extent::SymbolId, graph::Module};
 
 use crate::{
     frame::{Frame, POINTERS, PointerSlot},
-    plan::{Bounds, BufferId, BufferKind, Packing, Plan, Request, pack},
+    plan::{Bounds, BufferId, BufferKind, Packing, Plan, Request, pack, peak_live},
 };
 
 /// Slot of the outputs table, which `run` was given.
@@ -36,6 +36,8 @@ pub(crate) struct Slots {
     pub(super) memory: Vec<Memory>,
     /// The arena.
     pub(crate) packing: Packing,
+    /// Most bytes of the arena, of known size, that are in use at one time.
+    pub(crate) peak_live_bytes: i64,
     symbols: Vec<PointerSlot>,
     counters: Vec<PointerSlot>,
 }
@@ -79,7 +81,7 @@ impl Slots {
         let buffers = buffers.collect();
         let symbols = module.symbols.ids().map(|_| frame.add_pointer()).collect();
         let counters = (0..plan.counters).map(|_| frame.add_pointer()).collect();
-        Self { buffers, memory, packing, symbols, counters }
+        Self { buffers, memory, packing, peak_live_bytes: peak_live(&requests), symbols, counters }
     }
 
     /// Slot of a buffer's address.

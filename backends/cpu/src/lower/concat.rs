@@ -2,7 +2,7 @@
 
 use nnc_ir::{
     extent::Extent,
-    form::{Bounds, Load, LoopForm},
+    form::{Bounds, Class, Load, LoopForm},
     program::{Builder, Program},
     types::TensorType,
 };
@@ -69,4 +69,12 @@ pub(crate) fn copy_form(ty: &TensorType) -> LoopForm {
         finish: Program::default(),
         results: vec![ty.dtype],
     }
+}
+
+/// Whether a nest does nothing but copy a tensor as it is.
+pub(crate) fn is_copy(form: &LoopForm) -> bool {
+    let [load] = &form.loads[..] else { return false };
+    form.class() == Class::Movement
+        && load.extents == form.space
+        && load.index == LoopForm::identity(form.space.len())
 }

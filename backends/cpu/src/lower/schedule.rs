@@ -39,7 +39,7 @@ pub(super) struct Lanes {
     /// Reduction axes from this number on are unrolled.
     pub(super) unroll_from: usize,
     /// What fills no vector is computed by one that overlaps the one before. Only where computing an element twice is
-    /// harmless: pointwise nests may write over what they read.
+    /// harmless: nests that read something at the place they write may write over it (`plan::in_place`).
     pub(super) overlap: bool,
 }
 

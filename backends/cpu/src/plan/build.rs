@@ -20,7 +20,7 @@ use rustc_hash::FxHashMap;
 use super::{
     Block, Bounds, Buffer, BufferId, BufferKind, ExternStep, NestStep, Plan, ScatterStep, Step, resolve,
 };
-use crate::{lower::concat::copy_form, weights::Constants};
+use crate::{CompileOptions, lower::concat::copy_form, weights::Constants};
 
 /// Code of what this backend cannot compile.
 const UNSUPPORTED: u16 = 410;
@@ -29,7 +29,7 @@ const UNSUPPORTED: u16 = 410;
 ///
 /// # Errors
 /// One E0410 for every node that this backend has no code for.
-pub(crate) fn build(module: &Module) -> Result<Plan, Vec<Diagnostic>> {
+pub(crate) fn build(module: &Module, options: &CompileOptions) -> Result<Plan, Vec<Diagnostic>> {
     let mut planner = Planner {
         module,
         definitions: Rc::new(Definitions::new(module)),
@@ -56,7 +56,19 @@ pub(crate) fn build(module: &Module) -> Result<Plan, Vec<Diagnostic>> {
     }
     planner.join_lives();
     let Planner { buffers, constants, node_names, kernels, counters, .. } = planner;
-    Ok(Plan { buffers, main, outputs, constants, node_names, kernels, counters })
+    let intermediate_bytes = intermediate_bytes(&buffers);
+    let mut plan =
+        Plan { buffers, main, outputs, constants, node_names, kernels, counters, intermediate_bytes };
+    if !options.keep_operands {
+        plan.reuse_operands(&module.symbols);
+    }
+    Ok(plan)
+}
+
+/// Bytes of all that is neither the caller's nor constant, of known size.
+fn intermediate_bytes(buffers: &[Buffer]) -> i64 {
+    let own = buffers.iter().filter(|b| b.kind == BufferKind::Own);
+    own.filter_map(|b| b.sizes.iter().filter_map(Extent::as_const).max()).fold(0, i64::saturating_add)
 }
 
 pub(super) struct Planner<'m> {
@@ -246,6 +258,8 @@ impl Planner<'_> {
                     results: vec![result],
                     placement: vec![None],
                     nodes: nodes.clone(),
+                    at: self.clock,
+                    in_place: false,
                 })));
                 let kernel = self.next_kernel();
                 let step = ScatterStep { kernel, what, form, ty, operands, result, nodes };
@@ -326,6 +340,8 @@ impl Planner<'_> {
             results,
             placement,
             nodes,
+            at: self.clock,
+            in_place: false,
         })));
     }
 

@@ -33,6 +33,8 @@ impl Planner<'_> {
                 results: vec![to],
                 placement: vec![Some(place)],
                 nodes: nodes.clone(),
+                at: self.clock,
+                in_place: false,
             })));
         }
     }

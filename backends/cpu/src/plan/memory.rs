@@ -78,6 +78,22 @@ pub(crate) fn pack(requests: &[Request]) -> Packing {
     packing
 }
 
+/// Most bytes of constant size that are in use at one time: no packing of these takes less.
+pub(crate) fn peak_live(requests: &[Request]) -> i64 {
+    // What changes at each time: what begins there, and what has ended before it.
+    let mut changes: BTreeMap<usize, i64> = BTreeMap::new();
+    for r in requests {
+        let bytes = r.bytes.as_const().unwrap_or(0).max(0);
+        *changes.entry(r.live.0).or_default() += bytes;
+        *changes.entry(r.live.1 + 1).or_default() -= bytes;
+    }
+    let mut now = 0i64;
+    changes.values().fold(0, |most, change| {
+        now = now.saturating_add(*change);
+        most.max(now)
+    })
+}
+
 /// When any of the items is alive, as intervals in order that do not meet.
 fn busy_times(items: &[Item]) -> Vec<(usize, usize)> {
     let mut lives: Vec<(usize, usize)> = items.iter().map(|i| i.live).collect();

@@ -8,6 +8,7 @@ mod bound;
 mod build;
 mod concat;
 mod control;
+mod in_place;
 mod memory;
 mod outputs;
 mod step;
@@ -15,7 +16,7 @@ mod step;
 pub(crate) use bound::{Bounds, data_free};
 pub(crate) use build::build;
 pub use build::elem_type;
-pub(crate) use memory::{Packing, Request, pack};
+pub(crate) use memory::{Packing, Request, pack, peak_live};
 pub(crate) use step::{
     Block, Carried, Define, ExternStep, IfStep, LoopStep, NestStep, ScanStep, ScatterStep, Slice, Step,
 };
@@ -43,6 +44,13 @@ pub(crate) struct Buffer {
     pub(crate) partner: Option<BufferId>,
     /// Whether it is an output whose size the caller cannot know, so that its memory must come from `alloc`.
     pub(crate) unbounded: bool,
+}
+
+impl Buffer {
+    /// Whether it holds one value at one place as long as it lives.
+    pub(crate) fn is_settled(&self) -> bool {
+        !self.pinned && self.partner.is_none() && !self.unbounded && self.sizes.len() == 1
+    }
 }
 
 /// Where the memory of a buffer comes from.
@@ -89,12 +97,33 @@ pub(crate) struct Plan {
     pub(crate) kernels: usize,
     /// Number of counters of loops.
     pub(crate) counters: usize,
+    /// Bytes of all that is neither the caller's nor constant, of known size, as if nothing shared memory.
+    pub(crate) intermediate_bytes: i64,
 }
 
 impl Plan {
     /// The buffer whose memory `buffer` is.
     pub(crate) fn resolve(&self, buffer: BufferId) -> BufferId {
         resolve(&self.buffers, buffer)
+    }
+
+    /// Calls `f` for every step, inner ones included, in order.
+    pub(crate) fn for_each_step<'a>(&'a self, f: &mut dyn FnMut(&'a Step)) {
+        fn walk<'a>(block: &'a Block, f: &mut dyn FnMut(&'a Step)) {
+            for step in &block.steps {
+                f(step);
+                match step {
+                    Step::If(step) => {
+                        walk(&step.then, f);
+                        walk(&step.otherwise, f);
+                    }
+                    Step::Loop(step) => walk(&step.body, f),
+                    Step::Scan(step) => walk(&step.body, f),
+                    _ => {}
+                }
+            }
+        }
+        walk(&self.main, f);
     }
 
     /// What it is, aliases resolved.
@@ -119,6 +148,12 @@ pub struct PlanReport {
     pub symbolic_arena: Vec<String>,
     /// Sum of the sizes of all intermediates of known size: what the arena would be without reuse.
     pub intermediate_bytes: i64,
+    /// Most bytes, of known size, that are in use at one time: no arena is smaller.
+    pub peak_live_bytes: i64,
+    /// Kernels that write over an operand, by name.
+    pub in_place: Vec<String>,
+    /// Kernels and calls that do nothing but copy a tensor as it is.
+    pub copies: usize,
     /// Number of buffers in the arena.
     pub buffers: usize,
     /// Number of buffers that are allocated while running, because data decide their size without a bound.
@@ -129,4 +164,23 @@ pub struct PlanReport {
     pub code_bytes: usize,
     /// Bytes of constant data.
     pub weight_bytes: u64,
+}
+
+impl PlanReport {
+    /// What a program records of its memory.
+    #[must_use]
+    pub fn notes(&self) -> Vec<(String, String)> {
+        let mut arena = self.symbolic_arena.clone();
+        if self.arena_bytes > 0 || arena.is_empty() {
+            arena.insert(0, self.arena_bytes.to_string());
+        }
+        let notes = [
+            ("arena_bytes", arena.join(" + ")),
+            ("intermediate_bytes", self.intermediate_bytes.to_string()),
+            ("peak_live_bytes", self.peak_live_bytes.to_string()),
+            ("copies", self.copies.to_string()),
+            ("in_place", self.in_place.join(", ")),
+        ];
+        notes.map(|(key, text)| (key.to_owned(), text)).to_vec()
+    }
 }

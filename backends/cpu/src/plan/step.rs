@@ -84,6 +84,10 @@ pub(crate) struct NestStep {
     pub(crate) placement: Vec<Option<Placement>>,
     /// Numbers of the nodes it computes; faults name the first.
     pub(crate) nodes: Vec<u32>,
+    /// When it runs: lives of buffers are counted in it.
+    pub(crate) at: usize,
+    /// Whether it writes a result over an operand.
+    pub(crate) in_place: bool,
 }
 
 /// Updates written into a copy of a tensor that has been made already.
