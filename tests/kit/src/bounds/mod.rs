@@ -31,4 +31,4 @@ mod run;
 
 pub use check::{Agreement, check};
 pub use element::Bound;
-pub use run::{BoundTensor, bounds};
+pub use run::{BoundTensor, bounds, bounds_of_rewrites};

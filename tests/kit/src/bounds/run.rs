@@ -9,7 +9,7 @@ use nnc_ir::{
     entity::EntityId,
     eval::{EvalLimits, Tensor, eval_program, evaluate},
     extent::{Extent, SymbolId, SymbolOrigin},
-    form::{Combine, Form, LoopForm},
+    form::{Class, Combine, Form, LoopForm},
     graph::{Module, Node, NodeId, RegionId, ValueId},
     ops::Op,
 };
@@ -42,6 +42,52 @@ impl From<&Tensor> for BoundTensor {
 /// # Errors
 /// The run fails, or the module has something that is not followed here (an extern call on ranges in a region).
 pub fn bounds(module: &Module, inputs: &[Tensor]) -> Result<Vec<BoundTensor>, String> {
+    bounds_of(module, inputs, 0.0)
+}
+
+/// What the results may be after rewrites that round otherwise: every float that arithmetic reads, and every float that
+/// leaves, may be off by so many roundings.
+///
+/// Reassociating, distributing, or computing with constants beforehand gives what the module as written gives in exact
+/// arithmetic for operands that are perturbed so (mixed forward and backward stability: Higham 2002, 1.5), and the ranges
+/// hold that.
+///
+/// # Errors
+/// As [`bounds`]; also where a perturbed float decides how often a loop runs.
+pub fn bounds_of_rewrites(
+    module: &Module,
+    inputs: &[Tensor],
+    roundings: f64,
+) -> Result<Vec<BoundTensor>, String> {
+    let mut results = bounds_of(module, inputs, roundings)?;
+    results.iter_mut().for_each(|t| perturb(t, roundings));
+    Ok(results)
+}
+
+/// Widens what a float may be by so many roundings in its storage type.
+fn perturb(tensor: &mut BoundTensor, roundings: f64) {
+    let unit = match tensor.dtype {
+        DType::F64 => f64::EPSILON / 2.0,
+        DType::F32 => f64::from(f32::EPSILON) / 2.0,
+        DType::F16 => 2f64.powi(-11),
+        DType::BF16 => 2f64.powi(-8),
+        _ => return,
+    };
+    // Below the normal numbers a rounding is not relative.
+    let tiny = match tensor.dtype {
+        DType::F64 => f64::from_bits(1),
+        DType::F16 => 2f64.powi(-24),
+        _ => 2f64.powi(-149),
+    };
+    for element in &mut tensor.elements {
+        if let Some((lo, hi)) = element.ends().filter(|(lo, hi)| lo.is_finite() && hi.is_finite()) {
+            let by = |x: f64| roundings * (unit * x.abs() + tiny);
+            *element = Bound::range(tensor.dtype.compute(), lo - by(lo), hi + by(hi));
+        }
+    }
+}
+
+fn bounds_of(module: &Module, inputs: &[Tensor], roundings: f64) -> Result<Vec<BoundTensor>, String> {
     let trace = trace(module, inputs)?;
     let mut symbols = BTreeMap::new();
     for (s, symbol) in module.symbols.iter() {
@@ -49,7 +95,7 @@ pub fn bounds(module: &Module, inputs: &[Tensor]) -> Result<Vec<BoundTensor>, St
             symbols.insert(s.index(), inputs[input].dims[axis]);
         }
     }
-    let mut run = Run { module, trace, symbols };
+    let mut run = Run { module, trace, symbols, roundings };
     run.region(module.body(), inputs.iter().map(BoundTensor::from).collect(), true)
 }
 
@@ -69,6 +115,8 @@ struct Run<'m> {
     trace: BTreeMap<usize, Tensor>,
     /// Values of the symbols defined so far.
     symbols: BTreeMap<usize, i64>,
+    /// By how many roundings operands of arithmetic are perturbed.
+    roundings: f64,
 }
 
 impl Run<'_> {
@@ -84,8 +132,11 @@ impl Run<'_> {
             region.params.iter().map(|p| p.index()).zip(args).collect();
         for &id in &region.nodes {
             let node = module.node(id);
-            let operands: Vec<BoundTensor> =
+            let mut operands: Vec<BoundTensor> =
                 node.operands.iter().map(|v| values[&v.index()].clone()).collect();
+            if self.roundings > 0.0 && self.computes(id) {
+                operands.iter_mut().for_each(|t| perturb(t, self.roundings));
+            }
             let results = self.node(id, operands, main)?;
             for (v, result) in node.results.iter().zip(results) {
                 values.insert(v.index(), result);
@@ -142,6 +193,18 @@ impl Run<'_> {
             }
             Form::Region => self.control(node, operands),
             other => Err(format!("{other:?} is not followed")),
+        }
+    }
+
+    /// Whether the node does arithmetic on elements, or rounds them.
+    fn computes(&self, id: NodeId) -> bool {
+        match self.module.form(id) {
+            Form::Loops(form) => {
+                let converts = form.loads.iter().any(|l| form.results.iter().any(|r| *r != l.dtype));
+                form.class() != Class::Movement || converts
+            }
+            Form::Scatter(_) | Form::Extern(_) => true,
+            _ => false,
         }
     }
 
