@@ -84,12 +84,21 @@ impl Compiler {
         Ok(Imported { module, warnings })
     }
 
-    /// Runs the passes of the options' level.
+    /// Runs the passes of the options' level, but for those that the options leave out.
     ///
     /// # Errors
-    /// [`Failure::Bug`] if a pass breaks the module.
+    /// [`Failure::Bug`] if a pass breaks the module; E0413 if one that is left out does not exist or cannot be.
     pub fn optimize(&self, module: Module) -> Result<Lowered, Failure> {
-        self.run_passes(module, &pipeline(self.options.level))
+        let without = &self.options.without;
+        if let Some(name) = without.iter().find(|n| nnc_passes::find(n).is_none()) {
+            return Err(no_pass(name));
+        }
+        if let Some(name) = without.iter().find(|n| REQUIRED.contains(&n.as_str())) {
+            return Err(Failure::single(413, format!("pass '{name}' cannot be left out")));
+        }
+        let mut names = pipeline(self.options.level);
+        names.retain(|name| without.iter().all(|left_out| left_out != name));
+        self.run_passes(module, &names)
     }
 
     /// Runs passes by name, as far as the options' level allows them.
@@ -118,9 +127,7 @@ impl Compiler {
         let mut manager = PassManager::new(&module, watch);
         let mut reports = Vec::new();
         for name in names {
-            let pass = nnc_passes::find(name).ok_or_else(|| {
-                Failure::single(413, format!("no pass is called '{name}'; see nnc opt --list-passes"))
-            })?;
+            let pass = nnc_passes::find(name).ok_or_else(|| no_pass(name))?;
             if module.phase < pass.needs {
                 return Err(too_early(pass));
             }
@@ -201,6 +208,10 @@ fn target_facts(target: &Target) -> TargetDesc {
         cache_bytes: [desc.l1_bytes, desc.l2_bytes, desc.l3_bytes].map(number),
         ..TargetDesc::GENERIC
     }
+}
+
+fn no_pass(name: &str) -> Failure {
+    Failure::single(413, format!("no pass is called '{name}'; see nnc opt --list-passes"))
 }
 
 fn too_early(pass: &PassInfo) -> Failure {

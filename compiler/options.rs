@@ -7,6 +7,8 @@ pub use nnc_passes::pipeline::OptLevel;
 pub struct Options {
     /// Which passes run.
     pub level: OptLevel,
+    /// Optional passes that are left out.
+    pub without: Vec<String>,
     /// Instruction set: `native`, `x86-64-v3`, `generic` ...
     pub cpu: String,
     /// Target triple; `None`: this machine's.
@@ -29,6 +31,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             level: OptLevel::O2,
+            without: Vec::new(),
             cpu: "native".into(),
             triple: None,
             dims: Vec::new(),

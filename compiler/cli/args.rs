@@ -56,6 +56,9 @@ pub(crate) struct CompileOptions {
     /// Optimization level: 0 required passes, 1 exact passes, 2 also rounding ones, 3 also costlier searches
     #[arg(short = 'O', default_value_t = 2, value_parser = clap::value_parser!(u8).range(0..=3))]
     pub(crate) level: u8,
+    /// Leave a pass out
+    #[arg(long, value_name = "PASS")]
+    pub(crate) without: Vec<String>,
     /// Pin a symbol: N=1
     #[arg(long = "dim", value_name = "NAME=N", value_parser = parse_dim)]
     pub(crate) dims: Vec<(String, i64)>,
@@ -72,6 +75,7 @@ impl CompileOptions {
         let level = [OptLevel::O0, OptLevel::O1, OptLevel::O2, OptLevel::O3][usize::from(self.level.min(3))];
         Options {
             level,
+            without: self.without.clone(),
             cpu: self.cpu.clone(),
             dims: self.dims.clone(),
             shapes: self.shapes.clone(),
