@@ -135,7 +135,14 @@ impl Clusters {
 
     /// Puts fusion nodes in the place of clusters with more than one node. Nodes that only fusions read go away.
     fn emit(self, module: &mut Module, region: RegionId, cx: &mut PassCx<'_>) -> Result<(), Bug> {
-        let needed = self.needed(module, region);
+        let several = |&cluster: &usize| self.nodes[cluster].len() > 1;
+        let all: FxHashSet<usize> = (0..self.nodes.len()).filter(several).collect();
+        let needed = self.needed(module, region, &all);
+        // As many as there is fuel for; the nodes of the others stay.
+        let formed: Vec<usize> = (0..self.nodes.len()).filter(|c| all.contains(c) && needed.contains(c)).collect();
+        let formed: FxHashSet<usize> = formed.into_iter().take(cx.fuel).collect();
+        let needed = self.needed(module, region, &formed);
+        let swallowed: FxHashSet<NodeId> = formed.iter().flat_map(|&c| self.nodes[c].iter().copied()).collect();
         let mut nodes = Vec::new();
         let mut map: FxHashMap<ValueId, ValueId> = FxHashMap::default();
         for node in module.region(region).nodes.clone() {
@@ -144,10 +151,10 @@ impl Clusters {
                 nodes.push(node);
                 continue;
             };
-            if !needed.contains(&cluster) {
+            if !needed.contains(&cluster) && swallowed.contains(&node) {
                 continue;
             }
-            if self.nodes[cluster].len() == 1 || !cx.has_fuel() {
+            if !formed.contains(&cluster) {
                 replace_operands(module, node, &map);
                 nodes.push(node);
                 continue;
@@ -165,8 +172,8 @@ impl Clusters {
         Ok(())
     }
 
-    /// Clusters whose value something outside of all other clusters reads.
-    fn needed(&self, module: &Module, region: RegionId) -> FxHashSet<usize> {
+    /// Clusters whose value something reads when those of `formed` are fusions and the nodes of others stay.
+    fn needed(&self, module: &Module, region: RegionId, formed: &FxHashSet<usize>) -> FxHashSet<usize> {
         let mut needed = FxHashSet::default();
         let mut work: Vec<ValueId> = module.region(region).results.clone();
         for &node in &module.region(region).nodes {
@@ -174,10 +181,20 @@ impl Clusters {
                 work.extend(&module.node(node).operands);
             }
         }
+        // What no other cluster holds stays, read or not: removing it is for another pass.
+        let inner = |(&last, nodes): (&NodeId, &Vec<NodeId>)| {
+            nodes.iter().copied().filter(|&n| n != last).collect::<Vec<_>>()
+        };
+        let held: FxHashSet<NodeId> =
+            self.nodes.iter().filter_map(|nodes| Some((nodes.last()?, nodes))).flat_map(inner).collect();
+        let free = self.of_last.keys().filter(|n| !held.contains(n));
+        work.extend(free.map(|&n| module.node(n).results[0]));
         while let Some(value) = work.pop() {
             let Some(&cluster) = module.def_node(value).and_then(|n| self.of_last.get(&n)) else { continue };
             if needed.insert(cluster) {
-                work.extend(captures(module, &self.nodes[cluster]));
+                let last = self.nodes[cluster].last().copied();
+                let own = last.map(|n| module.node(n).operands.clone()).unwrap_or_default();
+                work.extend(if formed.contains(&cluster) { captures(module, &self.nodes[cluster]) } else { own });
             }
         }
         needed
