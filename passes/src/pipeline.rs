@@ -27,7 +27,7 @@ pub fn pipeline(level: OptLevel) -> Vec<&'static str> {
     if level == OptLevel::O0 {
         return REQUIRED.to_vec();
     }
-    let algebra: &[&str] = &[];
+    let algebra: &[&str] = &["fold-bottlenecks"];
     let fusing: &[&str] = &["fuse"];
     [
         &["simplify-shapes", "widen-half"],
