@@ -152,6 +152,7 @@ fn right(model: &str, data: &str) -> usize {
 #[test]
 fn classifiers_are_as_right_as_with_onnx_runtime() {
     assert_eq!(right("mbconv", "fashion"), 185);
+    assert_eq!(right("mbconv_bn", "fashion"), 185);
     assert_eq!(right("vit", "mnist"), 196);
 }
 

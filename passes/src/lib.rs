@@ -38,6 +38,8 @@ declare_passes! {
     "eliminate-common" needs Imported, Exact => eliminate_common;
     /// Removes nodes whose results nobody reads.
     "eliminate-dead" needs Imported, Exact => eliminate_dead;
+    /// Makes scales and shifts by constants part of constant weights and of each other: batch norm into convolution.
+    "fold-affine" needs Imported, Rounding => fold_affine;
     /// Makes one contraction of several in a row, with nothing but biases in between, where that is cheaper.
     "fold-bottlenecks" needs Imported, Rounding => fold_bottlenecks;
     /// Computes nodes whose operands are constants.

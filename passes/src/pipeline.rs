@@ -27,7 +27,8 @@ pub fn pipeline(level: OptLevel) -> Vec<&'static str> {
     if level == OptLevel::O0 {
         return REQUIRED.to_vec();
     }
-    let algebra: &[&str] = &["fold-bottlenecks"];
+    // A pass that folds leaves what nobody reads any more, which the next one is not to count as a reader.
+    let algebra: &[&str] = &["fold-affine", "eliminate-dead", "fold-bottlenecks"];
     let fusing: &[&str] = &["fuse"];
     [
         &["simplify-shapes", "widen-half"],

@@ -8,6 +8,7 @@
 mod canonicalize;
 mod clean;
 pub mod draft;
+mod fold_affine;
 mod fold_bottlenecks;
 
 use draft::Draft;
@@ -20,6 +21,7 @@ pub const PASSES: &[(&str, &[Row])] = &[
     ("canonicalize", canonicalize::ROWS),
     ("eliminate-common", clean::ELIMINATE_COMMON),
     ("eliminate-dead", clean::ELIMINATE_DEAD),
+    ("fold-affine", fold_affine::ROWS),
     ("fold-bottlenecks", fold_bottlenecks::ROWS),
     ("fold-constants", clean::FOLD_CONSTANTS),
     ("fuse", clean::FUSE),
