@@ -50,6 +50,8 @@ declare_passes! {
     "reach-canonical" needs Imported, Exact => reach_canonical;
     /// Replaces shape arithmetic by extents that are known without running.
     "simplify-shapes" needs Imported, Exact => simplify_shapes;
+    /// Computes on the fewer axes that a value had before a reshape, and reshapes afterwards.
+    "sink-reshapes" needs Imported, Exact => sink_reshapes;
     /// Computes in `f32` what is stored in `f16` or `bf16`, and rounds only what leaves.
     "widen-half" needs Imported, Rounding => widen_half;
 }

@@ -28,7 +28,13 @@ pub fn pipeline(level: OptLevel) -> Vec<&'static str> {
         return REQUIRED.to_vec();
     }
     // A pass that folds leaves what nobody reads any more, which the next one is not to count as a reader.
-    let algebra: &[&str] = &["fold-affine", "eliminate-dead", "fold-bottlenecks"];
+    let algebra: &[&str] = &[
+        "fold-affine",
+        "eliminate-dead",
+        "fold-bottlenecks",
+        // Last: patterns are known on the axes that the importer gives them.
+        "sink-reshapes",
+    ];
     let fusing: &[&str] = &["fuse"];
     [
         &["simplify-shapes", "widen-half"],

@@ -10,6 +10,7 @@ mod clean;
 pub mod draft;
 mod fold_affine;
 mod fold_bottlenecks;
+mod sink_reshapes;
 
 use draft::Draft;
 
@@ -26,5 +27,6 @@ pub const PASSES: &[(&str, &[Row])] = &[
     ("fold-constants", clean::FOLD_CONSTANTS),
     ("fuse", clean::FUSE),
     ("simplify-shapes", clean::SIMPLIFY_SHAPES),
+    ("sink-reshapes", sink_reshapes::ROWS),
     ("widen-half", clean::WIDEN_HALF),
 ];
