@@ -16,12 +16,12 @@ use nnc_onnx::{
 use nnc_passes::{
     manager::{PassManager, Watch},
     pass::{PassCx, PassInfo, PassReport},
-    pipeline::{REQUIRED, allows, pipeline},
+    pipeline::{REQUIRED, STRIP, allows, pipeline},
     target::TargetDesc,
 };
 use nnc_runtime::{Program, Session, SessionOptions, Signature, Tensor, TensorView, TensorViewMut, artefact};
 
-use crate::{Failure, Options, consts::Evaluator, repeated};
+use crate::{Failure, Options, Training, consts::Evaluator, repeated, training};
 
 /// Compiles models.
 #[derive(Clone, Debug)]
@@ -43,6 +43,8 @@ pub struct Lowered {
     pub module: Module,
     /// What each pass did, in order.
     pub reports: Vec<PassReport>,
+    /// What the user should know of it.
+    pub warnings: Vec<Diagnostic>,
 }
 
 impl Compiler {
@@ -104,12 +106,13 @@ impl Compiler {
     /// Runs passes by name, as far as the options' level allows them.
     ///
     /// # Errors
-    /// As [`Compiler::optimize`]; E0413 for a name that no pass has, E0414 for a pass that needs a later phase.
+    /// As [`Compiler::optimize`]; E0413 for a name that no pass has, E0414 for a pass that needs a later phase, E0415 for
+    /// training forms that nothing computes as they are written.
     pub fn run_passes(&self, module: Module, names: &[&str]) -> Result<Lowered, Failure> {
         self.run_passes_within(module, names, usize::MAX)
     }
 
-    /// Likewise, with at most `fuel` rewrites, those of required passes not counted: for bisection.
+    /// Likewise, with at most `fuel` rewrites, those of required passes and of strip-training not counted: for bisection.
     ///
     /// # Errors
     /// As [`Compiler::run_passes`].
@@ -125,22 +128,27 @@ impl Compiler {
         let Options { watch_passes, watch_costs, .. } = self.options;
         let watch = Watch { text: watch_passes, diff: watch_passes, costs: watch_costs };
         let mut manager = PassManager::new(&module, watch);
-        let mut reports = Vec::new();
+        let (mut reports, mut warnings) = (Vec::new(), Vec::new());
         for name in names {
             let pass = nnc_passes::find(name).ok_or_else(|| no_pass(name))?;
             if module.phase < pass.needs {
                 return Err(too_early(pass));
             }
-            if !allows(self.options.level, pass) {
+            let wanted = *name != STRIP || self.options.training == Training::Strip;
+            if !wanted || !allows(self.options.level, pass) {
                 continue;
             }
-            let required = REQUIRED.contains(name);
+            if *name == training::FORBIDS {
+                training::check(&module)?;
+            }
+            let required = REQUIRED.contains(name) || *name == STRIP;
             cx.fuel = if required { usize::MAX } else { fuel };
             let report = manager.run(&mut module, name, &mut cx)?;
             fuel -= if required { 0 } else { report.rewrites.len().min(fuel) };
+            warnings.extend(training::warning(&report));
             reports.push(report);
         }
-        Ok(Lowered { module, reports })
+        Ok(Lowered { module, reports, warnings })
     }
 
     /// Generates machine code for a module after all passes.
@@ -186,15 +194,12 @@ impl Compiler {
     }
 
     fn finish(&self, imported: Imported, start: Instant) -> Result<CompiledModel, Failure> {
+        let mut warnings = imported.warnings;
         let lowered = self.optimize(imported.module)?;
+        warnings.extend(lowered.warnings);
         let compiled = self.generate(&lowered.module)?;
         let program = Program::load(compiled.image)?;
-        Ok(CompiledModel {
-            program,
-            warnings: imported.warnings,
-            time: start.elapsed(),
-            session: Mutex::new(None),
-        })
+        Ok(CompiledModel { program, warnings, time: start.elapsed(), session: Mutex::new(None) })
     }
 }
 

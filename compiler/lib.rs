@@ -14,6 +14,7 @@ mod consts;
 mod failure;
 mod options;
 mod repeated;
+mod training;
 
 pub mod bisect;
 pub mod compare;
@@ -29,4 +30,5 @@ pub use nnc_onnx as onnx;
 pub use nnc_passes as passes;
 pub use nnc_runtime as runtime;
 pub use nnc_runtime::{ElemType, Session, SessionOptions, Tensor, TensorView, TensorViewMut};
-pub use options::{OptLevel, Options};
+pub use options::{OptLevel, Options, Training};
+pub use training::removed;

@@ -2,6 +2,15 @@
 
 pub use nnc_passes::pipeline::OptLevel;
 
+/// Which form of a model is compiled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Training {
+    /// The one for inference: what belongs to training is taken out.
+    Strip,
+    /// As the model is written.
+    Keep,
+}
+
 /// How to compile. [`Options::default`] is `-O2 --cpu native` with symbols left symbolic.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -9,6 +18,8 @@ pub struct Options {
     pub level: OptLevel,
     /// Optional passes that are left out.
     pub without: Vec<String>,
+    /// Which form of the model.
+    pub training: Training,
     /// Instruction set: `native`, `x86-64-v3`, `generic` ...
     pub cpu: String,
     /// Target triple; `None`: this machine's.
@@ -32,6 +43,7 @@ impl Default for Options {
         Self {
             level: OptLevel::O2,
             without: Vec::new(),
+            training: Training::Strip,
             cpu: "native".into(),
             triple: None,
             dims: Vec::new(),

@@ -15,7 +15,7 @@ use std::{
 };
 
 use nnc::{
-    Compiler, Options, SessionOptions,
+    Compiler, Options, SessionOptions, Training,
     compare::Tolerance,
     verify::{Status, verify_case},
 };
@@ -51,7 +51,7 @@ fn tolerance(name: &str) -> Tolerance {
 }
 
 fn run(case: &Path) -> Option<Miss> {
-    let compiler = Compiler::new(Options::default());
+    let compiler = Compiler::new(Options { training: Training::Keep, ..Options::default() });
     let session = SessionOptions { threads: 1, ..SessionOptions::host() };
     let verdict = verify_case(case, &case.join("model.onnx"), &compiler, &session, tolerance(&name(case)));
     let code = if verdict.code == 0 { "-".to_owned() } else { format!("E{:04}", verdict.code) };

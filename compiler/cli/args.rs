@@ -3,7 +3,7 @@
 use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use nnc::{OptLevel, Options, SessionOptions};
+use nnc::{OptLevel, Options, SessionOptions, Training};
 
 /// Compiles ONNX models to machine code.
 #[derive(Parser)]
@@ -59,6 +59,9 @@ pub(crate) struct CompileOptions {
     /// Leave a pass out
     #[arg(long, value_name = "PASS")]
     pub(crate) without: Vec<String>,
+    /// Compile the form for inference, or the model as it is written [default: strip; verify: keep]
+    #[arg(long, value_enum)]
+    pub(crate) training: Option<TrainingForm>,
     /// Pin a symbol: N=1
     #[arg(long = "dim", value_name = "NAME=N", value_parser = parse_dim)]
     pub(crate) dims: Vec<(String, i64)>,
@@ -70,12 +73,31 @@ pub(crate) struct CompileOptions {
     pub(crate) cpu: String,
 }
 
+/// What becomes of training forms.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum TrainingForm {
+    /// Taken out: batch normalization by running statistics, no dropout, no losses, optimizers or gradients
+    Strip,
+    /// Compiled as they are written
+    Keep,
+}
+
 impl CompileOptions {
+    /// Likewise, as the model is written unless the user says otherwise.
+    pub(crate) fn to_options_as_written(&self) -> Options {
+        let training = self.training.or(Some(TrainingForm::Keep));
+        Self { training, ..self.clone() }.to_options()
+    }
+
     pub(crate) fn to_options(&self) -> Options {
         let level = [OptLevel::O0, OptLevel::O1, OptLevel::O2, OptLevel::O3][usize::from(self.level.min(3))];
         Options {
             level,
             without: self.without.clone(),
+            training: match self.training {
+                Some(TrainingForm::Keep) => Training::Keep,
+                Some(TrainingForm::Strip) | None => Training::Strip,
+            },
             cpu: self.cpu.clone(),
             dims: self.dims.clone(),
             shapes: self.shapes.clone(),

@@ -28,8 +28,12 @@ pub(crate) fn run(args: &CompileArgs, format: ErrorFormat) -> Outcome {
     let imported = compiler.import_file(&args.model)?;
     output::diagnostics(&imported.warnings, format);
     let lowered = compiler.optimize(imported.module)?;
+    output::diagnostics(&lowered.warnings, format);
     if args.time_passes || args.verbose {
         report::table(&lowered.reports);
+        for line in lowered.reports.iter().flat_map(nnc::removed) {
+            tell!("removed: {line}");
+        }
     }
     if let Some(dir) = &args.dump_ir {
         dump(dir, &lowered)?;

@@ -40,6 +40,7 @@ pub(crate) fn run(args: &OptArgs, format: ErrorFormat) -> Outcome {
         return bisect(args, &Compiler::new(options), &module, &names);
     }
     let lowered = Compiler::new(options).run_passes(module, &names)?;
+    output::diagnostics(&lowered.warnings, format);
     match args.emit {
         OptEmit::Ir => output::write(&nnc::ir::text::print(&lowered.module)),
         OptEmit::Diff => {

@@ -51,7 +51,7 @@ fn model_of(dir: &Path, models: Option<&Path>) -> PathBuf {
 
 /// One verdict a case, in order. Cases run side by side, each on one thread, unless threads are asked for.
 fn verify_all(cases: &[(PathBuf, PathBuf)], args: &VerifyArgs, tolerance: Tolerance) -> Vec<Verdict> {
-    let compiler = Compiler::new(args.options.to_options());
+    let compiler = Compiler::new(args.options.to_options_as_written());
     let host = args.session.to_options();
     let (threads, workers) =
         if args.session.threads.is_some() { (host.threads, 1) } else { (1, host.threads) };

@@ -3,7 +3,9 @@
 use rustc_hash::FxHashMap;
 
 use crate::{
-    graph::{Module, NodeId, RegionId, ValueId},
+    definitions::bare_symbol,
+    extent::{Extent, SymbolId, SymbolOrigin},
+    graph::{ConstraintKind, Def, Module, NodeId, RegionId, ValueId},
     ops::{Fusion, OpStruct},
 };
 
@@ -86,6 +88,76 @@ impl Module {
             substitute(&mut results, map);
             map.extend(fusion.results.into_iter().zip(results));
         }
+    }
+
+    /// Takes an input that nothing reads out of the module, with the constraints that concern nothing else, and says
+    /// whether it could: one whose extents are mentioned elsewhere stays, unless another input has them too.
+    pub fn remove_input(&mut self, input: usize) -> bool {
+        let body = self.body();
+        let mut moved = Vec::new();
+        let of_input = |origin| matches!(origin, SymbolOrigin::Input { input: i, .. } if i == input);
+        for s in self.symbols.ids().filter(|&s| of_input(self.symbols[s].origin)) {
+            let elsewhere = self.axis_with(s, input);
+            if elsewhere.is_none() && self.mentions(s, input) {
+                return false;
+            }
+            moved.push((s, elsewhere));
+        }
+        for &(s, elsewhere) in &moved {
+            self.symbols[s].origin = elsewhere.unwrap_or(SymbolOrigin::Data);
+        }
+        let gone = |s: SymbolId| moved.iter().any(|&(m, elsewhere)| m == s && elsewhere.is_none());
+        self.constraints.retain(|constraint| {
+            let (ConstraintKind::Equal(a, b)
+            | ConstraintKind::Broadcasts(a, b)
+            | ConstraintKind::AtMost(a, b)) = &constraint.kind;
+            let mut stays = true;
+            [a, b].into_iter().for_each(|e| e.for_each_symbol(&mut |s| stays &= !gone(s)));
+            stays
+        });
+        self.input_names.remove(input);
+        self.region_mut(body).params.remove(input);
+        for (i, param) in self.region(body).params.clone().into_iter().enumerate() {
+            self.set_def(param, Def::Param(body, i));
+        }
+        let symbols: Vec<SymbolId> = self.symbols.ids().collect();
+        for s in symbols {
+            if let SymbolOrigin::Input { input: at, .. } = &mut self.symbols[s].origin {
+                *at -= usize::from(*at > input);
+            }
+        }
+        true
+    }
+
+    /// An axis of an input other than `except` whose extent is the symbol.
+    fn axis_with(&self, symbol: SymbolId, except: usize) -> Option<SymbolOrigin> {
+        let params = self.region(self.body()).params.iter().enumerate();
+        params.filter(|(i, _)| *i != except).find_map(|(input, &p)| {
+            let axis = self.ty(p).shape.iter().position(|e| bare_symbol(e) == Some(symbol))?;
+            Some(SymbolOrigin::Input { input, axis })
+        })
+    }
+
+    /// Whether a type, attribute or bound mentions the symbol, apart from the type of an input.
+    fn mentions(&self, symbol: SymbolId, except: usize) -> bool {
+        let found = std::cell::Cell::new(false);
+        let look = |e: &Extent| e.for_each_symbol(&mut |s| found.set(found.get() || s == symbol));
+        let type_of = |v: ValueId| self.ty(v).shape.iter().for_each(look);
+        self.symbols.iter().filter_map(|(_, s)| s.bound.as_ref()).for_each(look);
+        for region in self.nested_regions(self.body()) {
+            let main = region == self.body();
+            let params = self.region(region).params.iter().enumerate();
+            params.filter(|(i, _)| !main || *i != except).for_each(|(_, &p)| type_of(p));
+            for &node in &self.region(region).nodes {
+                let node = self.node(node);
+                node.results.iter().copied().for_each(type_of);
+                node.op.clone().map_extents(&|e| {
+                    look(e);
+                    e.clone()
+                });
+            }
+        }
+        found.get()
     }
 
     /// The same module without the values, nodes and regions that the main region does not reach. Ids change.

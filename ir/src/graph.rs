@@ -435,6 +435,11 @@ impl Module {
         Ok(())
     }
 
+    /// Says anew where a value comes from: for edits that move parameters.
+    pub(crate) fn set_def(&mut self, value: ValueId, def: Def) {
+        self.values[value].def = def;
+    }
+
     /// Sets the type of a value: for passes that refine shapes. The verifier checks afterwards.
     pub fn set_ty(&mut self, value: ValueId, ty: TensorType) {
         self.values[value].ty = ty;

@@ -73,7 +73,7 @@ fn sweep(module: &mut Module, region: RegionId, cx: &mut PassCx<'_>) {
 }
 
 /// Whether running the node matters beyond its results: it defines symbols.
-fn has_effect(module: &Module, node: NodeId) -> bool {
+pub(crate) fn has_effect(module: &Module, node: NodeId) -> bool {
     match module.form(node) {
         Form::ReadExtents(_) => true,
         _ => module.node(node).results.is_empty(),

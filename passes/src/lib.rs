@@ -38,6 +38,8 @@ declare_passes! {
     "eliminate-common" needs Imported, Exact => eliminate_common;
     /// Removes nodes whose results nobody reads.
     "eliminate-dead" needs Imported, Exact => eliminate_dead;
+    /// Puts what is written in the place of training forms.
+    "expand-training" needs Imported, Exact => expand_training;
     /// Makes scales and shifts by constants part of constant weights and of each other: batch norm into convolution.
     "fold-affine" needs Imported, Rounding => fold_affine;
     /// Makes one contraction of several in a row, with nothing but biases in between, where that is cheaper.
@@ -52,6 +54,8 @@ declare_passes! {
     "simplify-shapes" needs Imported, Exact => simplify_shapes;
     /// Computes on the fewer axes that a value had before a reshape, and reshapes afterwards.
     "sink-reshapes" needs Imported, Exact => sink_reshapes;
+    /// Makes an inference graph of a training graph, where that is asked for (`--training strip`).
+    "strip-training" needs Imported, Exact => strip_training;
     /// Computes in `f32` what is stored in `f16` or `bf16`, and rounds only what leaves.
     "widen-half" needs Imported, Rounding => widen_half;
 }

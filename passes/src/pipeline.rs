@@ -16,7 +16,10 @@ pub enum OptLevel {
 }
 
 /// What a module goes through whatever the level; every other pass may be left out.
-pub const REQUIRED: &[&str] = &["simplify-shapes", "reach-canonical"];
+pub const REQUIRED: &[&str] = &["simplify-shapes", "expand-training", "reach-canonical"];
+
+/// The pass that runs at every level where the user asks for the inference form of a model, and at none where not.
+pub const STRIP: &str = "strip-training";
 
 /// Computes what can be computed and brings the rest to one form.
 const CLEAN: &[&str] = &["fold-constants", "canonicalize", "eliminate-common", "eliminate-dead"];
@@ -25,7 +28,7 @@ const CLEAN: &[&str] = &["fold-constants", "canonicalize", "eliminate-common", "
 #[must_use]
 pub fn pipeline(level: OptLevel) -> Vec<&'static str> {
     if level == OptLevel::O0 {
-        return REQUIRED.to_vec();
+        return vec!["simplify-shapes", STRIP, "expand-training", "reach-canonical"];
     }
     // A pass that folds leaves what nobody reads any more, which the next one is not to count as a reader.
     let algebra: &[&str] = &[
@@ -37,7 +40,7 @@ pub fn pipeline(level: OptLevel) -> Vec<&'static str> {
     ];
     let fusing: &[&str] = &["fuse"];
     [
-        &["simplify-shapes", "widen-half"],
+        &["simplify-shapes", STRIP, "expand-training", "widen-half"],
         CLEAN,
         algebra,
         CLEAN,

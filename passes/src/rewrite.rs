@@ -64,6 +64,14 @@ impl Cursor<'_> {
         Ok(self.module.node(node).results.clone())
     }
 
+    /// Moves the nodes of `region` here, whose parameters stand for `operands`, and gives what its results are. The node
+    /// that owns the region must go.
+    pub(crate) fn inline(&mut self, region: RegionId, operands: &[ValueId]) -> Vec<ValueId> {
+        let (nodes, results) = take_region(self.module, region, operands);
+        self.nodes.extend(nodes);
+        results
+    }
+
     /// Adds a node with one result here.
     pub(crate) fn emit1(
         &mut self,
@@ -120,6 +128,20 @@ fn rewrite_region(
         }
     }
     Ok(())
+}
+
+/// Takes the nodes out of `region` and reads `operands` for its parameters: the nodes, and what its results are.
+pub(crate) fn take_region(
+    module: &mut Module,
+    region: RegionId,
+    operands: &[ValueId],
+) -> (Vec<NodeId>, Vec<ValueId>) {
+    let params = module.region(region).params.clone();
+    for (&param, &operand) in params.iter().zip(operands) {
+        module.replace_uses(region, param, operand);
+    }
+    let body = module.region_mut(region);
+    (std::mem::take(&mut body.nodes), body.results.clone())
 }
 
 fn check_types(module: &Module, pass: &'static str, old: &[ValueId], new: &[ValueId]) -> Result<(), Bug> {

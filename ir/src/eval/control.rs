@@ -1,4 +1,4 @@
-//! control - fusions, ifs, loops and scans.
+//! control - fusions, ifs, loops, scans, and training forms as they are written.
 
 use crate::{
     eval::{copy::scalar, error::EvalError, module::Evaluator, tensor::Slot},
@@ -17,6 +17,10 @@ pub(super) fn evaluate(
         Op::If(op) => evaluate_if(e, op, id, operands),
         Op::Loop(op) => evaluate_loop(e, op, id, operands),
         Op::Scan(op) => evaluate_scan(e, op, id, &operands),
+        Op::Training(_) => match e.module.node(id).regions[..] {
+            [_, written] => e.region(written, operands),
+            _ => Err(EvalError::new(415, "a training form that cannot be computed as it is written")),
+        },
         op => Err(EvalError::bug(format!("{} has no meaning as a region", op.mnemonic()))),
     }
 }

@@ -144,9 +144,7 @@ impl Evaluator<'_> {
                 Ok(results)
             }
             Form::Region => control::evaluate(self, id, operands),
-            Form::Composite => {
-                Err(EvalError::bug(format!("{} must be decomposed first", node.op.mnemonic())))
-            }
+            Form::Composite => control::evaluate(self, id, operands),
         }
     }
 

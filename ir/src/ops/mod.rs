@@ -13,6 +13,7 @@ pub use control::check_carried;
 pub use pad::PadMode;
 pub use pool::PoolKind;
 pub use reduce::ReduceKind;
+pub use training::TrainingKind;
 
 /// What inference may look at.
 pub struct InferCx<'a> {
@@ -158,4 +159,5 @@ ops! {
     If                = "if"                   (condition; captures)            in if_op;
     Loop              = "loop"                 (trips, condition; rest)         in loop_op;
     Scan              = "scan"                 (; rest)                         in scan;
+    Training          = "training"             (; operands)                     in training;
 }

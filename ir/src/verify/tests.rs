@@ -262,10 +262,43 @@ fn v13_forms_fit_their_nodes() {
 
 #[test]
 fn v14_nothing_is_composite_from_canonical_on() {
-    // No operation of the table is composite at present.
+    let form = r#"nnir 1
+phase imported
+module (%0 "x" : f32[2]) {
+  %1 = training %0 {kind=dropout, learns=[false]} : f32[2] loc("dropout") {
+    region (%2 : f32[2]) {
+      yield %2
+    }
+  }
+  return %1 "y"
+}
+"#;
+    let mut m = module(form);
+    assert_eq!(verify(&m), Ok(()));
+    assert_eq!(crate::text::print(&m), form);
+    m.phase = Phase::Canonical;
+    assert_eq!(violation(&m), "V14: dropout: training is composite in phase Canonical");
     assert!(phases::form_is_allowed(&Form::Composite, Phase::Imported));
     assert!(!phases::form_is_allowed(&Form::Composite, Phase::Canonical));
     assert!(phases::form_is_allowed(&Form::View, Phase::Planned));
+}
+
+/// C1 to C3 of `training`.
+#[test]
+fn v05_training_forms_fit_their_regions() {
+    let text = |attrs: &str, second: &str| {
+        let regions = format!("region (%3 : f32[2]) {{\n yield %3\n }}\n {second}");
+        format!(
+            "nnir 1\nphase imported\nmodule (%0 \"x\" : f32[2], %1 \"k\" : f32[3]) {{\n %2 = training %0 \
+             {{kind=loss, learns={attrs}}} : f32[2] loc(\"t\") {{\n {regions} }}\n return %2 \"y\"\n}}\n"
+        )
+    };
+    let refused = |text: String| parse(&text, &|_| None).expect_err("refused").to_string();
+    assert!(refused(text("[true,true]", "")).contains("training (C3): 2 flags for 1 results"));
+    let other = "region (%4 : f32[3]) {\n yield %4\n }\n";
+    assert!(refused(text("[true]", other)).contains("training (C1)"));
+    let negated = "region (%4 : f32[2]) {\n %5 = is_nan %4 : bool[2] loc(\"n\")\n yield %5\n }\n";
+    assert!(refused(text("[true]", negated)).contains("training (C2)"));
 }
 
 #[test]

@@ -17,6 +17,7 @@ mod region;
 mod scope;
 mod shape;
 mod table;
+mod training;
 mod value;
 
 use std::collections::{BTreeMap, HashMap};

@@ -11,6 +11,7 @@ pub mod draft;
 mod fold_affine;
 mod fold_bottlenecks;
 mod sink_reshapes;
+mod training;
 
 use draft::Draft;
 
@@ -22,11 +23,13 @@ pub const PASSES: &[(&str, &[Row])] = &[
     ("canonicalize", canonicalize::ROWS),
     ("eliminate-common", clean::ELIMINATE_COMMON),
     ("eliminate-dead", clean::ELIMINATE_DEAD),
+    ("expand-training", training::EXPAND),
     ("fold-affine", fold_affine::ROWS),
     ("fold-bottlenecks", fold_bottlenecks::ROWS),
     ("fold-constants", clean::FOLD_CONSTANTS),
     ("fuse", clean::FUSE),
     ("simplify-shapes", clean::SIMPLIFY_SHAPES),
     ("sink-reshapes", sink_reshapes::ROWS),
+    ("strip-training", training::STRIP),
     ("widen-half", clean::WIDEN_HALF),
 ];

@@ -1,27 +1,17 @@
-//! diagonal - operators that compare positions on two axes (Trilu, EyeLike), running sums, and Dropout.
+//! diagonal - operators that compare positions on two axes (Trilu, EyeLike), and running sums.
 
-use nnc_ir::{
-    dtype::{DType, Scalar},
-    extent::Extent,
-    graph::ValueId,
-    ops,
-};
+use nnc_ir::{dtype::DType, extent::Extent, graph::ValueId, ops};
 
 use super::pick::zero_of;
 use crate::import::{
     Outcome, Problem, constant,
     cx::{OpCx, one},
     table::{Row, row},
-    value::Binding,
 };
 use crate::model::OnnxType;
 
-pub(crate) const ROWS: &[Row] = &[
-    row("Trilu", 14, 1..=2, trilu),
-    row("EyeLike", 9, 1..=1, eye_like),
-    row("CumSum", 11, 2..=2, cum_sum),
-    row("Dropout", 1, 1..=3, dropout),
-];
+pub(crate) const ROWS: &[Row] =
+    &[row("Trilu", 14, 1..=2, trilu), row("EyeLike", 9, 1..=1, eye_like), row("CumSum", 11, 2..=2, cum_sum)];
 
 /// Positions along the last two axes of `shape`, as a column and a row.
 fn rows_and_columns(cx: &mut OpCx<'_>, shape: &[Extent]) -> Result<(ValueId, ValueId), Problem> {
@@ -76,26 +66,4 @@ fn cum_sum(cx: &mut OpCx<'_>) -> Outcome {
     let axis = cx.axis(axis, cx.rank(x))?;
     let (exclusive, reverse) = (cx.flag_or("exclusive", false)?, cx.flag_or("reverse", false)?);
     one(cx.emit(ops::CumSum { axis, exclusive, reverse }, &[x])?)
-}
-
-/// As in inference: the tensor itself, and a mask that keeps everything.
-fn dropout(cx: &mut OpCx<'_>) -> Outcome {
-    cx.skip_attrs(&["ratio", "seed", "is_test", "consumed_inputs"]);
-    let x = cx.input(0)?;
-    if let Some(training) = cx.optional(2)? {
-        let off = cx.ints_of(&training).is_some_and(|t| t.iter().all(|&t| t == 0));
-        let ratio = cx.optional_value(1)?.and_then(|r| cx.floats_of(r));
-        let keeps_all = ratio.is_some_and(|r| r.iter().all(|&r| r == 0.0));
-        if !off && !keeps_all {
-            return cx.unsupported("Dropout in training mode is random; export the model for inference");
-        }
-    }
-    let mask = if cx.wants(1) {
-        let dtype = if cx.opset() < 10 { cx.dtype(x.id) } else { DType::Bool };
-        let shape = cx.shape(x.id);
-        cx.full(Scalar::int(dtype, 1), dtype, &shape)?.into()
-    } else {
-        Binding::Poison
-    };
-    Ok(vec![x.into(), mask])
 }

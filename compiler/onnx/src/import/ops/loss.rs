@@ -1,6 +1,11 @@
 //! loss - NegativeLogLikelihoodLoss and SoftmaxCrossEntropyLoss.
 
-use nnc_ir::{dtype::DType, graph::ValueId, ops, ops::ReduceKind};
+use nnc_ir::{
+    dtype::DType,
+    graph::ValueId,
+    ops,
+    ops::{ReduceKind, TrainingKind},
+};
 
 use super::softmax::log_softmax_of;
 use crate::import::{
@@ -15,12 +20,21 @@ pub(crate) const ROWS: &[Row] = &[
 ];
 
 fn negative_log_likelihood(cx: &mut OpCx<'_>) -> Outcome {
+    cx.training_form(TrainingKind::Loss, &[true], likelihood, Some(likelihood))
+}
+
+/// The loss, and logarithms of probabilities, which inference may want.
+fn softmax_cross_entropy(cx: &mut OpCx<'_>) -> Outcome {
+    cx.training_form(TrainingKind::Loss, &[true, false], cross_entropy, Some(cross_entropy))
+}
+
+fn likelihood(cx: &mut OpCx<'_>) -> Outcome {
     let x = cx.value(0)?;
     cx.need_float(0, x)?;
     one(loss(cx, x)?)
 }
 
-fn softmax_cross_entropy(cx: &mut OpCx<'_>) -> Outcome {
+fn cross_entropy(cx: &mut OpCx<'_>) -> Outcome {
     let x = cx.value(0)?;
     cx.need_float(0, x)?;
     cx.need_min_rank(0, x, 2)?;

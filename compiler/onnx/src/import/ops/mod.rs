@@ -17,6 +17,7 @@ mod gate;
 mod grid;
 mod integer;
 mod join;
+mod learn;
 mod loss;
 mod matmul;
 mod normalize;
@@ -68,6 +69,7 @@ pub(crate) const FAMILIES: &[&[Row]] = &[
     resize::ROWS,
     attention::ROWS,
     loss::ROWS,
+    learn::ROWS,
     sequence::ROWS,
     grid::ROWS,
     signal::ROWS,

@@ -1,12 +1,18 @@
 //! normalize - batch, layer, instance, group and other normalizations, decomposed to means and pointwise operations.
 
-use nnc_ir::{dtype::DType, extent::Extent, graph::ValueId, ops::ReduceKind};
+use nnc_ir::{
+    dtype::DType,
+    extent::Extent,
+    graph::ValueId,
+    ops::{ReduceKind, TrainingKind},
+};
 
 use super::conv::per_channel;
 use crate::import::{
     Outcome, Problem,
     cx::{OpCx, one},
     table::{Row, row},
+    value::Binding,
 };
 
 pub(crate) const ROWS: &[Row] = &[
@@ -19,15 +25,12 @@ pub(crate) const ROWS: &[Row] = &[
     row("LpNormalization", 1, 1..=1, lp_norm),
 ];
 
-/// `x * s + b` with one `s` and `b` a channel, from constants where the parameters are.
+/// In training form where `training_mode` says so or, before opset 14, where statistics are among the results.
 fn batch_norm(cx: &mut OpCx<'_>) -> Outcome {
-    cx.skip_attrs(&["consumed_inputs", "is_test", "spatial"]);
+    cx.skip_attrs(&["consumed_inputs", "is_test", "spatial", "epsilon", "momentum"]);
     let x = cx.value(0)?;
     cx.need_float(0, x)?;
     cx.need_min_rank(0, x, 2)?;
-    let epsilon = cx.float_or("epsilon", 1e-5)?;
-    let momentum = cx.float_or("momentum", 0.9)?;
-    let training = cx.flag_or("training_mode", false)?;
     let channels = cx.shape(x)[1].clone();
     for i in 1..5 {
         let v = cx.value(i)?;
@@ -35,15 +38,39 @@ fn batch_norm(cx: &mut OpCx<'_>) -> Outcome {
         let n = cx.shape(v)[0].clone();
         cx.need_equal(233, &n, &channels, || format!("input {i} has {n} elements for {channels} channels"))?;
     }
-    let [scale, bias, mean, variance] = [cx.value(1)?, cx.value(2)?, cx.value(3)?, cx.value(4)?];
-    if training {
-        return batch_norm_training(cx, x, [scale, bias, mean, variance], epsilon, momentum);
+    let statistics = (1..cx.n_outputs()).any(|i| cx.wants(i));
+    if cx.flag_or("training_mode", false)? || (cx.opset() < 14 && statistics) {
+        let learns = [false, true, true, true, true];
+        return cx.training_form(
+            TrainingKind::BatchNorm,
+            &learns,
+            batch_norm_inference,
+            Some(batch_norm_training),
+        );
     }
-    if (1..cx.n_outputs()).any(|i| cx.wants(i)) {
+    if statistics {
         return cx.unsupported("BatchNormalization that gives statistics without training_mode");
     }
+    batch_norm_inference(cx)
+}
+
+/// What training and inference have in common: scale, bias, mean and variance.
+fn parameters(cx: &OpCx<'_>) -> Result<[ValueId; 4], Problem> {
+    Ok([cx.value(1)?, cx.value(2)?, cx.value(3)?, cx.value(4)?])
+}
+
+/// The results that this opset has: until 13 also the statistics of the batch.
+fn statistics(cx: &OpCx<'_>, mut all: Vec<Binding>) -> Vec<Binding> {
+    all.truncate(if cx.opset() < 14 { 5 } else { 3 });
+    all
+}
+
+/// `x * s + b` with one `s` and `b` a channel, from constants where the parameters are. Statistics stay as they are.
+fn batch_norm_inference(cx: &mut OpCx<'_>) -> Outcome {
+    let (x, [scale, bias, mean, variance]) = (cx.value(0)?, parameters(cx)?);
+    let epsilon = cx.float_or("epsilon", 1e-5)?;
     let y = scale_and_shift(cx, x, [scale, bias, mean, variance], epsilon)?;
-    one(y)
+    Ok(statistics(cx, [y, mean, variance, mean, variance].map(Binding::from).to_vec()))
 }
 
 fn scale_and_shift(
@@ -69,13 +96,11 @@ fn scale_and_shift(
     cx.cast(y, dtype)
 }
 
-fn batch_norm_training(
-    cx: &mut OpCx<'_>,
-    x: ValueId,
-    [scale, bias, mean, variance]: [ValueId; 4],
-    epsilon: f32,
-    momentum: f32,
-) -> Outcome {
+/// The same by the mean and variance of the batch, which also move the running ones.
+fn batch_norm_training(cx: &mut OpCx<'_>) -> Outcome {
+    let (x, [scale, bias, mean, variance]) = (cx.value(0)?, parameters(cx)?);
+    let epsilon = cx.float_or("epsilon", 1e-5)?;
+    let momentum = cx.float_or("momentum", 0.9)?;
     let axes: Vec<usize> = (0..cx.rank(x)).filter(|&a| a != 1).collect();
     let wide = cx.dtype(variance);
     let input = cx.cast(x, wide)?;
@@ -85,14 +110,14 @@ fn batch_norm_training(
     let now_mean = cx.reshape(now_mean, channels.clone())?;
     let now_variance = cx.reshape(now_variance, channels)?;
     let y = scale_and_shift(cx, x, [scale, bias, now_mean, now_variance], epsilon)?;
-    let mut results = vec![y.into()];
-    for (old, new) in [(mean, now_mean), (variance, now_variance)] {
+    let mut moved = |old: ValueId, new: ValueId| {
         let (keep, take) =
             (cx.number_like(old, momentum.into())?, cx.number_like(new, f64::from(1.0 - momentum))?);
         let (old, new) = (cx.mul(old, keep)?, cx.mul(new, take)?);
-        results.push(cx.add(old, new)?.into());
-    }
-    Ok(results)
+        cx.add(old, new)
+    };
+    let running = [moved(mean, now_mean)?, moved(variance, now_variance)?];
+    Ok(statistics(cx, [y, running[0], running[1], now_mean, now_variance].map(Binding::from).to_vec()))
 }
 
 /// The mean along axes, which stay, and `x` minus it.
