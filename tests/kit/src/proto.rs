@@ -57,6 +57,10 @@ impl Message {
 
 /// Element type `FLOAT` of `TensorProto`.
 pub const FLOAT: i64 = 1;
+/// Element type `INT64` of `TensorProto`.
+pub const INT64: i64 = 7;
+/// Element type `BOOL` of `TensorProto`.
+pub const BOOL: i64 = 9;
 
 /// A `ModelProto` of IR version 8 that imports opset 17 of the default domain.
 #[must_use]
@@ -79,9 +83,33 @@ pub fn opset(domain: &str, version: i64) -> Message {
 /// A `ValueInfoProto` of floats.
 #[must_use]
 pub fn value(name: &str, dims: &[i64]) -> Message {
+    typed_value(name, FLOAT, dims)
+}
+
+/// A `ValueInfoProto` of elements of type `elem`.
+#[must_use]
+pub fn typed_value(name: &str, elem: i64, dims: &[i64]) -> Message {
     let shape = dims.iter().fold(Message::new(), |shape, &d| shape.message(1, &Message::new().int(1, d)));
-    let tensor = Message::new().int(1, FLOAT).message(2, &shape);
+    let tensor = Message::new().int(1, elem).message(2, &shape);
     Message::new().text(1, name).message(2, &Message::new().message(1, &tensor))
+}
+
+/// An `AttributeProto` of an integer; field 5 of a node.
+#[must_use]
+pub fn int_attribute(name: &str, x: i64) -> Message {
+    Message::new().text(1, name).int(3, x).int(20, 2)
+}
+
+/// An `AttributeProto` of a text; field 5 of a node.
+#[must_use]
+pub fn text_attribute(name: &str, x: &str) -> Message {
+    Message::new().text(1, name).text(4, x).int(20, 3)
+}
+
+/// A `TensorProto` of one boolean, without axes.
+#[must_use]
+pub fn flag(name: &str, x: bool) -> Message {
+    Message::new().int(2, BOOL).text(8, name).bytes(9, &[u8::from(x)])
 }
 
 /// A `NodeProto` without attributes.
