@@ -141,7 +141,7 @@ impl<'a> Emitter<'a> {
         let bases: Vec<_> = areas.iter().map(|&(unit, at)| (unit, body.b.ins().iadd(arena, at))).collect();
         let weights = body.load(I64, ctx, context::WEIGHTS);
         for (i, buffer) in program.plan.buffers.iter().enumerate() {
-            if matches!(buffer.kind, BufferKind::Same(_)) {
+            if matches!(buffer.kind, BufferKind::Same(_) | BufferKind::Part(_)) {
                 continue;
             }
             let slot = self.slot(crate::plan::BufferId(i));
@@ -170,6 +170,16 @@ impl<'a> Emitter<'a> {
                 (_, Memory::Elsewhere) => arena,
             };
             body.store(address, frame, slot);
+        }
+        for (i, buffer) in program.plan.buffers.iter().enumerate() {
+            if matches!(buffer.kind, BufferKind::Part(_)) {
+                let part = crate::plan::BufferId(i);
+                let (whole, distance) = program.plan.base(part);
+                let whole = body.load(I64, frame, self.slot(whole));
+                let distance = eval.extent(body, &distance);
+                let address = body.b.ins().iadd(whole, distance);
+                body.store(address, frame, self.slot(part));
+            }
         }
         for &(slot, constant) in program.packed {
             let address = self.weight(body, weights, constant).expect("what is packed is used");

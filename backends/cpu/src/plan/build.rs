@@ -18,7 +18,8 @@ use nnc_runtime::{ElemType, externs::Extern};
 use rustc_hash::FxHashMap;
 
 use super::{
-    Block, Bounds, Buffer, BufferId, BufferKind, ExternStep, NestStep, Plan, ScatterStep, Step, resolve,
+    Block, Bounds, Buffer, BufferId, BufferKind, ExternStep, NestStep, Plan, ScatterStep, Step,
+    concat::Joined, data_free, resolve,
 };
 use crate::{CompileOptions, lower::concat::copy_form, weights::Constants};
 
@@ -44,6 +45,8 @@ pub(crate) fn build(module: &Module, options: &CompileOptions) -> Result<Plan, V
         problems: Vec::new(),
         pairs: Vec::new(),
         uses: module.use_counts(),
+        since: 0,
+        joined: Vec::new(),
     };
     for (i, &param) in module.region(module.body()).params.iter().enumerate() {
         let buffer = planner.new_buffer(BufferKind::Input(i), module.ty(param).bytes());
@@ -67,7 +70,7 @@ pub(crate) fn build(module: &Module, options: &CompileOptions) -> Result<Plan, V
 
 /// Bytes of all that is neither the caller's nor constant, of known size.
 fn intermediate_bytes(buffers: &[Buffer]) -> i64 {
-    let own = buffers.iter().filter(|b| b.kind == BufferKind::Own);
+    let own = buffers.iter().filter(|b| matches!(b.kind, BufferKind::Own | BufferKind::Part(_)));
     own.filter_map(|b| b.sizes.iter().filter_map(Extent::as_const).max()).fold(0, i64::saturating_add)
 }
 
@@ -88,6 +91,10 @@ pub(super) struct Planner<'m> {
     pub(super) pairs: Vec<(BufferId, BufferId)>,
     /// How often each value is read.
     pub(super) uses: Vec<usize>,
+    /// Number of buffers when the steps of this region began: older ones belong to regions around it.
+    since: usize,
+    /// The joined tensors of this region.
+    pub(super) joined: Vec<Joined>,
 }
 
 impl Planner<'_> {
@@ -99,6 +106,7 @@ impl Planner<'_> {
             pinned: false,
             partner: None,
             unbounded: false,
+            offset: Extent::ZERO,
         });
         BufferId(self.buffers.len() - 1)
     }
@@ -144,8 +152,17 @@ impl Planner<'_> {
         }
     }
 
-    /// Gives buffers that change places the same life.
+    /// Gives buffers that change places the same life, and what has parts theirs.
     fn join_lives(&mut self) {
+        for i in 0..self.buffers.len() {
+            let Some((first, last)) = self.buffers[i].live else { continue };
+            let mut at = i;
+            while let BufferKind::Part(whole) = self.buffers[at].kind {
+                at = self.resolve(whole).0;
+                let live = &mut self.buffers[at].live;
+                *live = Some(live.map_or((first, last), |(a, b)| (a.min(first), b.max(last))));
+            }
+        }
         for &(a, b) in &self.pairs {
             let lives = [self.buffers[a.0].live, self.buffers[b.0].live];
             let join = |x: (usize, usize), y: (usize, usize)| (x.0.min(y.0), x.1.max(y.1));
@@ -164,6 +181,13 @@ impl Planner<'_> {
         if from == to || from.0 < since || old.kind != BufferKind::Own || old.pinned {
             return false;
         }
+        // Addresses of parts are computed before all that data decide.
+        let known = |e: &Extent| data_free(&self.module.symbols, e);
+        let target = &self.buffers[to.0];
+        let moves = target.pinned || target.kind != BufferKind::Own || !target.sizes.iter().all(known);
+        if moves && self.has_parts(from) {
+            return false;
+        }
         let (sizes, live) = (old.sizes.clone(), old.live);
         self.buffers[from.0].kind = BufferKind::Same(to);
         let target = &mut self.buffers[to.0];
@@ -173,6 +197,16 @@ impl Planner<'_> {
             target.live = Some(target.live.map_or((first, last), |(a, b)| (a.min(first), b.max(last))));
         }
         true
+    }
+
+    /// Whether there are buffers that are parts of this one.
+    pub(super) fn has_parts(&self, buffer: BufferId) -> bool {
+        self.buffers.iter().any(|b| matches!(b.kind, BufferKind::Part(of) if self.resolve(of) == buffer))
+    }
+
+    /// Whether the buffer was made by the steps of this region.
+    pub(super) fn is_of_region(&self, buffer: BufferId) -> bool {
+        buffer.0 >= self.since
     }
 
     /// Has the value of `from` in `to` at the end of a block: produced there, or copied.
@@ -220,10 +254,14 @@ impl Planner<'_> {
     pub(super) fn region(&mut self, region: RegionId) -> Block {
         let mut block = Block::default();
         let module = self.module;
+        let since = std::mem::replace(&mut self.since, self.buffers.len());
+        let joined = std::mem::take(&mut self.joined);
         for &node in &module.region(region).nodes {
             self.clock += 1;
             self.node(node, &mut block);
         }
+        self.since = since;
+        self.joined = joined;
         self.clock += 1;
         for &result in &module.region(region).results {
             self.touch(self.buffer(result));

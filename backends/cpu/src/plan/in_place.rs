@@ -65,6 +65,7 @@ impl Plan {
                 !results.contains(&operand)
                     && also.iter().all(|&b| self.resolve(b) != operand)
                     && self.ends_here(operand, nest.at)
+                    && self.is_room_in_time(operand, result)
                     && self.buffers[operand.0].sizes == self.buffers[result.0].sizes
                     && reads_in_place(&nest.form, &reads, k)
             };
@@ -81,7 +82,7 @@ impl Plan {
     /// Whether a result's buffer is first written at `at`, and its place is the same during the whole run.
     fn begins_here(&self, buffer: BufferId, at: usize, symbols: &Arena<SymbolId, Symbol>) -> bool {
         let b = &self.buffers[buffer.0];
-        matches!(b.kind, BufferKind::Own | BufferKind::Output(_))
+        matches!(b.kind, BufferKind::Own | BufferKind::Output(_) | BufferKind::Part(_))
             && b.live.is_some_and(|(first, _)| first == at)
             && b.is_settled()
             && data_free(symbols, &b.sizes[0])
@@ -93,6 +94,14 @@ impl Plan {
         b.kind == BufferKind::Own
             && b.live.is_some_and(|(first, last)| first < at && last == at)
             && b.is_settled()
+    }
+
+    /// Whether a result that is part of a larger buffer has its place when the operand is made: it is not worth having
+    /// the larger one for longer.
+    fn is_room_in_time(&self, operand: BufferId, result: BufferId) -> bool {
+        let (whole, _) = self.base(result);
+        let begin = |b: BufferId| self.buffers[b.0].live.map(|(first, _)| first);
+        whole == result || begin(whole) <= begin(operand)
     }
 
     /// Leaves out copies of a buffer to itself, and numbers the kernels anew.

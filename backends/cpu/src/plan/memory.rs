@@ -1,8 +1,8 @@
 //! memory - offsets in the arena: buffers that are not alive at the same time share memory.
 //!
 //! A buffer's size is `units * key`, where `key` is 1 or an expression without a constant factor, known before the run.
-//! Buffers of one key form an *area*; in it they are packed by units, largest first, each into the smallest gap that is
-//! free for its whole life. Areas that are never in use at the same time share memory; these *shares* lie one after
+//! Buffers of one key form an *area*; in it they are packed one after another, each into the smallest gap that is free
+//! for its whole life: largest first, or in another order where that takes less. Areas that are never in use at the same time share memory; these *shares* lie one after
 //! another, and the entry computes where while starting.
 
 use std::collections::BTreeMap;
@@ -14,6 +14,9 @@ const ALIGN: i64 = 64;
 
 /// From so many units on, rounding units up to the alignment costs little.
 const LARGE: i64 = 1024;
+
+/// So many buffers are packed in one order only.
+const MANY: usize = 4096;
 
 /// Part of the arena.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,10 +67,7 @@ pub(crate) fn pack(requests: &[Request]) -> Packing {
     let mut busy: Vec<Vec<(usize, usize)>> = Vec::new();
     let mut packing = Packing { areas: Vec::new(), shares: Vec::new(), places: vec![(0, 0); requests.len()] };
     for ((key, quantum), mut items) in areas {
-        items.sort_by_key(|i| (std::cmp::Reverse(i.units), i.live, i.request));
-        let offsets = pack_area(&items);
-        let ends = items.iter().zip(&offsets).map(|(i, o)| o + i.units);
-        let units = ends.max().unwrap_or(0);
+        let (offsets, units) = pack_best(&mut items);
         for (item, offset) in items.iter().zip(&offsets) {
             packing.places[item.request] = (packing.areas.len(), *offset);
         }
@@ -80,18 +80,7 @@ pub(crate) fn pack(requests: &[Request]) -> Packing {
 
 /// Most bytes of constant size that are in use at one time: no packing of these takes less.
 pub(crate) fn peak_live(requests: &[Request]) -> i64 {
-    // What changes at each time: what begins there, and what has ended before it.
-    let mut changes: BTreeMap<usize, i64> = BTreeMap::new();
-    for r in requests {
-        let bytes = r.bytes.as_const().unwrap_or(0).max(0);
-        *changes.entry(r.live.0).or_default() += bytes;
-        *changes.entry(r.live.1 + 1).or_default() -= bytes;
-    }
-    let mut now = 0i64;
-    changes.values().fold(0, |most, change| {
-        now = now.saturating_add(*change);
-        most.max(now)
-    })
+    most_at_once(requests.iter().map(|r| (r.bytes.as_const().unwrap_or(0).max(0), r.live)))
 }
 
 /// When any of the items is alive, as intervals in order that do not meet.
@@ -158,7 +147,65 @@ fn gcd(a: i64, b: i64) -> i64 {
     i64::try_from(a).unwrap_or(1)
 }
 
-/// Offsets of items that are sorted by size, largest first.
+/// What comes first.
+type Order<'a> = &'a dyn Fn(&Item) -> (i64, i64);
+
+/// Packs items in several orders and leaves them in the one that takes the fewest units: offsets and those units.
+fn pack_best(items: &mut [Item]) -> (Vec<i64>, i64) {
+    let span = |i: &Item| i64::try_from(i.live.1 - i.live.0 + 1).unwrap_or(i64::MAX);
+    let least = least_units(items);
+    let orders: [Order<'_>; 4] = [
+        &|i| (-i.units, 0),
+        &|i| (-i.units.saturating_mul(span(i)), -i.units),
+        &|i| (-span(i), -i.units),
+        &|i| (i64::try_from(i.live.0).unwrap_or(i64::MAX), -i.units),
+    ];
+    let mut best: Option<(i64, usize)> = None;
+    for (number, order) in orders.iter().enumerate() {
+        items.sort_by_key(|i| (order(i), i.live, i.request));
+        let units = end_of(items, &pack_area(items));
+        if best.is_none_or(|(fewest, _)| units < fewest) {
+            best = Some((units, number));
+        }
+        if units == least || items.len() > MANY {
+            break;
+        }
+    }
+    let (_, number) = best.expect("there are orders");
+    items.sort_by_key(|i| (orders[number](i), i.live, i.request));
+    let offsets = pack_area(items);
+    let units = end_of(items, &offsets);
+    (offsets, units)
+}
+
+/// Units that packed items take.
+fn end_of(items: &[Item], offsets: &[i64]) -> i64 {
+    items.iter().zip(offsets).map(|(i, o)| o.saturating_add(i.units)).max().unwrap_or(0)
+}
+
+/// Most units that are in use at one time.
+fn least_units(items: &[Item]) -> i64 {
+    most_at_once(items.iter().map(|i| (i.units, i.live)))
+}
+
+/// The most that is in use at one time of amounts with their lives.
+fn most_at_once(amounts: impl Iterator<Item = (i64, (usize, usize))>) -> i64 {
+    // What changes at each time: what begins there, and what has ended before it.
+    let mut changes: BTreeMap<usize, i64> = BTreeMap::new();
+    for (amount, live) in amounts {
+        for (at, change) in [(live.0, amount), (live.1 + 1, -amount)] {
+            let sum = changes.entry(at).or_default();
+            *sum = sum.saturating_add(change);
+        }
+    }
+    let mut now = 0i64;
+    changes.values().fold(0, |most, change| {
+        now = now.saturating_add(*change);
+        most.max(now)
+    })
+}
+
+/// Offsets of items in the given order.
 fn pack_area(items: &[Item]) -> Vec<i64> {
     let mut offsets: Vec<i64> = Vec::with_capacity(items.len());
     // Items with a place, by offset.

@@ -44,6 +44,8 @@ pub(crate) struct Buffer {
     pub(crate) partner: Option<BufferId>,
     /// Whether it is an output whose size the caller cannot know, so that its memory must come from `alloc`.
     pub(crate) unbounded: bool,
+    /// Bytes from the start of the buffer that it is a part of.
+    pub(crate) offset: Extent,
 }
 
 impl Buffer {
@@ -68,6 +70,8 @@ pub(crate) enum BufferKind {
     Slice,
     /// Another buffer's.
     Same(BufferId),
+    /// Within another buffer, from `offset` on: no other part of it has these bytes.
+    Part(BufferId),
 }
 
 /// How an output gets to the caller.
@@ -124,6 +128,17 @@ impl Plan {
             }
         }
         walk(&self.main, f);
+    }
+
+    /// The buffer that `buffer` is part of, if it is one, else itself; and how far from its start it begins.
+    pub(crate) fn base(&self, buffer: BufferId) -> (BufferId, Extent) {
+        let mut at = self.resolve(buffer);
+        let mut offset = Extent::ZERO;
+        while let BufferKind::Part(whole) = self.buffers[at.0].kind {
+            offset = &offset + &self.buffers[at.0].offset;
+            at = self.resolve(whole);
+        }
+        (at, offset)
     }
 
     /// What it is, aliases resolved.

@@ -18,7 +18,9 @@ impl Planner<'_> {
             let unbounded = ty.shape.iter().any(|e| bounds.at_most(e).is_none());
             let from = self.resolve(self.buffer(value));
             self.touch(from);
-            let own = self.buffers[from.0].kind == BufferKind::Own && !self.buffers[from.0].pinned;
+            let own = self.buffers[from.0].kind == BufferKind::Own
+                && !self.buffers[from.0].pinned
+                && !(unbounded && self.has_parts(from));
             let buffer = if own && !given.contains(&from) {
                 if unbounded {
                     self.buffers[from.0].unbounded = true;
