@@ -10,6 +10,7 @@ pub mod pass;
 pub mod pipeline;
 pub mod target;
 
+mod axes;
 mod rewrite;
 
 use nnc_ir::graph::Phase;
@@ -46,6 +47,8 @@ declare_passes! {
     "fold-bottlenecks" needs Imported, Rounding => fold_bottlenecks;
     /// Computes nodes whose operands are constants.
     "fold-constants" needs Imported, Exact => fold_constants;
+    /// Makes explicit padding part of the convolution, pooling or padding that reads it.
+    "fold-padding" needs Imported, Exact => fold_padding;
     /// Puts a loop nest and its pointwise neighbours into one `fusion`, which becomes one kernel.
     "fuse" needs Canonical, Exact => fuse;
     /// Declares the module canonical after checking that it is.

@@ -33,6 +33,7 @@ pub fn pipeline(level: OptLevel) -> Vec<&'static str> {
     // A pass that folds leaves what nobody reads any more, which the next one is not to count as a reader.
     let algebra: &[&str] = &[
         "fold-affine",
+        "fold-padding",
         "eliminate-dead",
         "fold-bottlenecks",
         // Last: patterns are known on the axes that the importer gives them.
