@@ -45,6 +45,8 @@ declare_passes! {
     "fold-affine" needs Imported, Rounding => fold_affine;
     /// Makes one contraction of several in a row, with nothing but biases in between, where that is cheaper.
     "fold-bottlenecks" needs Imported, Rounding => fold_bottlenecks;
+    /// Puts in place what control flow with a constant condition does.
+    "fold-branches" needs Imported, Exact => fold_branches;
     /// Computes nodes whose operands are constants.
     "fold-constants" needs Imported, Exact => fold_constants;
     /// Makes explicit padding part of the convolution, pooling or padding that reads it.

@@ -22,7 +22,8 @@ pub const REQUIRED: &[&str] = &["simplify-shapes", "expand-training", "reach-can
 pub const STRIP: &str = "strip-training";
 
 /// Computes what can be computed and brings the rest to one form.
-const CLEAN: &[&str] = &["fold-constants", "canonicalize", "eliminate-common", "eliminate-dead"];
+const CLEAN: &[&str] =
+    &["fold-constants", "fold-branches", "canonicalize", "eliminate-common", "eliminate-dead"];
 
 /// Names of the passes of a level, in order.
 #[must_use]

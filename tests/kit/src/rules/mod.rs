@@ -10,6 +10,7 @@ mod clean;
 pub mod draft;
 mod fold_affine;
 mod fold_bottlenecks;
+mod fold_branches;
 mod fold_padding;
 mod sink_reshapes;
 mod training;
@@ -27,6 +28,7 @@ pub const PASSES: &[(&str, &[Row])] = &[
     ("expand-training", training::EXPAND),
     ("fold-affine", fold_affine::ROWS),
     ("fold-bottlenecks", fold_bottlenecks::ROWS),
+    ("fold-branches", fold_branches::ROWS),
     ("fold-constants", clean::FOLD_CONSTANTS),
     ("fold-padding", fold_padding::ROWS),
     ("fuse", clean::FUSE),
