@@ -58,7 +58,8 @@ fn explain(report: &PassReport, rewrites: &[&Rewrite], misses: &[&Miss]) {
     );
     let law =
         |rule: &str| find(report.name).and_then(|p| p.rules.iter().find(|r| r.name == rule)).map(|r| r.law);
-    let done = rewrites.iter().map(|r| format!("  {}: {}", names(&r.loc), r.rule));
+    let why = |r: &Rewrite| if r.detail.is_empty() { String::new() } else { format!(" ({})", r.detail) };
+    let done = rewrites.iter().map(|r| format!("  {}: {}{}", names(&r.loc), r.rule, why(r)));
     once(done.collect());
     let mut rules: Vec<&str> = rewrites.iter().map(|r| r.rule).collect();
     rules.sort_unstable();

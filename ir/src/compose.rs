@@ -6,7 +6,7 @@
 //!   consumer's in place of its axes. Where the consumer's read is guarded (padding), the producer's value is selected
 //!   against the guard value, and the producer's own reads become guarded too, so that nothing is read out of range.
 //! * *epilogue*: a consumer without reduction that reads a reducing producer at the identity index becomes part of the
-//!   producer's `finish` program.
+//!   producer's `finish` program. If it reads it transposed, the producer takes the consumer's order of axes first.
 //!
 //! A fusion holds at most one reducing nest; into a contraction only movements are inlined, and those only where it stays
 //! one. What cannot be joined is refused with the reason. A value that is rounded
@@ -361,15 +361,20 @@ pub fn epilogue(producer: &LoopForm, consumer: &LoopForm, operand: usize) -> Res
     if consumer.combine.is_some() {
         return Err("both reduce".into());
     }
-    if producer.space != consumer.space {
-        return Err("they iterate over different spaces".into());
-    }
     if rounds_between(producer, consumer) {
         return Err(format!("the value between them is rounded to {}", producer.results[0]));
     }
-    let identity = LoopForm::identity(consumer.space.len());
     let is_hero = |load: &Load| load.operand == operand;
-    if consumer.loads.iter().any(|l| is_hero(l) && !same_place(&l.index, &identity, &consumer.space)) {
+    let turned =
+        consumer.loads.iter().find(|l| is_hero(l)).and_then(|l| turned(producer, &l.index, &consumer.space));
+    let (producer, place) = match &turned {
+        Some((producer, place)) => (producer, place.clone()),
+        None => (producer, LoopForm::identity(consumer.space.len())),
+    };
+    if producer.space != consumer.space {
+        return Err("they iterate over different spaces".into());
+    }
+    if consumer.loads.iter().any(|l| is_hero(l) && !same_place(&l.index, &place, &consumer.space)) {
         return Err("the consumer reads the reduction at another place".into());
     }
     if consumer.loads.iter().any(|l| l.index.iter().any(|ix| hero_is_index(consumer, ix, operand))) {
@@ -397,6 +402,34 @@ pub fn epilogue(producer: &LoopForm, consumer: &LoopForm, operand: usize) -> Res
     });
     let finish = b.finish(results);
     Ok(LoopForm { loads: join.loads, finish, results: consumer.results.clone(), ..producer.clone() })
+}
+
+/// The nest with its space axes in the order of `space`, if `index` reads its result transposed, and how it does.
+fn turned(form: &LoopForm, index: &[Ix], space: &[Extent]) -> Option<(LoopForm, Vec<Ix>)> {
+    let axis = |ix: &Ix| if let Ix::Axis(a) = ix { Some(*a) } else { None };
+    let order: Vec<usize> = index.iter().map(axis).collect::<Option<_>>()?;
+    let all_once = (0..space.len()).all(|a| order.iter().filter(|&&o| o == a).count() == 1);
+    let alike =
+        order.len() == space.len() && order.iter().zip(&form.space).all(|(&a, e)| space.get(a) == Some(e));
+    if !all_once || !alike || order.is_sorted() {
+        return None;
+    }
+    let place = |ix: &Ix| ix.substitute(&|a| Ix::Axis(order.get(a).copied().unwrap_or(a)), &|k| k);
+    let program = |program: &Program| {
+        let mut b = Builder::new();
+        let results = b.splice(program, &mut |b, inst, dtype| match inst {
+            Inst::Index(ix) => b.index(place(ix)),
+            other => b.push(other.clone(), dtype),
+        });
+        b.finish(results)
+    };
+    let mut out = form.clone();
+    out.space = space.to_vec();
+    for load in &mut out.loads {
+        load.index = load.index.iter().map(place).collect();
+    }
+    (out.body, out.finish) = (program(&form.body), program(&form.finish));
+    Some((out, index.to_vec()))
 }
 
 fn hero_is_index(consumer: &LoopForm, ix: &Ix, operand: usize) -> bool {
@@ -520,6 +553,22 @@ mod tests {
         let turned = m.append(body, Transpose { perm: vec![0] }, &[half], &[], &l).unwrap()[0];
         let nodes = [nodes[0], m.def_node(turned).unwrap()];
         assert!(fuse_nodes(&m, &nodes, &[turned]).is_ok());
+    }
+
+    #[test]
+    fn a_reduction_that_is_read_transposed_iterates_in_that_order() {
+        let mut m = Module::new();
+        let (body, l) = (m.body(), loc("t"));
+        let (x, w) = (m.add_input("x", f32s(&[7, 2, 3])), m.add_input("w", f32s(&[7, 3, 5])));
+        let y = m.append(body, MatMul {}, &[x, w], &[], &l).unwrap()[0];
+        let t = m.append(body, Transpose { perm: vec![1, 0, 2] }, &[y], &[], &l).unwrap()[0];
+        let e = m.append(body, Exp {}, &[t], &[], &l).unwrap()[0];
+        let nodes = m.region(body).nodes.clone();
+        let (form, operands) = fuse_nodes(&m, &nodes, &[e]).unwrap();
+        assert_eq!((operands, form.class()), (vec![x, w], Class::Contraction));
+        assert_eq!(form.space, m.ty(e).shape);
+        assert_eq!(form.loads[0].index, [Ix::Axis(1), Ix::Axis(0), Ix::Axis(3)]);
+        assert!(fuse_nodes(&m, &nodes, &[y, e]).is_err());
     }
 
     #[test]

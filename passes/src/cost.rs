@@ -6,10 +6,10 @@
 use nnc_ir::{
     Module,
     extent::{Extent, SymbolId},
-    form::{Class, Form, LoopForm},
+    form::{Class, Form, Ix, Load, LoopForm},
     graph::{NodeId, RegionId, ValueId},
     ops::Op,
-    program::{Inst, Program},
+    program::{Binary, Inst, Program, Unary},
 };
 
 use crate::target::TargetDesc;
@@ -17,14 +17,19 @@ use crate::target::TargetDesc;
 /// What a symbol counts as, if its range allows.
 pub const NOMINAL_EXTENT: i64 = 16;
 
+/// How many operations a division or a square root counts as.
+pub const DIVISION: i64 = 4;
+
 /// What one kernel, or several, cost.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Cost {
-    /// Scalar operations; a multiply-add counts twice.
+    /// Scalar operations; a multiply-add counts twice, a division or root as often as [`DIVISION`] says.
     pub flops: i64,
     /// Of these, those that multiply and add at once.
     pub contraction_flops: i64,
-    /// Bytes read, each operand once.
+    /// Steps that no vector does: elements that lie apart, operations on elements too wide for lanes.
+    pub steps: i64,
+    /// Bytes read: of an operand as much as all its loads read, but no more than it has.
     pub read: i64,
     /// Bytes written.
     pub written: i64,
@@ -39,6 +44,7 @@ impl Cost {
         Cost {
             flops: self.flops.saturating_add(other.flops),
             contraction_flops: self.contraction_flops.saturating_add(other.contraction_flops),
+            steps: self.steps.saturating_add(other.steps),
             read: self.read.saturating_add(other.read),
             written: self.written.saturating_add(other.written),
             kernels: self.kernels.saturating_add(other.kernels),
@@ -57,7 +63,8 @@ impl Cost {
     pub fn cycles(self, target: &TargetDesc) -> i64 {
         let lanes = target.vector_bytes / 4 * target.vectors_per_cycle;
         let plain = self.flops - self.contraction_flops;
-        let arithmetic = plain / lanes + self.contraction_flops / (2 * lanes);
+        let arithmetic =
+            plain / lanes + self.contraction_flops / (2 * lanes) + self.steps / target.vectors_per_cycle;
         let level = target.cache_bytes.iter().position(|&bytes| self.bytes() <= bytes).unwrap_or(3);
         let traffic = self.bytes() / target.bytes_per_cycle[level];
         arithmetic.max(traffic).saturating_add(self.kernels.saturating_mul(target.kernel_cycles))
@@ -90,9 +97,88 @@ fn program_flops(program: &Program) -> i64 {
     let one = |inst: &Inst| match inst {
         Inst::Load(_) | Inst::Acc(_) | Inst::Index(_) | Inst::Const(_) | Inst::Bitcast(..) => 0,
         Inst::Fma(..) => 2,
+        Inst::Binary(Binary::Div | Binary::Rem, ..) | Inst::Unary(Unary::Sqrt, _) => DIVISION,
         Inst::Unary(..) | Inst::Binary(..) | Inst::Select(..) | Inst::Cast(..) => 1,
     };
     program.insts().iter().map(|(inst, _)| one(inst)).sum()
+}
+
+/// How the elements that a load reads lie along an axis.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Walk {
+    Same,
+    Neighbours,
+    Apart,
+}
+
+fn walk(form: &LoopForm, load: &Load, axis: usize) -> Walk {
+    let varies = |ix: &Ix| {
+        let mut found = false;
+        ix.visit(&mut |part| {
+            found |= match part {
+                Ix::Axis(a) => *a == axis,
+                Ix::Load(k) => walk(form, &form.loads[*k], axis) != Walk::Same,
+                _ => false,
+            }
+        });
+        found
+    };
+    let inner = load.extents.iter().rposition(|e| !e.is(1));
+    let mut varying = (0..load.index.len()).filter(|&i| varies(&load.index[i]));
+    match (varying.next(), varying.next()) {
+        (None, _) => Walk::Same,
+        (Some(i), None) if Some(i) == inner && steps_by_one(&load.index[i], axis) => Walk::Neighbours,
+        _ => Walk::Apart,
+    }
+}
+
+/// Whether the next position of the axis is the next element.
+fn steps_by_one(ix: &Ix, axis: usize) -> bool {
+    match ix {
+        Ix::Axis(a) => *a == axis,
+        Ix::Add(a, b) => steps_by_one(a, axis) != steps_by_one(b, axis),
+        Ix::Bcast(a, _) => steps_by_one(a, axis),
+        _ => false,
+    }
+}
+
+/// Steps of a nest that vectors do not do: along its last axis, or its last reduction axis if that is better.
+fn steps(form: &LoopForm, turns: i64, body: i64) -> i64 {
+    let inner = |extents: &[Extent]| extents.iter().rposition(|e| !e.is(1));
+    let axes = [inner(&form.space), inner(&form.reduce).map(|a| a + form.space.len())];
+    let along = |axis: usize| {
+        let used = |k: usize| form.body.insts().iter().any(|(inst, _)| *inst == Inst::Load(k));
+        let read = form.loads.iter().enumerate().filter(|(k, _)| used(*k)).map(|(_, load)| load);
+        let apart = read.filter(|load| walk(form, load, axis) == Walk::Apart).count() as i64;
+        if !has_lanes(form, axis) {
+            return turns.saturating_mul(body + form.loads.len() as i64);
+        }
+        // Blocks of a transposition are turned in registers.
+        let each = if form.class() == Class::Movement { turns / 2 } else { turns.saturating_mul(2) };
+        each.saturating_mul(apart)
+    };
+    axes.into_iter().flatten().map(along).min().unwrap_or(0)
+}
+
+/// Whether all that changes along the axis fits lanes of four bytes.
+fn has_lanes(form: &LoopForm, axis: usize) -> bool {
+    let insts = form.body.insts();
+    let mut varies = vec![false; insts.len()];
+    for (i, (inst, dtype)) in insts.iter().enumerate() {
+        varies[i] = match inst {
+            Inst::Load(k) => walk(form, &form.loads[*k], axis) != Walk::Same,
+            Inst::Index(ix) => {
+                let mut found = false;
+                ix.visit(&mut |part| found |= *part == Ix::Axis(axis));
+                found
+            }
+            other => other.refs().iter().any(|r| varies[r.index()]),
+        };
+        if varies[i] && dtype.bytes() > 4 && form.class() != Class::Movement {
+            return false;
+        }
+    }
+    true
 }
 
 /// What a nest costs as one kernel, with operands as its loads number them.
@@ -104,19 +190,21 @@ pub fn of_nest(module: &Module, form: &LoopForm) -> Cost {
     let all = turns.saturating_mul(body);
     let flops = all.saturating_add(space.saturating_mul(program_flops(&form.finish)));
     let width = |bytes: usize| i64::try_from(bytes).unwrap_or(i64::MAX);
-    let mut read: Vec<(usize, i64)> = Vec::new();
+    let mut read: Vec<(usize, i64, i64)> = Vec::new();
     for load in &form.loads {
-        let whole = points(module, &load.extents).min(turns).saturating_mul(width(load.dtype.bytes()));
-        match read.iter_mut().find(|(operand, _)| *operand == load.operand) {
-            Some((_, bytes)) => *bytes = (*bytes).max(whole),
-            None => read.push((load.operand, whole)),
+        let bytes = |n: i64| n.saturating_mul(width(load.dtype.bytes()));
+        let (whole, part) = (bytes(points(module, &load.extents)), bytes(turns));
+        match read.iter_mut().find(|(operand, ..)| *operand == load.operand) {
+            Some((_, _, parts)) => *parts = parts.saturating_add(part),
+            None => read.push((load.operand, whole, part)),
         }
     }
     let results = form.results.iter().map(|d| width(d.bytes()));
     Cost {
         flops,
         contraction_flops: if form.class() == Class::Contraction { all } else { 0 },
-        read: read.iter().fold(0, |sum, (_, bytes)| sum.saturating_add(*bytes)),
+        steps: if form.class() == Class::Contraction { 0 } else { steps(form, turns, body) },
+        read: read.iter().fold(0, |sum, (_, whole, part)| sum.saturating_add(*whole.min(part))),
         written: results.fold(0, |sum, bytes| sum.saturating_add(space.saturating_mul(bytes))),
         kernels: 1,
     }

@@ -53,6 +53,8 @@ pub struct Rewrite {
     pub rule: &'static str,
     /// ONNX nodes it was applied to.
     pub loc: Provenance,
+    /// Why, if a cost decided; else empty.
+    pub detail: String,
 }
 
 /// A bug of the compiler: a pass broke an invariant. Never the model's fault.
@@ -124,8 +126,13 @@ impl<'a> PassCx<'a> {
 
     /// Records a rewrite, which the caller has checked there is fuel for.
     pub fn fired(&mut self, rule: &'static Rule, loc: &Provenance) {
+        self.fired_for(rule, loc, String::new());
+    }
+
+    /// Likewise, with what a decision by cost was made for.
+    pub fn fired_for(&mut self, rule: &'static Rule, loc: &Provenance, detail: String) {
         self.fuel = self.fuel.saturating_sub(1);
-        self.rewrites.push(Rewrite { rule: rule.name, loc: loc.clone() });
+        self.rewrites.push(Rewrite { rule: rule.name, loc: loc.clone(), detail });
     }
 }
 

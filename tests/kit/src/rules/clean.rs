@@ -15,7 +15,6 @@ pub(super) const FOLD_CONSTANTS: &[Row] = &[("fold", constants)];
 pub(super) const SIMPLIFY_SHAPES: &[Row] =
     &[("known-symbol", known_symbol), ("known-extents", known_extents)];
 pub(super) const WIDEN_HALF: &[Row] = &[("widen", half)];
-pub(super) const FUSE: &[Row] = &[("form-fusion", chain)];
 
 fn pointwise(d: &mut Draft, x: ValueId) -> ValueId {
     match d.rng.below(3) {
@@ -92,14 +91,4 @@ fn half(d: &mut Draft) {
     let z = d.node(Relu {}, &[y]);
     let z = if d.rng.chance(50) { d.node(Cast { to: DType::F32 }, &[z]) } else { z };
     d.output(z);
-}
-
-fn chain(d: &mut Draft) {
-    let dims = d.any_shape(1, 3);
-    let x = d.input(&dims);
-    let mut y = pointwise(d, x);
-    for _ in 0..1 + d.rng.below(4) {
-        y = pointwise(d, y);
-    }
-    d.output(y);
 }

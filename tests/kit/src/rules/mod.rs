@@ -12,6 +12,7 @@ mod fold_affine;
 mod fold_bottlenecks;
 mod fold_branches;
 mod fold_padding;
+mod fuse;
 mod sink_reshapes;
 mod training;
 
@@ -31,7 +32,7 @@ pub const PASSES: &[(&str, &[Row])] = &[
     ("fold-branches", fold_branches::ROWS),
     ("fold-constants", clean::FOLD_CONSTANTS),
     ("fold-padding", fold_padding::ROWS),
-    ("fuse", clean::FUSE),
+    ("fuse", fuse::ROWS),
     ("simplify-shapes", clean::SIMPLIFY_SHAPES),
     ("sink-reshapes", sink_reshapes::ROWS),
     ("strip-training", training::STRIP),
