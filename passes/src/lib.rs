@@ -13,6 +13,8 @@ pub mod target;
 mod axes;
 mod rewrite;
 
+pub use recognize::{Recognized, recognized};
+
 use nnc_ir::graph::Phase;
 use pass::{Exactness, PassInfo};
 
@@ -55,6 +57,8 @@ declare_passes! {
     "fuse" needs Canonical, Exact => fuse;
     /// Declares the module canonical after checking that it is.
     "reach-canonical" needs Imported, Exact => reach_canonical;
+    /// Brings patterns spelt in primitives (GELU, layer norm, softmax, ...) to the one spelling of ONNX's own operator.
+    "recognize" needs Imported, Rounding => recognize;
     /// Replaces shape arithmetic by extents that are known without running.
     "simplify-shapes" needs Imported, Exact => simplify_shapes;
     /// Computes on the fewer axes that a value had before a reshape, and reshapes afterwards.

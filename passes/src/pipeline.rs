@@ -33,6 +33,9 @@ pub fn pipeline(level: OptLevel) -> Vec<&'static str> {
     }
     // A pass that folds leaves what nobody reads any more, which the next one is not to count as a reader.
     let algebra: &[&str] = &[
+        "recognize",
+        "eliminate-common",
+        "eliminate-dead",
         "fold-affine",
         "fold-padding",
         "eliminate-dead",

@@ -13,6 +13,7 @@ mod fold_bottlenecks;
 mod fold_branches;
 mod fold_padding;
 mod fuse;
+mod recognize;
 mod sink_reshapes;
 mod training;
 
@@ -33,6 +34,7 @@ pub const PASSES: &[(&str, &[Row])] = &[
     ("fold-constants", clean::FOLD_CONSTANTS),
     ("fold-padding", fold_padding::ROWS),
     ("fuse", fuse::ROWS),
+    ("recognize", recognize::ROWS),
     ("simplify-shapes", clean::SIMPLIFY_SHAPES),
     ("sink-reshapes", sink_reshapes::ROWS),
     ("strip-training", training::STRIP),

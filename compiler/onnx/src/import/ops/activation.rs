@@ -67,7 +67,7 @@ fn clip(cx: &mut OpCx<'_>) -> Outcome {
     one(x)
 }
 
-/// `max(0, min(1, alpha * x + beta))`.
+/// `max(0, min(1, alpha * x + beta))`, in the order of Clip: the bounds commute.
 pub(crate) fn hard_sigmoid_of(
     cx: &mut OpCx<'_>,
     x: ValueId,
@@ -75,11 +75,11 @@ pub(crate) fn hard_sigmoid_of(
     beta: f64,
 ) -> Result<ValueId, Problem> {
     let (a, b) = (cx.number_like(x, alpha)?, cx.number_like(x, beta)?);
-    let (zero, unit) = (cx.number_like(x, 0.0)?, cx.number_like(x, 1.0)?);
+    let unit = cx.number_like(x, 1.0)?;
     let line = cx.mul(x, a)?;
     let line = cx.add(line, b)?;
-    let line = cx.min(line, unit)?;
-    cx.max(line, zero)
+    let line = cx.relu(line)?;
+    cx.min(line, unit)
 }
 
 fn hard_sigmoid(cx: &mut OpCx<'_>) -> Outcome {
@@ -223,28 +223,29 @@ fn mish(cx: &mut OpCx<'_>) -> Outcome {
 
 fn gelu(cx: &mut OpCx<'_>) -> Outcome {
     let x = float(cx)?;
-    let gate = match cx.choice("approximate", &["none", "tanh"])? {
-        // Hendrycks & Gimpel 2016: tanh(sqrt(2 / pi) (x + 0.044715 x^3)).
-        "tanh" => {
-            let cube = cx.mul(x, x)?;
-            let cube = cx.mul(cube, x)?;
-            let factor = cx.number_like(x, 0.044_715)?;
-            let cube = cx.mul(cube, factor)?;
-            let inner = cx.add(x, cube)?;
-            let factor = cx.number_like(x, (2.0 / std::f64::consts::PI).sqrt())?;
-            let inner = cx.mul(inner, factor)?;
-            cx.tanh(inner)?
-        }
-        _ => {
-            let factor = cx.number_like(x, std::f64::consts::FRAC_1_SQRT_2)?;
-            let inner = cx.mul(x, factor)?;
-            cx.erf(inner)?
-        }
-    };
+    if cx.choice("approximate", &["none", "tanh"])? == "tanh" {
+        return one(gelu_tanh(cx, x)?);
+    }
+    let factor = cx.number_like(x, std::f64::consts::FRAC_1_SQRT_2)?;
+    let inner = cx.mul(x, factor)?;
+    let gate = cx.erf(inner)?;
     let (half, unit) = (cx.number_like(x, 0.5)?, cx.number_like(x, 1.0)?);
     let gate = cx.add(gate, unit)?;
     let scaled = cx.mul(x, half)?;
     one(cx.mul(scaled, gate)?)
+}
+
+/// `x (1 + tanh(u)) / 2`, `u = sqrt(2 / pi) (x + 0.044715 x^3)` (Hendrycks & Gimpel 2016), as `x * sigmoid(2 u)`: the gate is
+/// the same function with fewer operations, and keeps the digits of its small values, which `1 + tanh` cancels.
+fn gelu_tanh(cx: &mut OpCx<'_>, x: ValueId) -> Result<ValueId, Problem> {
+    let line = 2.0 * (2.0 / std::f64::consts::PI).sqrt();
+    let (cube, line) = (cx.number_like(x, line * 0.044_715)?, cx.number_like(x, line)?);
+    let square = cx.mul(x, x)?;
+    let inner = cx.mul(square, cube)?;
+    let inner = cx.add(inner, line)?;
+    let inner = cx.mul(x, inner)?;
+    let gate = cx.sigmoid(inner)?;
+    cx.mul(x, gate)
 }
 
 fn swish(cx: &mut OpCx<'_>) -> Outcome {
