@@ -41,7 +41,6 @@ mod coefficient;
 mod data;
 mod linear;
 mod plan;
-mod readers;
 mod step;
 
 use nnc_ir::{
@@ -53,13 +52,14 @@ use nnc_ir::{
 };
 
 use crate::{
+    readers::Readers,
     pass::{Bug, Exactness, PassCx, Rule},
     rewrite::{Action, Cursor, rewrite},
 };
 use coefficient::{Consts, number};
 use linear::Linear;
 use plan::{Plan, Search, apply, build, with_weight};
-use readers::Readers;
+
 use step::{Step, step};
 
 pub(crate) const RULES: &[&Rule] = &[

@@ -11,6 +11,7 @@ pub mod pipeline;
 pub mod target;
 
 mod axes;
+mod readers;
 mod rewrite;
 
 pub use recognize::{Recognized, recognized};

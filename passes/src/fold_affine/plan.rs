@@ -14,10 +14,10 @@ use nnc_ir::{
 use super::{
     coefficient::{Consts, Refused, extents, is_positive},
     linear::Linear,
-    readers::Readers,
+
     step::{Step, step},
 };
-use crate::{cost, pass::Bug, rewrite::Cursor, target::TargetDesc};
+use crate::{cost, pass::Bug, readers::Readers, rewrite::Cursor, target::TargetDesc};
 
 /// Nodes between a coefficient and what absorbs it, at most.
 pub(super) const MAX_DEPTH: usize = 24;

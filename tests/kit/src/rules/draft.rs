@@ -65,14 +65,23 @@ impl Draft {
         perm
     }
 
-    fn elements(&mut self, dims: &[i64]) -> Vec<Scalar> {
+    fn elements(&mut self, dims: &[i64], fill: Fill) -> Vec<Scalar> {
         let n: i64 = dims.iter().product();
-        (0..n).map(|_| element(&mut self.rng, self.dtype, Fill::Finite)).collect()
+        (0..n).map(|_| element(&mut self.rng, self.dtype, fill)).collect()
     }
 
-    /// A new input.
+    /// A new input of moderate numbers.
     pub fn input(&mut self, dims: &[i64]) -> ValueId {
-        let elements = self.elements(dims);
+        self.input_of(dims, Fill::Finite)
+    }
+
+    /// A new input with NaN, infinities, zeros of both signs and extremes among its elements.
+    pub fn special(&mut self, dims: &[i64]) -> ValueId {
+        self.input_of(dims, Fill::Special)
+    }
+
+    fn input_of(&mut self, dims: &[i64], fill: Fill) -> ValueId {
+        let elements = self.elements(dims, fill);
         self.inputs.push(Tensor::from_scalars(self.dtype, dims, &elements));
         let ty = TensorType::new(self.dtype, dims.iter().map(|&d| Extent::Const(d)).collect::<Vec<_>>());
         self.module.add_input(&format!("x{}", self.inputs.len()), ty)
@@ -80,7 +89,7 @@ impl Draft {
 
     /// A constant of random elements.
     pub fn weight(&mut self, dims: &[i64]) -> ValueId {
-        let elements = self.elements(dims);
+        let elements = self.elements(dims, Fill::Finite);
         self.constant(Constant::from_scalars(self.dtype, dims, &elements))
     }
 

@@ -10,7 +10,7 @@ use nnc_ir::{
 };
 
 /// Readers of every value; kept true while a pass replaces nodes.
-pub(super) struct Readers(Vec<Of>);
+pub(crate) struct Readers(Vec<Of>);
 
 #[derive(Clone, Copy, Default)]
 struct Of {
@@ -22,7 +22,7 @@ struct Of {
 }
 
 impl Readers {
-    pub(super) fn of(module: &Module) -> Self {
+    pub(crate) fn of(module: &Module) -> Self {
         let mut readers = Self(vec![Of::default(); module.value_count()]);
         for region in module.nested_regions(module.body()) {
             readers.count_region(module, region);
@@ -50,22 +50,22 @@ impl Readers {
     }
 
     /// How many times a value is read.
-    pub(super) fn count(&self, value: ValueId) -> usize {
+    pub(crate) fn count(&self, value: ValueId) -> usize {
         self.0.get(value.index()).map_or(1, |of| of.count)
     }
 
     /// The node that alone reads a value.
-    pub(super) fn only(&self, value: ValueId) -> Option<NodeId> {
+    pub(crate) fn only(&self, value: ValueId) -> Option<NodeId> {
         self.0.get(value.index()).filter(|of| of.count == 1).and_then(|of| of.node)
     }
 
     /// Whether a value ends up rounded to integers.
-    pub(super) fn rounded(&self, value: ValueId) -> bool {
+    pub(crate) fn rounded(&self, value: ValueId) -> bool {
         self.0.get(value.index()).is_some_and(|of| of.rounded)
     }
 
     /// Whoever read `old` reads `new`; whatever else is new is read once.
-    pub(super) fn inherit(&mut self, module: &Module, old: ValueId, new: ValueId) {
+    pub(crate) fn inherit(&mut self, module: &Module, old: ValueId, new: ValueId) {
         let once = Of { count: 1, ..Of::default() };
         self.0.resize(module.value_count(), once);
         let of = std::mem::take(&mut self.0[old.index()]);
