@@ -166,7 +166,7 @@ pub fn inline(consumer: &LoopForm, k: usize, producer: &LoopForm) -> Result<Loop
         let mut b = Builder::new();
         let results = b.splice(program, &mut |b, inst, dtype| match inst {
             Inst::Load(l) if *l == k => {
-                if let Some(l) = guard_moves(read, producer) {
+                if let Some(l) = guard_moves(consumer, read, producer) {
                     let at: Vec<Ix> =
                         read.index.iter().map(|ix| own_index(&mut join, &mut map, consumer, ix)).collect();
                     let moved = &producer.loads[l];
@@ -203,13 +203,15 @@ pub fn inline(consumer: &LoopForm, k: usize, producer: &LoopForm) -> Result<Loop
 
 /// The load of a producer that only moves elements, if it is out of range exactly where a guarded read of the producer
 /// is: then the guard of the read can be the load's own.
-fn guard_moves(read: &Load, producer: &LoopForm) -> Option<usize> {
+fn guard_moves(consumer: &LoopForm, read: &Load, producer: &LoopForm) -> Option<usize> {
     let [(Inst::Load(l), _)] = producer.body.insts() else { return None };
     let load = &producer.loads[*l];
     let told = |axis: usize, extent: &Extent| {
         let known = |ix: &Ix| matches!(ix, Ix::Extent(Extent::Const(at)) if (0..extent.as_const().unwrap_or(0)).contains(at));
         let same = |(ix, e): (&Ix, &Extent)| *ix == Ix::Axis(axis) && e == extent;
-        known(&read.index[axis]) || load.index.iter().zip(&load.extents).any(same)
+        // A whole axis is read as it is: channels of a padded image.
+        let whole = |ix: &Ix| matches!(ix, Ix::Axis(a) if consumer.axis_extent(*a) == extent);
+        known(&read.index[axis]) || whole(&read.index[axis]) || load.index.iter().zip(&load.extents).any(same)
     };
     let all_told = read.extents.iter().enumerate().all(|(axis, extent)| told(axis, extent));
     let plain = matches!(read.bounds, Bounds::Guard(_)) && load.bounds == Bounds::Inside;

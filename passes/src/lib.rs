@@ -12,6 +12,7 @@ pub mod target;
 
 mod axes;
 mod readers;
+mod channel;
 mod rewrite;
 
 pub use recognize::{Recognized, recognized};
@@ -56,6 +57,8 @@ declare_passes! {
     "fold-padding" needs Imported, Exact => fold_padding;
     /// Puts a loop nest and its pointwise neighbours into one `fusion`, which becomes one kernel.
     "fuse" needs Canonical, Exact => fuse;
+    /// Makes one wider contraction of several that read one value, and slices of its result.
+    "merge-contractions" needs Imported, Exact => merge_contractions;
     /// Declares the module canonical after checking that it is.
     "reach-canonical" needs Imported, Exact => reach_canonical;
     /// Brings patterns spelt in primitives (GELU, layer norm, softmax, ...) to the one spelling of ONNX's own operator.

@@ -2,10 +2,9 @@
 
 use nnc_ir::{
     Module,
-    constant::{Constant, Payload},
     entity::EntityId,
     graph::{NodeId, RegionId, ValueId},
-    ops::{Add, Broadcast, Op, Reshape},
+    ops::{Add, Op, Reshape},
 };
 use rustc_hash::FxHashSet;
 
@@ -13,7 +12,7 @@ use super::{
     link::{Bias, Link},
     product::Numbers,
 };
-use crate::pass::PassCx;
+use crate::{channel, pass::PassCx};
 
 /// Most links of a chain: planning is quadratic in it.
 const MAX_LINKS: usize = 32;
@@ -81,7 +80,7 @@ fn link_at(module: &Module, node: NodeId, uses: &[usize]) -> Option<Placed> {
         let Some(first) = behind_reshapes(module, sum, uses) else { continue };
         let Some(mut placed) = contraction(module, first).filter(|p| reshapes_rows(module, p, sum)) else { continue };
         let axis = if placed.link.groups().is_some() { 1 } else { module.ty(sum).rank() - 1 };
-        let Some(bias) = along(module, bias, axis) else { continue };
+        let Some(bias) = channel::along(module, bias, axis) else { continue };
         // Without the addition of zeros only signs of zeros change.
         if bias.as_splat().is_none_or(|s| s.as_f64() != Some(0.0)) {
             placed.link.bias = Bias::Channel;
@@ -141,24 +140,4 @@ fn past_reshapes(module: &Module, mut value: ValueId, reader: &Link, uses: &[usi
         value = source;
     }
     value
-}
-
-/// The numbers of a value that is the same along every axis but one: a constant vector.
-pub(super) fn along(module: &Module, value: ValueId, axis: usize) -> Option<Constant> {
-    let ty = module.ty(value).clone();
-    let count = ty.shape[axis].as_const()?;
-    let mut source = value;
-    while let Some((_, broadcast)) = module.defined_by::<Broadcast>(source) {
-        source = broadcast.operands[0];
-    }
-    let constant = module.as_constant(source)?;
-    if let Some(splat) = constant.as_splat() {
-        return Constant::new(constant.dtype(), &[count], Payload::Splat(splat));
-    }
-    let before = ty.rank().checked_sub(constant.dims().len())?;
-    let only = constant.dims().iter().enumerate().all(|(i, &d)| d == 1 || before + i == axis);
-    if !only {
-        return None;
-    }
-    Constant::new(constant.dtype(), &[count], constant.payload().clone())
 }

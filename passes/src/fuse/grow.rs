@@ -226,9 +226,13 @@ fn keeps_last_axis(reduction: &LoopForm, reader: &LoopForm, operand: usize) -> R
     Ok(())
 }
 
-/// Broadcasts and transposes keep a contraction's accesses affine.
+/// Broadcasts, transposes and slices without steps keep a contraction's accesses affine.
 fn may_read_through(module: &Module, theirs: &[NodeId]) -> bool {
-    let plain = |ix: &Ix| matches!(ix, Ix::Axis(_) | Ix::Extent(_) | Ix::Bcast(..));
+    let plain = |ix: &Ix| match ix {
+        Ix::Axis(_) | Ix::Extent(_) | Ix::Bcast(..) => true,
+        Ix::Add(a, b) => matches!((&**a, &**b), (Ix::Axis(_), Ix::Extent(_))),
+        _ => false,
+    };
     theirs.iter().all(|&n| nest(module, n).is_some_and(|f| f.loads.iter().all(|l| l.index.iter().all(plain))))
 }
 

@@ -14,6 +14,7 @@ mod fold_branches;
 mod fold_padding;
 mod fuse;
 mod recognize;
+mod merge_contractions;
 mod sink_reshapes;
 mod training;
 
@@ -35,6 +36,7 @@ pub const PASSES: &[(&str, &[Row])] = &[
     ("fold-padding", fold_padding::ROWS),
     ("fuse", fuse::ROWS),
     ("recognize", recognize::ROWS),
+    ("merge-contractions", merge_contractions::ROWS),
     ("simplify-shapes", clean::SIMPLIFY_SHAPES),
     ("sink-reshapes", sink_reshapes::ROWS),
     ("strip-training", training::STRIP),
