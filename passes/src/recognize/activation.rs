@@ -197,9 +197,14 @@ fn find_hard_sigmoid(scene: &Scene<'_>, node: NodeId) -> Result<Found, Option<St
     }
     let (d, c, clamped) = sum(module, result).only().ok_or(None)?;
     let (line, low, high) = clamp(module, clamped).ok_or(None)?;
-    let (b, a, x) = sum(module, line).only().ok_or(None)?;
+    // The outermost: what it is computed from itself does not matter.
+    let of = |x: ValueId| match polynomial(module, line, x) {
+        Some([b, a, 0.0, 0.0]) if (a, b) != (1.0, 0.0) => Some((b, a, x)),
+        _ => None,
+    };
+    let (b, a, x) = variables(module, line).into_iter().find_map(of).ok_or(None)?;
     let (least, greatest) = (c * low + d, c * high + d);
-    if (c, d, a, b) == (c, d, 1.0, 0.0) || c * a <= 0.0 {
+    if c * a <= 0.0 {
         return Err(None);
     }
     if least.abs() > 1e-6 || !near(dtype, greatest, 1.0) {
