@@ -27,6 +27,7 @@ const KNOWN_TO_ONE: &[(&str, &[&str])] = &[
     ("prost", &["backends/runtime"]),
     ("memmap2", &["backends/runtime"]),
     ("clap", &["."]),
+    ("egg", &["passes"]),
 ];
 
 /// The files that may hold unsafe code.

@@ -39,6 +39,8 @@ macro_rules! declare_passes {
 declare_passes! {
     /// Brings local spellings to one form: removes operations that change nothing, merges reshapes, transposes, broadcasts.
     "canonicalize" needs Imported, Exact => canonicalize;
+    /// Looks for the cheapest of all forms that algebraic laws give a group of nodes.
+    "egraph" needs Imported, Rounding => egraph;
     /// Keeps one of several nodes that compute the same.
     "eliminate-common" needs Imported, Exact => eliminate_common;
     /// Removes nodes whose results nobody reads.

@@ -40,6 +40,8 @@ pub fn pipeline(level: OptLevel) -> Vec<&'static str> {
         "fold-padding",
         "eliminate-dead",
         "fold-bottlenecks",
+        "eliminate-dead",
+        "egraph",
         // Last: patterns are known on the axes that the importer gives them.
         "sink-reshapes",
     ];

@@ -8,6 +8,7 @@
 mod canonicalize;
 mod clean;
 pub mod draft;
+mod egraph;
 mod fold_affine;
 mod fold_bottlenecks;
 mod fold_branches;
@@ -26,6 +27,7 @@ pub type Row = (&'static str, fn(&mut Draft));
 /// Left sides for the rules of every pass, by the pass's name.
 pub const PASSES: &[(&str, &[Row])] = &[
     ("canonicalize", canonicalize::ROWS),
+    ("egraph", egraph::ROWS),
     ("eliminate-common", clean::ELIMINATE_COMMON),
     ("eliminate-dead", clean::ELIMINATE_DEAD),
     ("expand-training", training::EXPAND),
