@@ -67,7 +67,8 @@ fn any_fuel_gives_whole_replacements() {
 /// A chain of 40 sums of transposed sums has more forms than fit; what it becomes is no worse, and the same again.
 #[test]
 fn limits_end_the_search() {
-    let mut lines = String::from("nnir 1\nphase imported\nmodule (%0 \"x\" : f32[8,8], %1 \"y\" : f32[8,8]) {\n");
+    let mut lines =
+        String::from("nnir 1\nphase imported\nmodule (%0 \"x\" : f32[8,8], %1 \"y\" : f32[8,8]) {\n");
     let mut last = 0;
     for i in 0..40 {
         let at = 2 + 3 * i;

@@ -50,10 +50,15 @@ pub(super) struct Graph {
 }
 
 impl Graph {
-    #[expect(clippy::mutable_key_type, reason = "operations of e-nodes hold no constants")]
     pub(super) fn new() -> Self {
         let facts = Facts { ops: IndexSet::default(), leaves: Vec::new(), next: None };
-        Self { egg: EGraph::new(facts), joins: Vec::new(), born: Vec::new(), stepped: Vec::new(), full: false }
+        Self {
+            egg: EGraph::new(facts),
+            joins: Vec::new(),
+            born: Vec::new(),
+            stepped: Vec::new(),
+            full: false,
+        }
     }
 
     /// The e-node as it was added, with operands as they were then.
@@ -109,7 +114,8 @@ impl Graph {
         let mut results = op.def().infer(&InferCx { operands: &types, regions: &[] }).ok()?;
         let ty = results.pop().filter(|_| results.is_empty())?;
         let fixed = !operands.is_empty() && operands.iter().all(|&id| self.fact(id).fixed);
-        let constant = operands.iter().all(|&id| self.fact(id).constant) && is_worth_computing(&op, &types, &ty);
+        let constant =
+            operands.iter().all(|&id| self.fact(id).constant) && is_worth_computing(&op, &types, &ty);
         let splat = match op.kind() {
             OpKind::Broadcast | OpKind::Reshape | OpKind::Transpose => self.fact(operands[0]).splat,
             _ => None,

@@ -1,11 +1,13 @@
 //! egraph - left sides for its rules, each part of something that the rule makes cheaper.
 
+mod linear;
+
 use nnc_ir::{
     extent::Extent,
     graph::ValueId,
     ops::{
-        Abs, Add, And, Broadcast, Concat, Contract, Conv, Div, Less, MatMul, Max, Min, Mul, Neg, Not, Or,
-        Relu, Reshape, Select, Sub, Tanh, Transpose,
+        Abs, Add, And, Contract, Less, MatMul, Max, Min, Mul, Neg, Not, Or, Relu, Reshape, Select, Sub, Tanh,
+        Transpose,
     },
 };
 
@@ -38,20 +40,20 @@ pub(super) const ROWS: &[Row] = &[
     ("lift-broadcast", lift_broadcast),
     ("transpose-broadcast", transpose_broadcast),
     ("multiply-broadcast", multiply_broadcast),
-    ("group-to-the-right", group_to_the_right),
-    ("group-to-the-left", group_to_the_left),
-    ("split-product", split_product),
-    ("gather-products", gather_products),
-    ("join-factors", join_factors),
-    ("join-offsets", join_offsets),
-    ("divide-by-factor", divide_by_factor),
-    ("factor-out-of-matmul", factor_out_of_matmul),
-    ("factor-into-matmul", factor_into_matmul),
-    ("factor-into-conv", factor_into_conv),
-    ("factor-through-conv", factor_through_conv),
-    ("factor-out-of-sum", factor_out_of_sum),
-    ("factor-into-sum", factor_into_sum),
-    ("factor-out-of-concat", factor_out_of_concat),
+    ("group-to-the-right", linear::group_to_the_right),
+    ("group-to-the-left", linear::group_to_the_left),
+    ("split-product", linear::split_product),
+    ("gather-products", linear::gather_products),
+    ("join-factors", linear::join_factors),
+    ("join-offsets", linear::join_offsets),
+    ("divide-by-factor", linear::divide_by_factor),
+    ("factor-out-of-matmul", linear::factor_out_of_matmul),
+    ("factor-into-matmul", linear::factor_into_matmul),
+    ("factor-into-conv", linear::factor_into_conv),
+    ("factor-through-conv", linear::factor_through_conv),
+    ("factor-out-of-sum", linear::factor_out_of_sum),
+    ("factor-into-sum", linear::factor_into_sum),
+    ("factor-out-of-concat", linear::factor_out_of_concat),
 ];
 
 fn extents(dims: &[i64]) -> Vec<Extent> {
@@ -379,149 +381,4 @@ fn multiply_broadcast(d: &mut Draft) {
         d.node(MatMul {}, &[x, w])
     };
     finish(d, y);
-}
-
-fn group_to_the_right(d: &mut Draft) {
-    let dims = large(d, 3);
-    let (a, b) = (d.input(&dims[..2]), d.input(&dims[1..]));
-    let c = d.input(&[dims[2], 1]);
-    let ab = d.node(MatMul {}, &[a, b]);
-    let y = d.node(MatMul {}, &[ab, c]);
-    finish(d, y);
-}
-
-fn group_to_the_left(d: &mut Draft) {
-    let dims = large(d, 3);
-    let (b, c) = (d.input(&dims[..2]), d.input(&dims[1..]));
-    let a = d.input(&[1, dims[0]]);
-    let bc = d.node(MatMul {}, &[b, c]);
-    let y = d.node(MatMul {}, &[a, bc]);
-    finish(d, y);
-}
-
-fn split_product(d: &mut Draft) {
-    let dims = large(d, 2);
-    let [k, n] = [d.extent(), d.extent()];
-    let x = d.input(&[dims[0], k]);
-    let (w, v, b) = (d.weight(&[k, dims[1]]), d.weight(&[dims[1], n]), d.weight(&[dims[1]]));
-    let y = d.node(MatMul {}, &[x, w]);
-    let b = d.spread(b, &dims);
-    let y = if d.rng.chance(70) { d.node(Add {}, &[y, b]) } else { d.node(Sub {}, &[y, b]) };
-    let y = d.node(MatMul {}, &[y, v]);
-    finish(d, y);
-}
-
-fn gather_products(d: &mut Draft) {
-    let dims = large(d, 3);
-    let (x, w, v) = (d.input(&dims[..2]), d.weight(&dims[1..]), d.input(&dims[1..]));
-    let (y, z) = (d.node(MatMul {}, &[x, w]), d.node(MatMul {}, &[x, v]));
-    let y = if d.rng.chance(70) { d.node(Add {}, &[y, z]) } else { d.node(Sub {}, &[y, z]) };
-    finish(d, y);
-}
-
-fn join_factors(d: &mut Draft) {
-    let (x, dims) = any_input(d);
-    let (a, b) = (factor(d, &dims), d.weight(&dims));
-    let y = d.node(Mul {}, &[x, a]);
-    let z = if d.rng.chance(50) { d.node(Mul {}, &[y, b]) } else { d.node(Mul {}, &[b, y]) };
-    finish(d, z);
-}
-
-fn join_offsets(d: &mut Draft) {
-    let (x, dims) = any_input(d);
-    let (a, b) = (d.weight(&dims), factor(d, &dims));
-    let y = d.node(Add {}, &[a, x]);
-    let z = d.node(Add {}, &[y, b]);
-    finish(d, z);
-}
-
-fn divide_by_factor(d: &mut Draft) {
-    let (x, dims) = any_input(d);
-    let (a, b) = (d.splat(3.0, &dims), factor(d, &dims));
-    let y = d.node(Div {}, &[x, a]);
-    let z = d.node(Mul {}, &[y, b]);
-    finish(d, z);
-}
-
-fn factor_out_of_matmul(d: &mut Draft) {
-    let dims = large(d, 2);
-    let (x, w) = (d.input(&dims), d.input(&[dims[1], 1]));
-    let c = factor(d, &dims);
-    let x = d.node(Mul {}, &[x, c]);
-    let y = d.node(MatMul {}, &[x, w]);
-    finish(d, y);
-}
-
-fn factor_into_matmul(d: &mut Draft) {
-    let dims = large(d, 3);
-    let (x, w) = (d.input(&dims[..2]), d.weight(&dims[1..]));
-    let y = d.node(MatMul {}, &[x, w]);
-    let out = [dims[0], dims[2]];
-    let c = match d.rng.chance(50) {
-        true => factor(d, &out),
-        false => {
-            let c = d.weight(&dims[2..]);
-            d.node(Broadcast { shape: extents(&out) }, &[c])
-        }
-    };
-    let y = d.node(Mul {}, &[y, c]);
-    finish(d, y);
-}
-
-/// A convolution of four to eight channels and its operands.
-fn conv(d: &mut Draft) -> (Conv, ValueId, ValueId) {
-    let groups = *d.rng.pick(&[1, 2]);
-    let size = 5 + d.extent();
-    let x = d.input(&[1, 4, size]);
-    let w = d.weight(&[8, 4 / groups, 3]);
-    let spatial = vec![Extent::Const(size)];
-    let op = Conv { groups, strides: vec![1], dilations: vec![1], pads_before: vec![1], spatial };
-    (op, x, w)
-}
-
-fn factor_into_conv(d: &mut Draft) {
-    let (conv, x, w) = conv(d);
-    let y = d.node(conv, &[x, w]);
-    let dims = d.dims(y);
-    let c = factor(d, &dims);
-    let y = d.node(Mul {}, &[y, c]);
-    finish(d, y);
-}
-
-fn factor_through_conv(d: &mut Draft) {
-    let (conv, x, w) = conv(d);
-    let dims = d.dims(x);
-    let c = factor(d, &dims);
-    let x = d.node(Mul {}, &[x, c]);
-    let y = d.node(conv, &[x, w]);
-    finish(d, y);
-}
-
-fn factor_out_of_sum(d: &mut Draft) {
-    let (x, dims) = any_input(d);
-    let y = d.input(&dims);
-    let c = if d.rng.chance(50) { d.input(&dims) } else { factor(d, &dims) };
-    let (x, y) = (d.node(Mul {}, &[x, c]), d.node(Mul {}, &[c, y]));
-    let z = if d.rng.chance(70) { d.node(Add {}, &[x, y]) } else { d.node(Sub {}, &[x, y]) };
-    finish(d, z);
-}
-
-fn factor_into_sum(d: &mut Draft) {
-    let (x, dims) = any_input(d);
-    let (a, b, c) = (d.weight(&dims), d.weight(&dims), factor(d, &dims));
-    let y = d.node(Mul {}, &[x, a]);
-    let y = if d.rng.chance(70) { d.node(Add {}, &[y, b]) } else { d.node(Sub {}, &[b, y]) };
-    let y = d.node(Mul {}, &[y, c]);
-    finish(d, y);
-}
-
-fn factor_out_of_concat(d: &mut Draft) {
-    let dims = large(d, 2);
-    let (x, y) = (d.input(&dims), d.input(&dims));
-    let c = *d.rng.pick(&[0.5, 0.75, 3.0]);
-    let (a, b) = (d.splat(c, &dims), d.splat(c, &dims));
-    let (x, y) = (d.node(Mul {}, &[x, a]), d.node(Mul {}, &[y, b]));
-    let axis = d.rng.below(2);
-    let z = d.node(Concat { axis }, &[x, y]);
-    finish(d, z);
 }
