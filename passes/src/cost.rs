@@ -5,6 +5,10 @@
 
 use nnc_ir::{
     Module,
+    compose::{
+        fuse_region,
+        rows::{RowForm, rows_of_region},
+    },
     extent::{Extent, SymbolId},
     form::{Class, Form, Ix, Load, LoopForm},
     graph::{NodeId, RegionId, ValueId},
@@ -81,7 +85,8 @@ pub fn nominal(module: &Module, extent: &Extent) -> i64 {
     extent.eval(&symbol).unwrap_or(NOMINAL_EXTENT).max(0)
 }
 
-fn points(module: &Module, extents: &[Extent]) -> i64 {
+/// Number of points of a space, symbols as [`nominal`] takes them.
+pub(crate) fn points(module: &Module, extents: &[Extent]) -> i64 {
     extents.iter().map(|e| nominal(module, e)).fold(1, i64::saturating_mul)
 }
 
@@ -181,6 +186,22 @@ fn has_lanes(form: &LoopForm, axis: usize) -> bool {
     true
 }
 
+/// Bytes that a nest reads of each operand: as much as all its loads read, but no more than there is.
+fn read_bytes(module: &Module, form: &LoopForm) -> Vec<(usize, i64)> {
+    let turns = points(module, &form.space).saturating_mul(points(module, &form.reduce));
+    let mut read: Vec<(usize, i64, i64)> = Vec::new();
+    for load in &form.loads {
+        let width = i64::try_from(load.dtype.bytes()).unwrap_or(i64::MAX);
+        let (whole, part) =
+            (points(module, &load.extents).saturating_mul(width), turns.saturating_mul(width));
+        match read.iter_mut().find(|(operand, ..)| *operand == load.operand) {
+            Some((_, _, parts)) => *parts = parts.saturating_add(part),
+            None => read.push((load.operand, whole, part)),
+        }
+    }
+    read.into_iter().map(|(operand, whole, part)| (operand, whole.min(part))).collect()
+}
+
 /// What a nest costs as one kernel, with operands as its loads number them.
 #[must_use]
 pub fn of_nest(module: &Module, form: &LoopForm) -> Cost {
@@ -190,24 +211,36 @@ pub fn of_nest(module: &Module, form: &LoopForm) -> Cost {
     let all = turns.saturating_mul(body);
     let flops = all.saturating_add(space.saturating_mul(program_flops(&form.finish)));
     let width = |bytes: usize| i64::try_from(bytes).unwrap_or(i64::MAX);
-    let mut read: Vec<(usize, i64, i64)> = Vec::new();
-    for load in &form.loads {
-        let bytes = |n: i64| n.saturating_mul(width(load.dtype.bytes()));
-        let (whole, part) = (bytes(points(module, &load.extents)), bytes(turns));
-        match read.iter_mut().find(|(operand, ..)| *operand == load.operand) {
-            Some((_, _, parts)) => *parts = parts.saturating_add(part),
-            None => read.push((load.operand, whole, part)),
-        }
-    }
+    let read = read_bytes(module, form);
     let results = form.results.iter().map(|d| width(d.bytes()));
     Cost {
         flops,
         contraction_flops: if form.class() == Class::Contraction { all } else { 0 },
         steps: if form.class() == Class::Contraction { 0 } else { steps(form, turns, body) },
-        read: read.iter().fold(0, |sum, (_, whole, part)| sum.saturating_add(*whole.min(part))),
+        read: read.iter().fold(0, |sum, (_, bytes)| sum.saturating_add(*bytes)),
         written: results.fold(0, |sum, bytes| sum.saturating_add(space.saturating_mul(bytes))),
         kernels: 1,
     }
+}
+
+/// What a row nest costs as one kernel: what its stages hand to each other stays in the cache.
+#[must_use]
+pub fn of_rows(module: &Module, rows: &RowForm) -> Cost {
+    let mut sum = Cost { kernels: 1, ..Cost::default() };
+    let mut read = vec![0; rows.operands];
+    for stage in &rows.stages {
+        let one = of_nest(module, &stage.form);
+        sum.flops = sum.flops.saturating_add(one.flops);
+        sum.steps = sum.steps.saturating_add(one.steps);
+        sum.written = sum.written.saturating_add(if stage.result.is_some() { one.written } else { 0 });
+        for (operand, bytes) in read_bytes(module, &stage.form) {
+            if let Some(most) = read.get_mut(operand) {
+                *most = bytes.max(*most);
+            }
+        }
+    }
+    sum.read = read.into_iter().fold(0, i64::saturating_add);
+    sum
 }
 
 /// What a node costs when run once.
@@ -231,13 +264,20 @@ pub fn of_node(module: &Module, node: NodeId) -> Cost {
         Form::Scatter(_) => moves(2),
         Form::Extern(_) => moves(1),
         Form::Region => {
-            let fused = matches!(this.op, Op::Fusion(_))
-                .then(|| nnc_ir::compose::fuse_region(module, this.regions[0]));
-            match fused {
-                Some(Ok(form)) => of_nest(module, &form),
-                _ => this.regions.iter().map(|&r| of_region(module, r)).fold(Cost::default(), Cost::plus),
+            let fused = matches!(this.op, Op::Fusion(_)).then(|| fused_cost(module, this.regions[0]));
+            match fused.flatten() {
+                Some(cost) => cost,
+                None => this.regions.iter().map(|&r| of_region(module, r)).fold(Cost::default(), Cost::plus),
             }
         }
+    }
+}
+
+/// What a fusion costs that is one kernel.
+fn fused_cost(module: &Module, region: RegionId) -> Option<Cost> {
+    match fuse_region(module, region) {
+        Ok(form) => Some(of_nest(module, &form)),
+        Err(_) => rows_of_region(module, region).ok().map(|rows| of_rows(module, &rows)),
     }
 }
 

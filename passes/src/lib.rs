@@ -11,8 +11,8 @@ pub mod pipeline;
 pub mod target;
 
 mod axes;
-mod readers;
 mod channel;
+mod readers;
 mod rewrite;
 
 pub use recognize::{Recognized, recognized};
@@ -59,6 +59,8 @@ declare_passes! {
     "fold-padding" needs Imported, Exact => fold_padding;
     /// Puts a loop nest and its pointwise neighbours into one `fusion`, which becomes one kernel.
     "fuse" needs Canonical, Exact => fuse;
+    /// Puts reductions, what they reduce and what is made of them into one `fusion`: softmax, normalisations.
+    "fuse-rows" needs Canonical, Exact => fuse_rows;
     /// Makes one wider contraction of several that read one value, and slices of its result.
     "merge-contractions" needs Imported, Exact => merge_contractions;
     /// Declares the module canonical after checking that it is.

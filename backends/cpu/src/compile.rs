@@ -16,8 +16,10 @@ use crate::{
     frame::{Frame, PointerSlot},
     kernel::{Kernel, LowerCx, NestRequest, OperandRef},
     link::{self, Place, Unit},
-    lower::{self, scatter::ScatterRequest},
-    plan::{self, Block, Bounds, BufferId, BufferKind, NestStep, Plan, PlanReport, ScatterStep, Step},
+    lower::{self, rows::RowsRequest, scatter::ScatterRequest},
+    plan::{
+        self, Block, Bounds, BufferId, BufferKind, NestStep, Plan, PlanReport, RowsStep, ScatterStep, Step,
+    },
     target::Target,
     weights::{self, ConstantId},
 };
@@ -130,6 +132,7 @@ struct Kernels {
 /// A kernel that is to be lowered.
 enum Work<'a> {
     Nest(&'a NestStep),
+    Rows(&'a RowsStep),
     Scatter(&'a ScatterStep),
 }
 
@@ -162,6 +165,7 @@ impl Kernels {
         for (number, work) in work.iter().flatten().enumerate() {
             let (what, nodes) = match work {
                 Work::Nest(step) => (&step.what, &step.nodes),
+                Work::Rows(step) => (&step.what, &step.nodes),
                 Work::Scatter(step) => (&step.what, &step.nodes),
             };
             let mut problem = |what: String| {
@@ -182,6 +186,7 @@ impl Kernels {
             }
             let operands = match work {
                 Work::Nest(step) => &step.operands,
+                Work::Rows(step) => &step.operands,
                 Work::Scatter(step) => &step.operands,
             };
             let read = frame_reads(&kernel.function);
@@ -246,6 +251,16 @@ fn lower_one(
             };
             lower::lower_nest(&request, &mut cx)
         }
+        Work::Rows(step) => {
+            let request = RowsRequest {
+                name,
+                form: step.form.clone(),
+                operands: step.operands.iter().map(operand).collect(),
+                results: step.results.iter().map(|&b| slots.buffer(plan, b)).collect(),
+                fault_node: first(&step.nodes),
+            };
+            lower::rows::lower_rows(&request, &mut cx)
+        }
         Work::Scatter(step) => {
             let request = ScatterRequest {
                 name,
@@ -265,6 +280,7 @@ fn collect<'a>(block: &'a Block, work: &mut [Option<Work<'a>>], reads: &mut dyn 
     for step in &block.steps {
         match step {
             Step::Nest(step) => work[step.kernel] = Some(Work::Nest(step)),
+            Step::Rows(step) => work[step.kernel] = Some(Work::Rows(step)),
             Step::Scatter(step) => work[step.kernel] = Some(Work::Scatter(step)),
             Step::Copy { from, .. } | Step::ReadExtents { from, .. } => reads(*from),
             Step::Extern(step) => step.operands.iter().for_each(|(b, ..)| reads(*b)),

@@ -43,6 +43,7 @@ impl<'a> Emitter<'a> {
     fn step(&mut self, functions: &mut Functions, body: &mut Body<'_>, step: &'a Step) {
         match step {
             Step::Nest(nest) => self.kernel(functions, body, nest.kernel),
+            Step::Rows(rows) => self.kernel(functions, body, rows.kernel),
             Step::Scatter(scatter) => self.kernel(functions, body, scatter.kernel),
             Step::Ensure { buffer, bytes } => self.ensure(functions, body, *buffer, bytes),
             Step::Copy { from, to, bytes } => self.copy(functions, body, *from, *to, bytes),

@@ -108,6 +108,11 @@ pub(super) fn inside(ix: &Ix, extent: &Extent, extents: &[Extent]) -> bool {
 impl Access {
     /// The access of `load` in a nest over axes of `extents`.
     pub(super) fn of_load(load: &Load, extents: &[Extent]) -> Access {
+        Self::of_strided(load, &dense_strides(&load.extents), extents)
+    }
+
+    /// The access of `load` to an operand with `strides`.
+    pub(super) fn of_strided(load: &Load, strides: &[Extent], extents: &[Extent]) -> Access {
         let axes = extents.len();
         let mut out = Access {
             dtype: load.dtype,
@@ -117,12 +122,13 @@ impl Access {
             conditions: Vec::new(),
             otherwise: if let Bounds::Guard(s) = load.bounds { s } else { Scalar::zero(load.dtype) },
         };
-        for ((ix, extent), stride) in load.index.iter().zip(&load.extents).zip(dense_strides(&load.extents)) {
+        for ((ix, extent), stride) in load.index.iter().zip(&load.extents).zip(strides) {
             let safe = load.bounds == Bounds::Inside || inside(ix, extent, extents);
             if !safe {
                 match load.bounds {
                     Bounds::Check => {
-                        out.extra.push(Extra { index: ix.clone(), stride, check: Some(extent.clone()) });
+                        let (index, check) = (ix.clone(), Some(extent.clone()));
+                        out.extra.push(Extra { index, stride: stride.clone(), check });
                         // Position 0 exists only if the axis is not empty.
                         if extent.as_const().is_none_or(|c| c <= 0) {
                             out.conditions.push(Condition { index: Ix::int(0), extent: extent.clone() });
@@ -132,7 +138,7 @@ impl Access {
                     _ => out.conditions.push(Condition { index: ix.clone(), extent: extent.clone() }),
                 }
             }
-            out.add(ix, &stride);
+            out.add(ix, stride);
         }
         // With an empty axis anywhere there is no element at all, not even where the other indices are in range.
         if load.bounds == Bounds::Check {

@@ -3,7 +3,7 @@
 use nnc_ir::{
     dtype::{DType, Scalar},
     extent::{Extent, product},
-    form::{Class, Combine, Ix, LoopForm},
+    form::{Class, Combine, Ix, Load, LoopForm},
     program::{Builder, Inst, Program},
 };
 
@@ -35,38 +35,82 @@ pub(super) struct Nest {
     pub(super) results: Vec<Access>,
     /// Result 0 is written at computed places instead.
     pub(super) scatter: Option<Target>,
+    /// How many of the first axes are row axes, which are not joined with others.
+    pub(super) rows: usize,
+    /// Whether the last space axis is a row axis, too.
+    pub(super) columns: bool,
 }
 
 impl Nest {
     /// The nest of a request.
     pub(super) fn new(request: &NestRequest) -> Nest {
-        let form = without_unit_axes(&raw_movement(&request.form));
-        let extents: Vec<Extent> = form.space.iter().chain(&form.reduce).cloned().collect();
         let dense = dense_strides(&request.form.space);
-        // Strides of results follow the original axes; those of unit axes do not matter.
-        let kept = kept_axes(&request.form.space);
-        let result = |(k, dtype): (usize, &DType)| {
-            let (offset, strides) = match request.placement.get(k).and_then(Option::as_ref) {
-                Some(Placement { offset, strides }) => (offset.clone(), strides.clone()),
-                None => (Extent::ZERO, dense.clone()),
-            };
-            let mut strides: Vec<Extent> = kept.iter().map(|&a| strides[a].clone()).collect();
-            strides.resize(form.space.len(), Extent::ZERO);
-            Access::of_result(*dtype, offset, &strides, extents.len())
+        let place = |k: usize| match request.placement.get(k).and_then(Option::as_ref) {
+            Some(place) => place.clone(),
+            None => Placement { offset: Extent::ZERO, strides: dense.clone() },
         };
-        let mut nest = Nest {
+        let places: Vec<Placement> = (0..request.form.results.len()).map(place).collect();
+        let form = without_unit_axes(&raw_movement(&request.form));
+        let mut nest = Nest::of_form(form, &kept_axes(&request.form.space), &places, &|_| None);
+        nest.merge();
+        nest
+    }
+
+    /// The nest of a stage over rows: as many of the first axes as `rows` are row axes, and if `columns`, the last one,
+    /// too. An operand has the strides that `strides` gives, or is dense.
+    pub(super) fn of_stage(
+        form: &LoopForm,
+        (rows, columns): (usize, bool),
+        place: &Placement,
+        strides: &dyn Fn(usize) -> Option<Vec<Extent>>,
+    ) -> Nest {
+        let kept = kept_axes(&form.space);
+        let mut out = without_unit_axes(&raw_movement(form));
+        let rows = kept.iter().filter(|&&a| a < rows).count();
+        // The last space axis is walked by an item, so it is no row axis.
+        if rows == out.space.len() {
+            let space = out.space.len();
+            let after = |axis: usize| Ix::Axis(axis + usize::from(axis >= space));
+            out = map_form(&out, &|ix| ix.substitute(&after, &|k| k));
+            out.space.push(Extent::ONE);
+        }
+        let mut nest = Nest::of_form(out, &kept, std::slice::from_ref(place), strides);
+        (nest.rows, nest.columns) = (rows, columns);
+        nest.merge();
+        nest
+    }
+
+    /// The nest of a form without axes of extent 1. Strides of results follow the axes before these were dropped; those
+    /// of unit axes do not matter.
+    fn of_form(
+        form: LoopForm,
+        kept: &[usize],
+        places: &[Placement],
+        strides: &dyn Fn(usize) -> Option<Vec<Extent>>,
+    ) -> Nest {
+        let extents: Vec<Extent> = form.space.iter().chain(&form.reduce).cloned().collect();
+        let result = |(dtype, place): (&DType, &Placement)| {
+            let mut strides: Vec<Extent> = kept.iter().map(|&a| place.strides[a].clone()).collect();
+            strides.resize(form.space.len(), Extent::ZERO);
+            Access::of_result(*dtype, place.offset.clone(), &strides, extents.len())
+        };
+        let load = |load: &Load| match strides(load.operand) {
+            Some(strides) => Access::of_strided(load, &strides, &extents),
+            None => Access::of_load(load, &extents),
+        };
+        Nest {
             space: form.space.len(),
-            loads: form.loads.iter().map(|l| Access::of_load(l, &extents)).collect(),
+            loads: form.loads.iter().map(load).collect(),
             operands: form.loads.iter().map(|l| l.operand).collect(),
-            results: form.results.iter().enumerate().map(result).collect(),
+            results: form.results.iter().zip(places).map(result).collect(),
             body: form.body,
             combine: form.combine,
             finish: form.finish,
             scatter: None,
+            rows: 0,
+            columns: false,
             extents,
-        };
-        nest.merge();
-        nest
+        }
     }
 
     /// Number of reduction axes.
@@ -86,7 +130,9 @@ impl Nest {
     fn merge(&mut self) {
         let mut a = 0;
         while a + 1 < self.extents.len() {
-            let both_kinds = a + 1 == self.space;
+            let both_kinds = a + 1 == self.space
+                || (self.rows > 0 && a + 1 == self.rows)
+                || (self.columns && a + 2 == self.space);
             let mentioned = || self.indices().any(|ix| mentions(ix, a) || mentions(ix, a + 1));
             let walks_as_one = |access: &Access| {
                 access.coefficients[a] == &access.coefficients[a + 1] * &self.extents[a + 1]
@@ -103,6 +149,7 @@ impl Nest {
         let outer = self.extents.remove(a);
         self.extents[a] = &outer * &self.extents[a];
         self.space -= usize::from(a < self.space);
+        self.rows -= usize::from(a < self.rows);
         for access in self.loads.iter_mut().chain(&mut self.results) {
             access.coefficients.remove(a);
             let shift = |ix: &Ix| ix.substitute(&|x| Ix::Axis(x - usize::from(x > a)), &|k| k);
@@ -161,16 +208,21 @@ fn without_unit_axes(form: &LoopForm) -> LoopForm {
         };
         found.map_or(Ix::int(0), Ix::Axis)
     };
-    let index = |ix: &Ix| ix.substitute(&place, &|k| k);
-    let mut out = form.clone();
+    let mut out = map_form(form, &|ix| ix.substitute(&place, &|k| k));
     out.space = space.iter().map(|&a| form.space[a].clone()).collect();
     out.space.resize(n_space, Extent::ONE);
     out.reduce = reduce.iter().map(|&a| form.reduce[a].clone()).collect();
+    out
+}
+
+/// The form with its index expressions replaced.
+fn map_form(form: &LoopForm, index: &dyn Fn(&Ix) -> Ix) -> LoopForm {
+    let mut out = form.clone();
     for load in &mut out.loads {
         load.index = load.index.iter().map(index).collect();
     }
-    out.body = map_indices(&form.body, &index);
-    out.finish = map_indices(&form.finish, &index);
+    out.body = map_indices(&form.body, index);
+    out.finish = map_indices(&form.finish, index);
     out
 }
 

@@ -3,7 +3,7 @@
 //! [`lower_nest`] makes a kernel of any [`LoopForm`](nnc_ir::form::LoopForm). Reading order: `access` (addresses),
 //! `collapse` (fewer axes), `levels` and `schedule` (what is computed where, and in lanes or not), `cut` (items), `nest`,
 //! `inner`, `reduce`, `transpose` (the loops), `place`, `index`, `scalar`, `vector` (what is inside of them). Contractions
-//! are done by tiles where those can do them: `contract`.
+//! are done by tiles where those can do them: `contract`. Several nests over the same rows are one kernel: `rows`.
 
 mod access;
 mod collapse;
@@ -17,6 +17,7 @@ mod levels;
 mod nest;
 mod place;
 mod reduce;
+pub mod rows;
 mod scalar;
 pub mod scatter;
 mod schedule;

@@ -55,7 +55,16 @@ pub(super) struct Emitter<'a, 'b> {
     pub(super) values: Vec<Vec<Val>>,
     /// The item meets the conditions that [`Nest::item_ranges`] tells of: they are not looked at.
     pub(super) item_holds: bool,
-    operands: Vec<PointerSlot>,
+    pub(super) operands: Vec<Pointer>,
+}
+
+/// Where an address is.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Pointer {
+    /// In the frame.
+    Slot(PointerSlot),
+    /// Here.
+    Value(Value),
 }
 
 /// See [`super::lower_nest`].
@@ -78,6 +87,7 @@ pub(super) fn lower_made(
     let mut frontend = FunctionBuilderContext::new();
     let mut b = FunctionBuilder::new(&mut function, &mut frontend);
     let (entry, params) = open_kernel(&mut b);
+    let operand = |&k: &usize| Pointer::Slot(request.operands[k].pointer);
     let mut emitter = Emitter {
         b: &mut b,
         frame: cx.frame,
@@ -86,7 +96,7 @@ pub(super) fn lower_made(
         slots: FxHashMap::default(),
         axes: vec![None; nest.extents.len()],
         fault_node: request.fault_node,
-        operands: nest.operands.iter().map(|&k| request.operands[k].pointer).collect(),
+        operands: nest.operands.iter().map(operand).collect(),
         can,
         uses: &uses,
         schedule: &schedule,
@@ -96,12 +106,13 @@ pub(super) fn lower_made(
         nest,
     };
     let (mut begin, mut end) = (params[1], params[2]);
+    let results: Vec<Pointer> = request.results.iter().map(|&slot| Pointer::Slot(slot)).collect();
     let items = product(&cut.digits);
     if serial {
         begin = emitter.times(begin, &items);
         end = emitter.times(end, &items);
     }
-    emitter.items(&cut, begin, end, &request.results)?;
+    emitter.items(&cut, begin, end, None, &results)?;
     b.ins().return_(&[]);
     b.seal_all_blocks();
     b.finalize(cx.isa.frontend_config());
@@ -119,7 +130,14 @@ pub(super) fn lower_made(
 impl Emitter<'_, '_> {
     /// Address of the operand that load `k` reads.
     pub(super) fn operand_pointer(&mut self, k: usize) -> Value {
-        self.slot(self.operands[k].0)
+        self.pointer(self.operands[k])
+    }
+
+    fn pointer(&mut self, pointer: Pointer) -> Value {
+        match pointer {
+            Pointer::Slot(slot) => self.slot(slot.0),
+            Pointer::Value(value) => value,
+        }
     }
 
     fn args(values: &[Value]) -> Vec<BlockArg> {
@@ -155,13 +173,15 @@ impl Emitter<'_, '_> {
         Ok(params[1..].to_vec())
     }
 
-    /// The kernel: items `begin..end`.
-    fn items(
+    /// The kernel: items `begin..end`. Axes between those of the items' digits and the last have loops of their own. The
+    /// last axis is walked as `cut` says, or over `span`.
+    pub(super) fn items(
         &mut self,
         cut: &Cut,
         begin: Value,
         end: Value,
-        results: &[PointerSlot],
+        span: Option<(Value, Value)>,
+        results: &[Pointer],
     ) -> Result<(), LowerError> {
         let nest = self.nest;
         let loads: Vec<Cursor> = (0..nest.loads.len())
@@ -173,8 +193,8 @@ impl Emitter<'_, '_> {
         let results: Vec<Cursor> = results
             .iter()
             .zip(&nest.results)
-            .map(|(pointer, access)| {
-                let pointer = self.slot(pointer.0);
+            .map(|(&pointer, access)| {
+                let pointer = self.pointer(pointer);
                 self.origin(pointer, access)
             })
             .collect();
@@ -188,19 +208,40 @@ impl Emitter<'_, '_> {
                 e.axes[axis] = Some(e.b.ins().imul_imm_s(digits[axis], rows));
             }
             let length = e.extent(&nest.extents[inner]);
-            let (from, to) = match cut.block {
-                None => (e.b.ins().iconst(I64, 0), length),
-                Some(block) => {
+            let (from, to) = match (span, cut.block) {
+                (Some(span), _) => span,
+                (None, None) => (e.b.ins().iconst(I64, 0), length),
+                (None, Some(block)) => {
                     let from = e.b.ins().imul_imm_s(digits[inner], block);
                     let to = e.b.ins().iadd_imm_s(from, block);
                     (from, e.b.ins().smin(to, length))
                 }
             };
-            let loads = e.move_to_item(&nest.loads, &loads);
-            let results = e.move_to_item(&nest.results, &results);
-            let loads = e.enter(ITEM, loads);
-            e.inner(from, to, cut, &loads, &results)?;
+            e.middle(digits.len().min(inner), &|e| {
+                let loads = e.move_to_item(&nest.loads, &loads);
+                let results = e.move_to_item(&nest.results, &results);
+                let loads = e.enter(ITEM, loads);
+                e.inner(from, to, cut, &loads, &results)
+            })?;
             Ok(e.next_digits(cut, digits))
+        })?;
+        Ok(())
+    }
+
+    /// Loops over the space axes from number `axis` on but the last.
+    fn middle(
+        &mut self,
+        axis: usize,
+        body: &dyn Fn(&mut Self) -> Result<(), LowerError>,
+    ) -> Result<(), LowerError> {
+        if axis + 1 >= self.nest.space {
+            return body(self);
+        }
+        let (zero, end) = (self.b.ins().iconst(I64, 0), self.extent(&self.nest.extents[axis]));
+        self.counted(zero, end, 1, &[], |e, position, _| {
+            e.axes[axis] = Some(position);
+            e.middle(axis + 1, body)?;
+            Ok(vec![])
         })?;
         Ok(())
     }

@@ -89,6 +89,8 @@ pub fn lower_scatter(request: &ScatterRequest, cx: &mut LowerCx<'_>) -> Result<K
         combine: None,
         finish: Program::default(),
         operands: form.loads.iter().map(|l| l.operand).collect(),
+        rows: 0,
+        columns: false,
         loads,
         results: vec![Access::of_result(request.ty.dtype, Extent::ZERO, &[], axes)],
         scatter: Some(Target {

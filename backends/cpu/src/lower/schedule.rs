@@ -80,10 +80,19 @@ impl Schedule {
         if nest.scatter.is_some() || chooses {
             return Schedule::Scalar;
         }
-        let view = View { nest, uses, can };
-        if let Some(rows) = view.transpose() {
-            return Schedule::Transpose(rows);
+        match (View { nest, uses, can }).transpose() {
+            Some(rows) => Schedule::Transpose(rows),
+            None => Schedule::of_stage(nest, uses, can),
         }
+    }
+
+    /// The schedule of a nest that is part of a kernel: its items are rows, not blocks of them.
+    pub(super) fn of_stage(nest: &Nest, uses: &[Use], can: Abilities) -> Schedule {
+        let chooses = matches!(nest.combine, Some(Combine::ArgMax { .. } | Combine::ArgMin { .. }));
+        if chooses {
+            return Schedule::Scalar;
+        }
+        let view = View { nest, uses, can };
         let (space, reduce) = (view.space(), view.reduce());
         match (space, reduce) {
             (Some((lanes, 0)), _) => Schedule::Space(lanes),

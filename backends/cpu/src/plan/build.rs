@@ -350,7 +350,7 @@ impl Planner<'_> {
     }
 
     /// What a fusion does: its nodes, but for those that only move, each kind once.
-    fn fusion_name(&self, node: &Node) -> String {
+    pub(super) fn fusion_name(&self, node: &Node) -> String {
         let mut names: Vec<&str> = Vec::new();
         for &inner in &self.module.region(node.regions[0]).nodes {
             let name = self.module.node(inner).op.mnemonic();
@@ -432,11 +432,14 @@ impl Planner<'_> {
         })));
     }
 
-    /// A fusion is one nest; what did not become one runs node by node.
+    /// A fusion is one nest, or one over rows; what did not become one runs node by node.
     fn fusion(&mut self, node: &Node, block: &mut Block) {
         if let Ok(form) = fuse_region(self.module, node.regions[0]) {
             let what = self.fusion_name(node);
             return self.nest_step(node, what, form, block);
+        }
+        if let Some(form) = self.row_form(node.regions[0]) {
+            return self.rows_step(node, form, block);
         }
         let module = self.module;
         let region = module.region(node.regions[0]);

@@ -116,6 +116,7 @@ impl Plan {
                     }
                     nest.kernel = self.next_kernel();
                 }
+                Step::Rows(rows) => rows.kernel = self.next_kernel(),
                 Step::Scatter(scatter) => scatter.kernel = self.next_kernel(),
                 Step::If(step) => {
                     self.drop_copies(&mut step.then);

@@ -11,6 +11,7 @@ mod control;
 mod in_place;
 mod memory;
 mod outputs;
+mod rows;
 mod step;
 
 pub(crate) use bound::{Bounds, data_free};
@@ -18,7 +19,8 @@ pub(crate) use build::build;
 pub use build::elem_type;
 pub(crate) use memory::{Packing, Request, pack, peak_live};
 pub(crate) use step::{
-    Block, Carried, Define, ExternStep, IfStep, LoopStep, NestStep, ScanStep, ScatterStep, Slice, Step,
+    Block, Carried, Define, ExternStep, IfStep, LoopStep, NestStep, RowsStep, ScanStep, ScatterStep, Slice,
+    Step,
 };
 
 use nnc_ir::extent::Extent;

@@ -1,6 +1,7 @@
 //! step - what a program does, one thing after another.
 
 use nnc_ir::{
+    compose::rows::RowForm,
     extent::{Extent, SymbolId},
     form::{LoopForm, ScatterForm},
     types::TensorType,
@@ -21,6 +22,8 @@ pub(crate) struct Block {
 pub(crate) enum Step {
     /// Calls a kernel made of a nest.
     Nest(Box<NestStep>),
+    /// Calls a kernel made of a row nest.
+    Rows(Box<RowsStep>),
     /// Calls a kernel that writes at computed places.
     Scatter(Box<ScatterStep>),
     /// Makes sure that a buffer has so many bytes, if it is one whose size data decide.
@@ -88,6 +91,23 @@ pub(crate) struct NestStep {
     pub(crate) at: usize,
     /// Whether it writes a result over an operand.
     pub(crate) in_place: bool,
+}
+
+/// A row nest to be made into a kernel.
+#[derive(Debug)]
+pub(crate) struct RowsStep {
+    /// Number of the kernel.
+    pub(crate) kernel: usize,
+    /// What it is for, as part of the kernel's name.
+    pub(crate) what: String,
+    /// The nest.
+    pub(crate) form: RowForm,
+    /// By number.
+    pub(crate) operands: Vec<BufferId>,
+    /// One a result.
+    pub(crate) results: Vec<BufferId>,
+    /// Numbers of the nodes it computes; faults name the first.
+    pub(crate) nodes: Vec<u32>,
 }
 
 /// Updates written into a copy of a tensor that has been made already.

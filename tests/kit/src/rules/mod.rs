@@ -14,8 +14,9 @@ mod fold_bottlenecks;
 mod fold_branches;
 mod fold_padding;
 mod fuse;
-mod recognize;
+mod fuse_rows;
 mod merge_contractions;
+mod recognize;
 mod sink_reshapes;
 mod training;
 
@@ -38,6 +39,7 @@ pub const PASSES: &[(&str, &[Row])] = &[
     ("fold-padding", fold_padding::ROWS),
     ("fuse", fuse::ROWS),
     ("recognize", recognize::ROWS),
+    ("fuse-rows", fuse_rows::ROWS),
     ("merge-contractions", merge_contractions::ROWS),
     ("simplify-shapes", clean::SIMPLIFY_SHAPES),
     ("sink-reshapes", sink_reshapes::ROWS),
