@@ -2,6 +2,7 @@
 
 use nnc_ir::{
     Module,
+    extent::Extent,
     form::{Class, Ix, LoopForm},
     graph::{NodeId, RegionId, ValueId, merge_locs},
 };
@@ -103,11 +104,9 @@ impl<'m> Growth<'m> {
             Class::Movement | Class::Pointwise if theirs.reduces() => {
                 keeps_last_axis(&theirs.form, &own.form, number)?;
             }
-            Class::Contraction if !moves => {
-                return Err("a contraction reads its operands many times".into());
-            }
+            Class::Contraction if !moves => return Err(self.computed_in_products(&theirs, own, number, cx)),
             Class::Contraction if !may_read_through(self.module, &theirs.nodes) => {
-                return Err("a contraction reads its operands many times".into());
+                return Err("a contraction reads its operands many times, and elements at linear places".into());
             }
             _ => {}
         }
@@ -133,6 +132,31 @@ impl<'m> Growth<'m> {
         let joined = cycles(self.module, both, cx);
         let sides = format!("apart {apart} cycles, joined {joined} cycles");
         if joined < apart { Ok(sides) } else { Err(format!("its elements are read more than once: {sides}")) }
+    }
+
+    /// Why a producer is not computed where a contraction reads it.
+    fn computed_in_products(
+        &self,
+        theirs: &Cluster,
+        own: &Cluster,
+        number: usize,
+        cx: &PassCx<'_>,
+    ) -> String {
+        let points = |extents: &[Extent]| {
+            extents.iter().map(|e| cost::nominal(self.module, e)).fold(1, i64::saturating_mul)
+        };
+        let turns = points(&own.form.space).saturating_mul(points(&own.form.reduce));
+        let times = turns / points(&self.module.ty(own.operands[number]).shape).max(1);
+        let [stored, own] = [theirs, own].map(|c| cost::of_nest(self.module, &c.form));
+        let apart = stored.cycles(cx.target) + own.cycles(cx.target);
+        let flops = own.flops.saturating_add(stored.flops.saturating_mul(times.max(1)));
+        let joined = cost::Cost { flops, ..own }.cycles(cx.target);
+        let sides = format!("apart {apart} cycles, joined {joined} cycles");
+        if joined < apart {
+            format!("tiles take operands as they lie, though {sides}")
+        } else {
+            format!("a contraction reads its operands many times, here {times}: {sides}")
+        }
     }
 
     /// Whether every reader of a value had better compute it itself; else why not.
@@ -164,7 +188,13 @@ impl<'m> Growth<'m> {
         }
         let sides = format!("stored {apart} cycles, computed in each reader {joined} cycles");
         // What is computed twice keeps what it reads alive for longer: it must be worth it.
-        if joined < apart - apart / 8 { Ok(sides) } else { Err(format!("{another}: {sides}")) }
+        if joined < apart - apart / 8 {
+            Ok(sides)
+        } else if joined < apart {
+            Err(format!("{another}: {sides}, which gains less than an eighth"))
+        } else {
+            Err(format!("{another}: {sides}"))
+        }
     }
 
     /// Whether all readers of a value are nests that compute it where they read it.

@@ -74,7 +74,11 @@ impl Merging<'_> {
                     Err(Some(reason)) if rule == &KEEP_SECOND_RESULT => {
                         if let Some(node) = last {
                             let told = refusals.entry((node, value)).or_default();
-                            *told = if told.is_empty() { reason } else { format!("{told}; {reason}") };
+                            if told.is_empty() {
+                                *told = reason;
+                            } else if !told.ends_with(&reason) {
+                                *told = format!("{told}; {reason}");
+                            }
                         }
                     }
                     Err(_) => {}
@@ -108,13 +112,13 @@ impl Merging<'_> {
         numbers: (usize, usize),
         cx: &PassCx<'_>,
     ) -> Result<(Cluster, String), Option<String>> {
+        if theirs.form.space != own.form.space {
+            return Err(None);
+        }
         match theirs.form.class() {
             Class::Contraction => return Err(Some("tiles write one result".into())),
             Class::Movement => return Err(None),
             Class::Pointwise | Class::Reduce => {}
-        }
-        if theirs.form.space != own.form.space {
-            return Err(None);
         }
         let nodes = own.with(theirs, self.readers);
         let mut results: Vec<ValueId> = theirs.results.clone();
