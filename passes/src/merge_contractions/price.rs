@@ -37,11 +37,13 @@ pub(super) fn worthy(module: &Module, region: RegionId, cx: &mut PassCx<'_>) -> 
         if best.0 > 0 {
             plans.push(best.1);
         } else {
+            let (n, extra) = (members.len() as i64, prices.copies.iter().sum::<i64>());
             let reason = format!(
-                "stays apart from {} that read the same: apart: {} cycles, merged: {} cycles",
-                members.len() - 1,
+                "stays apart from {} that read the same: apart: {} cycles in {n} kernels, merged: {} cycles in {}",
+                n - 1,
                 prices.apart,
-                prices.merged
+                prices.merged,
+                1 + extra
             );
             cx.miss(module, members[0].node, reason);
         }
@@ -53,13 +55,16 @@ pub(super) fn worthy(module: &Module, region: RegionId, cx: &mut PassCx<'_>) -> 
 struct Prices {
     apart: i64,
     merged: i64,
-    /// Copies that each sibling would need.
+    /// Kernels that each sibling would need besides.
     copies: Vec<i64>,
 }
 
 impl Prices {
+    /// Cycles that merging saves. None, if there are not fewer kernels: what a roofline gives for reading an operand once
+    /// overlaps with arithmetic in truth, the starts do not.
     fn saved(&self) -> i64 {
-        self.apart.saturating_sub(self.merged)
+        let (kernels, extra) = (self.copies.len() as i64, self.copies.iter().sum::<i64>());
+        if 1 + extra < kernels { self.apart.saturating_sub(self.merged) } else { 0 }
     }
 }
 
@@ -98,15 +103,19 @@ fn extra(module: &Module, readers: &Readers, plan: &Plan, value: ValueId) -> Cos
     if readers.is_result(value) || left.iter().any(needs_memory) {
         return copy;
     }
-    let alone = left.len() == 1 && is_alone(module, left[0], value);
-    if alone { copy } else { Cost::default() }
+    if left.len() == 1 && was_epilogue(module, plan, left[0], value) { copy } else { Cost::default() }
 }
 
-/// Whether a node would have been an epilogue: a pointwise one of nothing else that is computed.
-fn is_alone(module: &Module, node: NodeId, value: ValueId) -> bool {
+/// Whether a node would have been an epilogue of the siblings: a pointwise one of nothing else that is computed. One that
+/// reads several of them counts for the first.
+fn was_epilogue(module: &Module, plan: &Plan, node: NodeId, value: ValueId) -> bool {
     let is_pointwise = matches!(module.form(node), Form::Loops(f) if f.class() == Class::Pointwise);
-    let known = |&v: &ValueId| {
-        v == value || module.def_node(v).is_some_and(|n| matches!(module.node(n).op, Op::Broadcast(_) | Op::ConstantOp(_)))
+    let is_constant = |&v: &ValueId| {
+        let made = module.def_node(v).map(|n| &module.node(n).op);
+        matches!(made, Some(Op::Broadcast(_) | Op::ConstantOp(_)))
     };
-    is_pointwise && module.node(node).operands.iter().all(known)
+    let mut computed = module.node(node).operands.iter().filter(|v| !is_constant(v));
+    let first = computed.next() == Some(&value);
+    let is_ours = |v: &ValueId| plan.columns.iter().any(|c| c.values.contains(v));
+    is_pointwise && first && computed.all(is_ours)
 }
