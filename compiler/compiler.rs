@@ -21,7 +21,12 @@ use nnc_passes::{
 };
 use nnc_runtime::{Program, Session, SessionOptions, Signature, Tensor, TensorView, TensorViewMut, artefact};
 
-use crate::{Failure, Options, Training, consts::Evaluator, repeated, training};
+use crate::{
+    Failure, Options, Training,
+    consts::Evaluator,
+    fit::{self, MemoryReport},
+    repeated, training,
+};
 
 /// Compiles models.
 #[derive(Clone, Debug)]
@@ -45,6 +50,8 @@ pub struct Lowered {
     pub reports: Vec<PassReport>,
     /// What the user should know of it.
     pub warnings: Vec<Diagnostic>,
+    /// What a limit of memory took, if there was one.
+    pub memory: Option<MemoryReport>,
 }
 
 impl Compiler {
@@ -89,7 +96,8 @@ impl Compiler {
     /// Runs the passes of the options' level, but for those that the options leave out.
     ///
     /// # Errors
-    /// [`Failure::Bug`] if a pass breaks the module; E0413 if one that is left out does not exist or cannot be.
+    /// [`Failure::Bug`] if a pass breaks the module; E0413 if one that is left out does not exist or cannot be; E0508 if
+    /// the arena cannot be made as small as the options ask.
     pub fn optimize(&self, module: Module) -> Result<Lowered, Failure> {
         let without = &self.options.without;
         if let Some(name) = without.iter().find(|n| nnc_passes::find(n).is_none()) {
@@ -100,7 +108,10 @@ impl Compiler {
         }
         let mut names = pipeline(self.options.level);
         names.retain(|name| without.iter().all(|left_out| left_out != name));
-        self.run_passes(module, &names)
+        match self.options.max_memory {
+            Some(limit) => fit::optimize(self, module, &names, limit),
+            None => self.run_passes(module, &names),
+        }
     }
 
     /// Runs passes by name, as far as the options' level allows them.
@@ -116,15 +127,22 @@ impl Compiler {
     ///
     /// # Errors
     /// As [`Compiler::run_passes`].
-    pub fn run_passes_within(
+    pub fn run_passes_within(&self, module: Module, names: &[&str], fuel: usize) -> Result<Lowered, Failure> {
+        self.run_passes_in(module, names, fuel, self.options.max_memory)
+    }
+
+    /// Likewise, with so many bytes for intermediates.
+    pub(crate) fn run_passes_in(
         &self,
         mut module: Module,
         names: &[&str],
         mut fuel: usize,
+        max_memory: Option<i64>,
     ) -> Result<Lowered, Failure> {
         let evaluator = Evaluator::new();
         let target = target_facts(&self.target()?);
         let mut cx = PassCx::new(&evaluator, &target);
+        cx.max_memory = max_memory;
         let Options { watch_passes, watch_costs, .. } = self.options;
         let watch = Watch { text: watch_passes, diff: watch_passes, costs: watch_costs };
         let mut manager = PassManager::new(&module, watch);
@@ -148,7 +166,7 @@ impl Compiler {
             warnings.extend(training::warning(&report));
             reports.push(report);
         }
-        Ok(Lowered { module, reports, warnings })
+        Ok(Lowered { module, reports, warnings, memory: None })
     }
 
     /// Generates machine code for a module after all passes.
@@ -170,7 +188,7 @@ impl Compiler {
         Ok(nnc_cpu::compile(module, &target, &options)?)
     }
 
-    fn target(&self) -> Result<Target, Failure> {
+    pub(crate) fn target(&self) -> Result<Target, Failure> {
         let (cpu, triple) = (&self.options.cpu, self.options.triple.as_deref());
         Ok(Target::new(cpu, triple, self.options.verify_code).map_err(|d| vec![*d])?)
     }
@@ -204,7 +222,7 @@ impl Compiler {
 }
 
 /// What the passes may know of the processor.
-fn target_facts(target: &Target) -> TargetDesc {
+pub(crate) fn target_facts(target: &Target) -> TargetDesc {
     let number = |x: usize| i64::try_from(x).unwrap_or(i64::MAX);
     let desc = &target.desc;
     TargetDesc {

@@ -12,6 +12,7 @@
 mod compiler;
 mod consts;
 mod failure;
+mod fit;
 mod options;
 mod repeated;
 mod training;
@@ -24,6 +25,7 @@ pub mod verify;
 
 pub use compiler::{CompiledModel, Compiler, Imported, Lowered};
 pub use failure::Failure;
+pub use fit::MemoryReport;
 pub use nnc_cpu as cpu;
 pub use nnc_ir as ir;
 pub use nnc_onnx as onnx;

@@ -34,6 +34,9 @@ pub struct Options {
     pub watch_passes: bool,
     /// Keep what the module costs before and after each pass.
     pub watch_costs: bool,
+    /// Bytes that the arena of intermediates may have; values are computed again rather than kept where it would be
+    /// larger.
+    pub max_memory: Option<i64>,
     /// Check generated code with Cranelift's verifier.
     pub verify_code: bool,
 }
@@ -51,6 +54,7 @@ impl Default for Options {
             name: "model".into(),
             watch_passes: false,
             watch_costs: false,
+            max_memory: None,
             verify_code: false,
         }
     }

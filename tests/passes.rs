@@ -26,7 +26,10 @@ fn read(text: &str) -> Module {
 }
 
 fn apply(pass: &str, module: Module) -> Lowered {
-    let compiler = Compiler::new(Options { level: OptLevel::O3, watch_passes: true, ..Options::default() });
+    // Only `recompute` looks at the limit.
+    let max_memory = Some(600);
+    let compiler =
+        Compiler::new(Options { level: OptLevel::O3, watch_passes: true, max_memory, ..Options::default() });
     compiler.run_passes(module, &[pass]).unwrap_or_else(|e| panic!("{pass}: {e}"))
 }
 

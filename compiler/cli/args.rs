@@ -147,6 +147,10 @@ pub(crate) struct CompileArgs {
     /// Target triple, as aarch64-unknown-linux-gnu [default: this machine's]
     #[arg(long)]
     pub(crate) triple: Option<String>,
+    /// Most bytes of intermediates that the program may need (with K, M or G: times 1024, ...): where they would be more, values are
+    /// computed again instead of kept. (`nnc run --max-memory` is another limit: all that a run may take)
+    #[arg(long, value_name = "BYTES", value_parser = parse_bytes)]
+    pub(crate) max_memory: Option<i64>,
     /// Base of the names of generated functions
     #[arg(long, default_value = "model")]
     pub(crate) name: String,
@@ -340,6 +344,19 @@ fn parse_shape(text: &str) -> Result<(String, Vec<i64>), String> {
     let dims = dims.split(',').filter(|d| !d.is_empty());
     let dims = dims.map(|d| d.trim().parse().map_err(|e| format!("'{d}': {e}")));
     Ok((name.to_owned(), dims.collect::<Result<_, String>>()?))
+}
+
+fn parse_bytes(text: &str) -> Result<i64, String> {
+    let upper = text.to_ascii_uppercase();
+    let (digits, shift) = match upper.strip_suffix(['K', 'M', 'G']) {
+        Some(digits) if upper.ends_with('K') => (digits, 10),
+        Some(digits) if upper.ends_with('M') => (digits, 20),
+        Some(digits) => (digits, 30),
+        None => (upper.as_str(), 0),
+    };
+    let number: i64 = digits.parse().map_err(|e| format!("'{text}': {e}"))?;
+    let bytes = number.checked_mul(1 << shift).filter(|b| *b >= 0);
+    bytes.ok_or_else(|| format!("'{text}' is out of range"))
 }
 
 fn parse_seconds(text: &str) -> Result<Duration, String> {

@@ -3,7 +3,7 @@
 use std::{fs, path::Path};
 
 use nnc::{
-    Compiler, Failure, Lowered, Options,
+    Compiler, Failure, Lowered, MemoryReport, Options,
     cpu::{CompileOptions, PlanReport},
     runtime::artefact,
 };
@@ -20,6 +20,7 @@ pub(crate) fn run(args: &CompileArgs, format: ErrorFormat) -> Outcome {
     let options = Options {
         name: args.name.clone(),
         triple: args.triple.clone(),
+        max_memory: args.max_memory,
         watch_passes: args.dump_ir.is_some(),
         watch_costs: args.verbose || args.json,
         ..args.options.to_options()
@@ -46,7 +47,8 @@ pub(crate) fn run(args: &CompileArgs, format: ErrorFormat) -> Outcome {
     };
     let path = args.output.clone().unwrap_or_else(|| args.model.with_extension(extension));
     let generate = |options: CompileOptions| compiler.generate_with(&lowered.module, options);
-    let plain = CompileOptions::default();
+    let notes = lowered.memory.as_ref().map(MemoryReport::notes).unwrap_or_default();
+    let plain = CompileOptions { notes, ..CompileOptions::default() };
     let compiled = match args.emit {
         Emit::Ir => None,
         Emit::Clif => Some(generate(CompileOptions { emit_clif: true, ..plain })?),
@@ -65,10 +67,15 @@ pub(crate) fn run(args: &CompileArgs, format: ErrorFormat) -> Outcome {
         && let Some(c) = &compiled
     {
         summary(&c.report);
+        if let Some(memory) = &lowered.memory {
+            limited(memory);
+        }
     }
     if args.json {
         let made = compiled.as_ref().map(|c| made(&c.report));
-        say!("{}", json!({ "output": path, "passes": report::to_json(&lowered.reports), "program": made }));
+        let memory = lowered.memory.as_ref().map(memory);
+        let passes = report::to_json(&lowered.reports);
+        say!("{}", json!({ "output": path, "passes": passes, "program": made, "memory": memory }));
     } else {
         say!("{}", path.display());
     }
@@ -91,6 +98,33 @@ fn summary(report: &PlanReport) {
     );
 }
 
+/// What the limit of memory took, on standard error.
+fn limited(report: &MemoryReport) {
+    tell!(
+        "{} bytes were allowed: {} values computed again, {} flops and {} cycles more than {}; {} bytes without that",
+        report.limit,
+        report.recomputed.len(),
+        report.extra_flops,
+        report.extra_cycles,
+        report.cycles,
+        report.arena_bytes_before
+    );
+}
+
+fn memory(report: &MemoryReport) -> Value {
+    json!({
+        "limit": report.limit,
+        "arena_bytes": report.arena_bytes,
+        "arena_bytes_before": report.arena_bytes_before,
+        "intermediate_bytes": report.intermediate_bytes,
+        "peak_live_bytes": report.peak_live_bytes,
+        "recomputed": report.recomputed,
+        "extra_flops": report.extra_flops,
+        "extra_cycles": report.extra_cycles,
+        "cycles": report.cycles,
+    })
+}
+
 fn made(report: &PlanReport) -> Value {
     json!({
         "kernels": report.kernels,
@@ -99,6 +133,9 @@ fn made(report: &PlanReport) -> Value {
         "arena_bytes": report.arena_bytes,
         "symbolic_arena": report.symbolic_arena,
         "intermediate_bytes": report.intermediate_bytes,
+        "peak_live_bytes": report.peak_live_bytes,
+        "in_place": report.in_place,
+        "copies": report.copies,
     })
 }
 

@@ -18,6 +18,7 @@ pub mod graph;
 pub mod hash;
 pub mod math;
 pub mod ops;
+pub mod overwrite;
 pub mod program;
 pub mod text;
 pub mod types;

@@ -12,6 +12,7 @@ pub mod target;
 
 mod axes;
 mod channel;
+mod liveness;
 mod readers;
 mod rewrite;
 
@@ -67,6 +68,10 @@ declare_passes! {
     "reach-canonical" needs Imported, Exact => reach_canonical;
     /// Brings patterns spelt in primitives (GELU, layer norm, softmax, ...) to the one spelling of ONNX's own operator.
     "recognize" needs Imported, Rounding => recognize;
+    /// Computes values again near late readers instead of keeping them, while the arena is over the limit.
+    "recompute" needs Canonical, Exact => recompute;
+    /// Puts nodes into an order in which fewer bytes are in use at once.
+    "schedule-nodes" needs Canonical, Exact => schedule_nodes;
     /// Replaces shape arithmetic by extents that are known without running.
     "simplify-shapes" needs Imported, Exact => simplify_shapes;
     /// Computes on the fewer axes that a value had before a reshape, and reshapes afterwards.

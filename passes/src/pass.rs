@@ -103,13 +103,15 @@ pub struct PassCx<'a> {
     pub rewrites: Vec<Rewrite>,
     /// At most so many rewrites are still allowed: bisection stops a pass half way.
     pub fuel: usize,
+    /// Bytes that intermediates may take, if there is a limit.
+    pub max_memory: Option<i64>,
 }
 
 impl<'a> PassCx<'a> {
     /// A context without limits.
     #[must_use]
     pub fn new(consts: &'a dyn ConstEval, target: &'a TargetDesc) -> Self {
-        Self { consts, target, misses: Vec::new(), rewrites: Vec::new(), fuel: usize::MAX }
+        Self { consts, target, misses: Vec::new(), rewrites: Vec::new(), fuel: usize::MAX, max_memory: None }
     }
 
     /// Records why a node was left alone.

@@ -53,7 +53,7 @@ pub fn pipeline(level: OptLevel) -> Vec<&'static str> {
         CLEAN,
         &["reach-canonical"],
         fusing,
-        &["eliminate-dead"],
+        &["eliminate-dead", "schedule-nodes", "recompute"],
     ]
     .concat()
 }

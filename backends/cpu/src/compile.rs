@@ -105,7 +105,12 @@ pub fn compile(
         weights,
         code: blob.code.clone(),
     };
-    let report = report(&plan, &slots, &image);
+    let report = PlanReport {
+        kernels: image.kernels.len(),
+        code_bytes: image.code.len(),
+        weight_bytes: image.weights.total_bytes(),
+        ..report(&plan, &slots)
+    };
     image.notes.extend(report.notes());
     let clif = options.emit_clif.then(|| emit::clif(&functions));
     let asm = options.emit_asm.then(|| emit::asm(&functions, &blob));
@@ -172,7 +177,7 @@ impl Kernels {
                 let names: Vec<&str> = nodes.iter().map(|&n| &*plan.node_names[n as usize]).collect();
                 problems.push(Diagnostic::error(410, format!("nodes {}: {what}", names.join(", "))));
             };
-            let name = format!("k{number:03}_{what}");
+            let name = kernel_name(number, what);
             let kernel = match lower_one(work, name, plan, slots, isa, frame, &mut out.packed) {
                 Ok(kernel) => kernel,
                 Err(error) => {
@@ -219,6 +224,10 @@ impl Kernels {
         }
         out
     }
+}
+
+fn kernel_name(number: usize, what: &str) -> String {
+    format!("k{number:03}_{what}")
 }
 
 fn lower_one(
@@ -385,13 +394,19 @@ fn externs(plan: &Plan) -> Vec<Extern> {
     out
 }
 
-fn report(plan: &Plan, slots: &Slots, image: &Image) -> PlanReport {
-    let mut report = PlanReport {
-        kernels: image.kernels.len(),
-        code_bytes: image.code.len(),
-        weight_bytes: image.weights.total_bytes(),
-        ..PlanReport::default()
-    };
+/// The memory that the program of a module would have, without making the program.
+///
+/// # Errors
+/// E0410 for each node that this backend has no code for.
+pub fn plan_memory(module: &Module) -> Result<PlanReport, Vec<Diagnostic>> {
+    let plan = plan::build(module, &CompileOptions::default())?;
+    let slots = Slots::new(module, &plan, &mut Frame::new());
+    Ok(report(&plan, &slots))
+}
+
+/// What was decided about memory.
+fn report(plan: &Plan, slots: &Slots) -> PlanReport {
+    let mut report = PlanReport { kernels: plan.kernels, ..PlanReport::default() };
     for area in &slots.packing.areas {
         match area.key.as_const() {
             Some(unit) => report.arena_bytes += unit * area.units,
@@ -405,7 +420,7 @@ fn report(plan: &Plan, slots: &Slots, image: &Image) -> PlanReport {
     plan.for_each_step(&mut |step| match step {
         Step::Nest(nest) => {
             if nest.in_place {
-                report.in_place.push(image.kernels[nest.kernel].name.clone());
+                report.in_place.push(kernel_name(nest.kernel, &nest.what));
             }
             report.copies += usize::from(lower::concat::is_copy(&nest.form));
         }

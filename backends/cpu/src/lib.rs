@@ -16,6 +16,6 @@ mod target;
 pub mod tile;
 mod weights;
 
-pub use compile::{CompileOptions, Compiled, compile};
+pub use compile::{CompileOptions, Compiled, compile, plan_memory};
 pub use plan::{PlanReport, elem_type};
 pub use target::{Target, TargetDesc};

@@ -1,22 +1,18 @@
 //! in_place - results written over operands that nobody reads any more.
 //!
-//! A kernel may write a result where an operand is if this is the operand's last use and the kernel reads an element of it
-//! only to compute the element of the result that takes its place: then no other item, thread or lane ever wants what
-//! was overwritten. That holds for
+//! A kernel may write a result where an operand is if this is the operand's last use and it reads the operand only at the
+//! places it writes (`nnc_ir::overwrite`): no other item, thread or lane ever wants what was overwritten. Tiles compute
+//! all sums of an element before they read the operands of their epilogue, and no element twice; nests in lanes compute
+//! elements twice only where `finish` reads nothing (`Lanes::overlap`).
 //!
-//! * a nest without reduction that reads the operand at the place it writes,
-//! * a reducing nest whose `finish` alone reads it there: a contraction's residual operand. Tiles compute all sums of an
-//!   element before they read the operands of their epilogue, and no element twice; nests in lanes compute elements
-//!   twice only where `finish` reads nothing (`Lanes::overlap`).
-//!
-//! Both must have elements of one width. A copy that has become one of a buffer to itself is left out: a scatter then
+//! A copy that has become one of a buffer to itself is left out: a scatter then
 //! writes into the tensor it was given.
 
 use nnc_ir::{
     entity::Arena,
-    extent::{Extent, Symbol, SymbolId, product},
-    form::{Bounds, Class, LoopForm},
-    program::{Inst, Program},
+    extent::{Symbol, SymbolId},
+    form::Class,
+    overwrite::reads_in_place,
 };
 
 use super::{Block, BufferId, BufferKind, NestStep, Plan, Step, data_free};
@@ -134,52 +130,6 @@ impl Plan {
         self.kernels += 1;
         self.kernels - 1
     }
-}
-
-/// Whether the nest reads the operands of these numbers, which are one buffer, nowhere but where it writes result
-/// `result`, and before.
-fn reads_in_place(form: &LoopForm, operands: &[usize], result: usize) -> bool {
-    let mut loads = (0..form.loads.len()).filter(|&l| operands.contains(&form.loads[l].operand));
-    loads.all(|l| {
-        let load = &form.loads[l];
-        load.bounds == Bounds::Inside
-            && load.dtype.bytes() == form.results[result].bytes()
-            && is_where_written(form, l)
-            && (form.combine.is_none() || only_finish_reads(form, l))
-    })
-}
-
-/// Whether load `l` reads the element at the place, in row-major order, that the point of the space is written to.
-fn is_where_written(form: &LoopForm, l: usize) -> bool {
-    let load = &form.loads[l];
-    let strides =
-        |shape: &[Extent]| -> Vec<Extent> { (0..shape.len()).map(|i| product(&shape[i + 1..])).collect() };
-    let mut base = Extent::ZERO;
-    let mut along = vec![Extent::ZERO; form.axes()];
-    for (ix, stride) in load.index.iter().zip(strides(&load.extents)) {
-        let Some(affine) = ix.affine(form.axes()) else { return false };
-        base = &base + &(&affine.base * &stride);
-        for (sum, c) in along.iter_mut().zip(&affine.coefficients) {
-            *sum = &*sum + &(c * &stride);
-        }
-    }
-    let written = strides(&form.space);
-    let same = |axis: usize| match written.get(axis) {
-        // An axis of one position is not walked along.
-        Some(stride) => along[axis] == *stride || form.space[axis].is(1),
-        None => along[axis].is(0),
-    };
-    base.is(0) && (0..form.axes()).all(same)
-}
-
-/// Whether the element of load `l` is read by `finish` and by nothing else, such as an index.
-fn only_finish_reads(form: &LoopForm, l: usize) -> bool {
-    let in_program = |p: &Program| p.insts().iter().any(|(inst, _)| *inst == Inst::Load(l));
-    let in_index = |p: &Program| {
-        p.insts().iter().any(|(inst, _)| matches!(inst, Inst::Index(ix) if ix.loads().contains(&l)))
-    };
-    let of_loads = form.loads.iter().flat_map(|load| &load.index).any(|ix| ix.loads().contains(&l));
-    !in_program(&form.body) && !in_index(&form.body) && !in_index(&form.finish) && !of_loads
 }
 
 #[cfg(test)]

@@ -15,6 +15,7 @@ mod fold_branches;
 mod fold_padding;
 mod fuse;
 mod fuse_rows;
+mod memory;
 mod merge_contractions;
 mod recognize;
 mod sink_reshapes;
@@ -41,6 +42,8 @@ pub const PASSES: &[(&str, &[Row])] = &[
     ("recognize", recognize::ROWS),
     ("fuse-rows", fuse_rows::ROWS),
     ("merge-contractions", merge_contractions::ROWS),
+    ("recompute", memory::RECOMPUTE),
+    ("schedule-nodes", memory::SCHEDULE_NODES),
     ("simplify-shapes", clean::SIMPLIFY_SHAPES),
     ("sink-reshapes", sink_reshapes::ROWS),
     ("strip-training", training::STRIP),
