@@ -89,7 +89,7 @@ fn defined_by(module: &Module, id: NodeId, node: &Node, known: &FxHashSet<Symbol
     match &node.op {
         Op::If(op) => op.shapes.iter().flatten().filter_map(bare_symbol).for_each(join),
         Op::Loop(op) => bare_symbol(&op.count).into_iter().for_each(join),
-        Op::Fusion(_) | Op::Scan(_) => {}
+        Op::Fusion(_) | Op::Tiled(_) | Op::Scan(_) => {}
         _ => match module.form(id) {
             Form::ReadExtents(symbols) => return symbols,
             Form::Extern(form) => form.defines.iter().for_each(|&(_, _, s)| join(s)),

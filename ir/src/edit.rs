@@ -6,7 +6,7 @@ use crate::{
     definitions::bare_symbol,
     extent::{Extent, SymbolId, SymbolOrigin},
     graph::{ConstraintKind, Def, Module, NodeId, RegionId, ValueId},
-    ops::{Fusion, OpStruct},
+    ops::Op,
 };
 
 /// Values and what stands for them.
@@ -59,7 +59,7 @@ impl Module {
         Ok(copy)
     }
 
-    /// Puts the nodes of every fusion in its place.
+    /// Puts the nodes of every fusion, and of every tiled region, in its place.
     pub fn inline_fusions(&mut self) {
         // Bodies of fusions are empty by the time their turn comes.
         for region in self.nested_regions(self.body()) {
@@ -76,7 +76,7 @@ impl Module {
     fn inline_nodes(&mut self, nodes: Vec<NodeId>, map: &mut ValueMap, out: &mut Vec<NodeId>) {
         for id in nodes {
             substitute(&mut self.node_mut(id).operands, map);
-            if Fusion::from_op(&self.node(id).op).is_none() {
+            if !matches!(self.node(id).op, Op::Fusion(_) | Op::Tiled(_)) {
                 out.push(id);
                 continue;
             }

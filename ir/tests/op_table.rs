@@ -124,7 +124,7 @@ fn inference_and_forms_take_anything_without_panic() {
             }
         }
     }
-    let regions = ["fusion", "if", "loop", "scan"];
+    let regions = ["fusion", "tiled", "training", "if", "loop", "scan"];
     // Three boxes of the right types are too rare a find.
     let rare = ["non_max_suppression"];
     for kind in OpKind::ALL {

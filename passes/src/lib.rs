@@ -58,6 +58,8 @@ declare_passes! {
     "fold-constants" needs Imported, Exact => fold_constants;
     /// Makes explicit padding part of the convolution, pooling or padding that reads it.
     "fold-padding" needs Imported, Exact => fold_padding;
+    /// Puts attention, MLP blocks and inverted residuals into regions that may run tile by tile.
+    "form-regions" needs Canonical, Exact => form_regions;
     /// Puts a loop nest and its pointwise neighbours into one `fusion`, which becomes one kernel.
     "fuse" needs Canonical, Exact => fuse;
     /// Puts reductions, what they reduce and what is made of them into one `fusion`: softmax, normalisations.

@@ -13,7 +13,7 @@ pub(super) fn evaluate(
     operands: Vec<Slot>,
 ) -> Result<Vec<Slot>, EvalError> {
     match &e.module.node(id).op {
-        Op::Fusion(_) => e.region(e.module.node(id).regions[0], operands),
+        Op::Fusion(_) | Op::Tiled(_) => e.region(e.module.node(id).regions[0], operands),
         Op::If(op) => evaluate_if(e, op, id, operands),
         Op::Loop(op) => evaluate_loop(e, op, id, operands),
         Op::Scan(op) => evaluate_scan(e, op, id, &operands),

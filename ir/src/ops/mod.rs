@@ -13,6 +13,7 @@ pub use control::check_carried;
 pub use pad::PadMode;
 pub use pool::PoolKind;
 pub use reduce::ReduceKind;
+pub use tiled::TiledKind;
 pub use training::TrainingKind;
 
 /// What inference may look at.
@@ -156,6 +157,7 @@ ops! {
     NonMaxSuppression = "non_max_suppression"  (boxes, scores, max_boxes, max_overlap, min_score) in non_max_suppression;
 
     Fusion            = "fusion"               (; captures)                     in fusion;
+    Tiled             = "tiled"                (; captures)                     in tiled;
     If                = "if"                   (condition; captures)            in if_op;
     Loop              = "loop"                 (trips, condition; rest)         in loop_op;
     Scan              = "scan"                 (; rest)                         in scan;

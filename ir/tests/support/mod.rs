@@ -74,6 +74,8 @@ pub(crate) fn samples() -> Vec<Op> {
         MatMul {}.into(),
         Select {}.into(),
         Fusion {}.into(),
+        Tiled { kind: TiledKind::Attention, axis: 2, rows: 16, bytes: 4096 }.into(),
+        Training { kind: TrainingKind::Dropout, learns: vec![false, true] }.into(),
     ];
     macro_rules! plain {
         ($($name:ident),*) => { ops.extend([$(Op::from($name {})),*]) };

@@ -319,6 +319,7 @@ impl Planner<'_> {
             }
             Form::Region => match &node.op {
                 Op::Fusion(_) => self.fusion(node, block),
+                Op::Tiled(_) => self.inline(node, block),
                 Op::If(_) => self.if_node(id, block),
                 Op::Loop(op) => self.loop_node(id, op, block),
                 Op::Scan(op) => self.scan_node(node, op, block),
@@ -441,6 +442,11 @@ impl Planner<'_> {
         if let Some(form) = self.row_form(node.regions[0]) {
             return self.rows_step(node, form, block);
         }
+        self.inline(node, block);
+    }
+
+    /// The steps of a node's one region in its place.
+    fn inline(&mut self, node: &Node, block: &mut Block) {
         let module = self.module;
         let region = module.region(node.regions[0]);
         for (&param, &operand) in region.params.iter().zip(&node.operands) {

@@ -239,7 +239,7 @@ impl Run<'_> {
 
     fn control(&mut self, node: &Node, mut operands: Vec<BoundTensor>) -> Result<Vec<BoundTensor>, String> {
         match &node.op {
-            Op::Fusion(_) => self.region(node.regions[0], operands, false),
+            Op::Fusion(_) | Op::Tiled(_) => self.region(node.regions[0], operands, false),
             Op::If(_) => {
                 let condition = operands.remove(0).elements[0];
                 match condition.point() {

@@ -13,6 +13,7 @@ mod fold_affine;
 mod fold_bottlenecks;
 mod fold_branches;
 mod fold_padding;
+mod form_regions;
 mod fuse;
 mod fuse_rows;
 mod memory;
@@ -38,6 +39,7 @@ pub const PASSES: &[(&str, &[Row])] = &[
     ("fold-branches", fold_branches::ROWS),
     ("fold-constants", clean::FOLD_CONSTANTS),
     ("fold-padding", fold_padding::ROWS),
+    ("form-regions", form_regions::ROWS),
     ("fuse", fuse::ROWS),
     ("recognize", recognize::ROWS),
     ("fuse-rows", fuse_rows::ROWS),
