@@ -43,19 +43,9 @@ const ROUNDINGS: f64 = 64.0;
 /// Passes in a mix, at most.
 const MIX: usize = 16;
 
-fn seeds() -> Vec<u64> {
-    let Ok(text) = std::env::var("NNC_SEEDS") else { return (0..2000).chain(FOUND).collect() };
-    let number =
-        |t: &str| t.trim().parse::<u64>().unwrap_or_else(|_| panic!("NNC_SEEDS={text}: what is `{t}`?"));
-    match text.split_once("..") {
-        Some((from, to)) => (number(from)..number(to)).collect(),
-        None => text.split(',').map(number).collect(),
-    }
-}
-
 /// Runs `test` for every seed and fails with all the seeds that fail.
 fn for_seeds<R: Send>(name: &str, test: impl Fn(&Case) -> Result<R, String> + Sync) -> Vec<R> {
-    let seeds = seeds();
+    let seeds = support::seeds((0..2000).chain(FOUND));
     let results = on_all_cores(&seeds, |&seed| test(&generate(seed)));
     let mut passed = Vec::new();
     let mut failed = Vec::new();

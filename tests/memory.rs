@@ -19,16 +19,9 @@ use nnc::{
 use nnc_kit::generate::{Case, generate};
 use support::on_all_cores;
 
-fn seeds() -> Vec<u64> {
-    match std::env::var("NNC_SEEDS") {
-        Ok(text) => text.split(',').map(|t| t.parse().unwrap()).collect(),
-        Err(_) => (1000..1300).collect(),
-    }
-}
-
 /// Fails with all the seeds that fail, and gives what the others gave.
 fn for_seeds<R: Send>(test: impl Fn(&Case) -> Result<R, String> + Sync) -> Vec<R> {
-    let seeds = seeds();
+    let seeds = support::seeds(1000..1300);
     let results =
         on_all_cores(&seeds, |&seed| test(&generate(seed)).map_err(|e| format!("seed {seed}: {e}")));
     let (passed, failed): (Vec<_>, Vec<_>) = results.into_iter().partition(Result::is_ok);

@@ -45,7 +45,7 @@ pub fn pipeline(level: OptLevel) -> Vec<&'static str> {
         // Last: patterns are known on the axes that the importer gives them.
         "sink-reshapes",
     ];
-    let fusing: &[&str] = &["merge-contractions", "eliminate-dead", "fuse-rows", "fuse", "form-regions"];
+    let fusing: &[&str] = &["merge-contractions", "eliminate-dead", "fuse-rows", "fuse"];
     [
         &["simplify-shapes", STRIP, "expand-training", "widen-half"],
         CLEAN,
@@ -53,7 +53,7 @@ pub fn pipeline(level: OptLevel) -> Vec<&'static str> {
         CLEAN,
         &["reach-canonical"],
         fusing,
-        &["eliminate-dead", "schedule-nodes", "recompute"],
+        &["eliminate-dead", "schedule-nodes", "recompute", "form-regions"],
     ]
     .concat()
 }

@@ -18,6 +18,17 @@ pub(crate) fn models() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("models")
 }
 
+/// Seeds of generated programs: `usual`, or those that `NNC_SEEDS` names as a number, a list `3,17`, or a range `500..900`.
+pub(crate) fn seeds(usual: impl IntoIterator<Item = u64>) -> Vec<u64> {
+    let Ok(text) = std::env::var("NNC_SEEDS") else { return usual.into_iter().collect() };
+    let number =
+        |t: &str| t.trim().parse::<u64>().unwrap_or_else(|_| panic!("NNC_SEEDS={text}: what is `{t}`?"));
+    match text.split_once("..") {
+        Some((from, to)) => (number(from)..number(to)).collect(),
+        None => text.split(',').map(number).collect(),
+    }
+}
+
 /// Results of `work` on each item, in order, from one thread a core. A panic becomes an error.
 pub(crate) fn on_all_cores<T: Sync, R: Send>(
     items: &[T],
