@@ -5,6 +5,7 @@
 //! * *inline*: a producer without reduction is evaluated where the consumer reads it; its index expressions take the
 //!   consumer's in place of its axes. Where the consumer's read is guarded (padding), the producer's value is selected
 //!   against the guard value, and the producer's own reads become guarded too, so that nothing is read out of range.
+//!   Where it is checked (a lookup), the producer's own reads are.
 //! * *epilogue*: a consumer without reduction that reads a reducing producer at the identity index becomes part of the
 //!   producer's `finish` program. If it reads it transposed, the producer takes the consumer's order of axes first.
 //!
@@ -155,7 +156,7 @@ pub fn inline(consumer: &LoopForm, k: usize, producer: &LoopForm) -> Result<Loop
     if rounds_between(producer, consumer) {
         return Err(format!("the value between them is rounded to {}", producer.results[0]));
     }
-    if read.bounds == Bounds::Check {
+    if read.bounds == Bounds::Check && !can_check(consumer, read, producer) {
         return Err("the consumer's index is checked when running".into());
     }
     let guarded = matches!(read.bounds, Bounds::Guard(_));
@@ -172,7 +173,7 @@ pub fn inline(consumer: &LoopForm, k: usize, producer: &LoopForm) -> Result<Loop
                     let at: Vec<Ix> =
                         read.index.iter().map(|ix| own_index(&mut join, &mut map, consumer, ix)).collect();
                     let moved = &producer.loads[l];
-                    let index = |ix| inner_index(&mut join, &mut map, producer, ix, &at, true);
+                    let index = |ix| inner_index(&mut join, &mut map, producer, ix, &at, read.bounds);
                     let index = moved.index.iter().map(index).collect();
                     let load = join.add(Load { index, bounds: read.bounds, ..moved.clone() });
                     return b.push(Inst::Load(load), dtype);
@@ -201,6 +202,19 @@ pub fn inline(consumer: &LoopForm, k: usize, producer: &LoopForm) -> Result<Loop
         return Err("the producer would be computed again for every product".into());
     }
     Ok(joined)
+}
+
+/// Whether the loads of a producer can check what a checked read of it does: each axis that may be out of range is one of
+/// theirs, as it is.
+fn can_check(consumer: &LoopForm, read: &Load, producer: &LoopForm) -> bool {
+    let whole = |ix: &Ix, extent: &Extent| matches!(ix, Ix::Axis(a) if consumer.axis_extent(*a) == extent);
+    let checked = |axis: usize, extent: &Extent| {
+        let same = |(ix, e): (&Ix, &Extent)| *ix == Ix::Axis(axis) && e == extent;
+        producer.loads.iter().any(|l| l.index.iter().zip(&l.extents).any(same))
+    };
+    producer.loads.iter().all(|l| l.bounds == Bounds::Inside)
+        && (read.index.iter().zip(&read.extents).enumerate())
+            .all(|(axis, (ix, extent))| whole(ix, extent) || checked(axis, extent))
 }
 
 /// The load of a producer that only moves elements, if it is out of range exactly where a guarded read of the producer
@@ -285,14 +299,14 @@ fn inlined_value(
 ) -> Ref {
     let read = &consumer.loads[k];
     let at: Vec<Ix> = read.index.iter().map(|ix| own_index(join, map, consumer, ix)).collect();
-    let guarded = matches!(read.bounds, Bounds::Guard(_));
+    let outer = read.bounds;
     b.splice(&producer.body, &mut |b, inst, dtype| match inst {
         Inst::Load(l) => {
-            let load = inner_load(join, map, producer, *l, &at, guarded);
+            let load = inner_load(join, map, producer, *l, &at, outer);
             b.push(Inst::Load(load), dtype)
         }
         Inst::Index(ix) => {
-            let ix = inner_index(join, map, producer, ix, &at, guarded);
+            let ix = inner_index(join, map, producer, ix, &at, outer);
             b.index(ix)
         }
         other => b.push(other.clone(), dtype),
@@ -305,16 +319,17 @@ fn inner_load(
     producer: &LoopForm,
     l: usize,
     at: &[Ix],
-    guarded: bool,
+    outer: Bounds,
 ) -> usize {
     if let Some(known) = map.inner[l] {
         return known;
     }
     let load = &producer.loads[l];
-    let index = load.index.iter().map(|ix| inner_index(join, map, producer, ix, at, guarded)).collect();
-    let bounds = match load.bounds {
-        Bounds::Inside if guarded => Bounds::Guard(Scalar::zero(load.dtype)),
-        other => other,
+    let index = load.index.iter().map(|ix| inner_index(join, map, producer, ix, at, outer)).collect();
+    let bounds = match (load.bounds, outer) {
+        (Bounds::Inside, Bounds::Guard(_)) => Bounds::Guard(Scalar::zero(load.dtype)),
+        (Bounds::Inside, Bounds::Check) => Bounds::Check,
+        (own, _) => own,
     };
     let new = join.add(Load { index, bounds, ..load.clone() });
     map.inner[l] = Some(new);
@@ -327,10 +342,10 @@ fn inner_index(
     producer: &LoopForm,
     ix: &Ix,
     at: &[Ix],
-    guarded: bool,
+    outer: Bounds,
 ) -> Ix {
     for l in ix.loads() {
-        inner_load(join, map, producer, l, at, guarded);
+        inner_load(join, map, producer, l, at, outer);
     }
     ix.substitute(&|axis| at[axis].clone(), &|l| map.inner[l].unwrap_or(l))
 }

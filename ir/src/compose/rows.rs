@@ -218,8 +218,7 @@ impl Composer<'_> {
             let crate::form::Form::Loops(form) = self.module.form(reader) else { continue };
             let operands = &self.module.node(reader).operands;
             for load in form.loads.iter().filter(|l| operands[l.operand] == value) {
-                let free =
-                    |&a: &usize| !form.axis_extent(a).is(1) && !load.index.iter().any(|ix| mentions(ix, a));
+                let free = |&a: &usize| !form.axis_extent(a).is(1) && !varies(&form, load, a);
                 often |= (0..form.axes()).any(|a| free(&a));
             }
             if form.class() == Class::Movement {
@@ -357,6 +356,13 @@ pub fn in_order(form: &LoopForm, order: &[usize]) -> LoopForm {
     }
     (out.body, out.finish) = (program(&form.body), program(&form.finish));
     out
+}
+
+/// Whether what a load reads changes along an axis, perhaps by an index that is loaded.
+fn varies(form: &LoopForm, load: &Load, axis: usize) -> bool {
+    load.index
+        .iter()
+        .any(|ix| mentions(ix, axis) || ix.loads().iter().any(|&k| varies(form, &form.loads[k], axis)))
 }
 
 fn mentions(ix: &Ix, axis: usize) -> bool {

@@ -125,7 +125,9 @@ impl<'m> Growth<'m> {
     /// Whether computing the elements that a nest reads more than once, wherever it reads them, costs less than storing
     /// them.
     fn pays(&self, theirs: &Cluster, own: &Cluster, both: &Cluster, cx: &PassCx<'_>) -> Result<String, String> {
-        if own.form.class() == Class::Movement {
+        // A lookup reads few elements of a large table; other movements are left to whoever reads them.
+        let looks_up = own.form.loads.iter().flat_map(|l| &l.index).any(|ix| !ix.loads().is_empty());
+        if own.form.class() == Class::Movement && !looks_up {
             return Err("its elements are read more than once".into());
         }
         let apart = cycles(self.module, theirs, cx) + cycles(self.module, own, cx);

@@ -206,7 +206,7 @@ impl<'m> Graph<'m> {
             return Err("the fusion would be too large".into());
         }
         let points = cost::points(self.module, &nest.space);
-        if points > widest {
+        if points > widest && !(produces && self.is_looked_up(value, &cluster.at, widest)) {
             return Err("it repeats rows".into());
         }
         let mut with = cluster.at.clone();
@@ -231,6 +231,19 @@ impl<'m> Graph<'m> {
             Class::Pointwise | Class::Reduce => {}
         }
         self.rows_of(&Cluster { at: with, ..*cluster }).map(|_| ())
+    }
+
+    /// Whether nodes of the cluster alone read a table, each at places that others say, or to make another table of it.
+    fn is_looked_up(&self, table: ValueId, cluster: &BTreeSet<usize>, widest: i64) -> bool {
+        let reads_so = |&at: &usize| {
+            let Some(nest) = self.nest(at) else { return false };
+            let operands = self.operands(at);
+            let mut loads = nest.loads.iter().filter(|l| operands[l.operand] == table);
+            cost::points(self.module, &nest.space) > widest
+                || loads.all(|l| l.index.iter().any(|ix| !ix.loads().is_empty()))
+        };
+        let readers = self.readers.get(&table).map_or(&[][..], Vec::as_slice);
+        !self.read_outside(table, cluster) && readers.iter().all(reads_so)
     }
 
     /// Whether a node is the end of a chain that a contraction could have as its epilogue.
