@@ -166,8 +166,8 @@ impl Consts<'_> {
         let out = self.one(op, &[a.clone(), b.clone()])?;
         let least = least_normal(out.dtype());
         let tiny = |x: f64| x != 0.0 && x.abs() < least;
-        let floats = |c: &Constant| c.scalars().into_iter().map(|s| s.as_f64().unwrap_or(f64::NAN));
-        for ((x, y), z) in floats(a).zip(floats(b)).zip(floats(&out)) {
+        let (xs, ys, zs) = (floats(a), floats(b), floats(&out));
+        for ((&x, &y), &z) in xs.iter().zip(&ys).zip(&zs) {
             if !z.is_finite() {
                 return Err(format!("a constant would become {z}"));
             }
@@ -191,10 +191,20 @@ fn least_normal(dtype: DType) -> f64 {
     if dtype == DType::F64 { f64::MIN_POSITIVE } else { f64::from(f32::MIN_POSITIVE) }
 }
 
+/// Elements as numbers; those that are no floats as NaN.
+fn floats(c: &Constant) -> Vec<f64> {
+    if let (DType::F32, None) = (c.dtype(), c.as_splat()) {
+        let bytes = c.bytes();
+        let elements = bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]));
+        return elements.map(f64::from).collect();
+    }
+    c.scalars().into_iter().map(|s| s.as_f64().unwrap_or(f64::NAN)).collect()
+}
+
 /// Whether every element is zero or a normal number.
 pub(super) fn is_normal(c: &Constant) -> bool {
     let normal = |x: f64| x == 0.0 || (x.is_finite() && x.abs() >= least_normal(c.dtype()));
-    c.scalars().into_iter().all(|s| s.as_f64().is_some_and(normal))
+    floats(c).into_iter().all(normal)
 }
 
 /// A float as a constant of rank 0.
@@ -204,7 +214,7 @@ pub(super) fn number(dtype: DType, x: f64) -> Constant {
 
 /// Whether every element is greater than zero.
 pub(super) fn is_positive(c: &Constant) -> bool {
-    c.scalars().into_iter().all(|s| s.as_f64().is_some_and(|x| x > 0.0))
+    floats(c).into_iter().all(|x| x > 0.0)
 }
 
 /// Whether a float is 2^k or -2^k: its mantissa is zero.
