@@ -149,10 +149,11 @@ fn keeps_apart(module: &Module, node: NodeId, operands: &[Known], growth: i64) -
     None
 }
 
-/// Values that a contraction reads, or that what it reads is computed from element by element.
+/// Values that a contraction reads, or that what it reads is computed from element by element; inside of loops too.
 fn weights(module: &Module) -> FxHashSet<usize> {
     let mut weights = FxHashSet::default();
-    for region in module.nested_regions(module.body()) {
+    // Inner regions come behind those that own them.
+    for region in module.nested_regions(module.body()).into_iter().rev() {
         for &node in module.region(region).nodes.iter().rev() {
             let this = module.node(node);
             let read = this.results.iter().any(|v| weights.contains(&v.index()));
@@ -162,6 +163,10 @@ fn weights(module: &Module) -> FxHashSet<usize> {
                     form.class() == Class::Contraction || (read && form.combine.is_none() && !looks_up)
                 }
                 Form::View => read,
+                Form::Region => {
+                    weights.extend(bound_to(module, node, &weights));
+                    false
+                }
                 _ => false,
             };
             if passes {
@@ -170,4 +175,14 @@ fn weights(module: &Module) -> FxHashSet<usize> {
         }
     }
     weights
+}
+
+/// Operands of a node that are bound to parameters among `inner`.
+fn bound_to(module: &Module, node: NodeId, inner: &FxHashSet<usize>) -> Vec<usize> {
+    let this = module.node(node);
+    // Nobody binds the condition of an `if`.
+    let first = usize::from(matches!(this.op, Op::If(_)));
+    let params = this.regions.iter().flat_map(|&r| module.region(r).params.iter().enumerate());
+    let inside = params.filter(|(_, param)| inner.contains(&param.index()));
+    inside.filter_map(|(i, _)| Some(this.operands.get(first + i)?.index())).collect()
 }
