@@ -3,6 +3,8 @@
 //! A coefficient is aligned with the last axis of the tensor, as broadcasts are; each of its extents is 1 or the tensor's.
 //! It is kept as small as its elements allow: an axis along which it repeats has extent 1, and no leading extent is 1.
 
+use std::borrow::Cow;
+
 use nnc_ir::{
     Module,
     constant::{Constant, Payload},
@@ -166,8 +168,8 @@ impl Consts<'_> {
         let out = self.one(op, &[a.clone(), b.clone()])?;
         let least = least_normal(out.dtype());
         let tiny = |x: f64| x != 0.0 && x.abs() < least;
-        let (xs, ys, zs) = (floats(a), floats(b), floats(&out));
-        for ((&x, &y), &z) in xs.iter().zip(&ys).zip(&zs) {
+        let (xs, ys, zs) = (Floats::of(a), Floats::of(b), Floats::of(&out));
+        for (x, y, z) in (0..out.elements()).map(|i| (xs.at(i), ys.at(i), zs.at(i))) {
             if !z.is_finite() {
                 return Err(format!("a constant would become {z}"));
             }
@@ -191,20 +193,43 @@ fn least_normal(dtype: DType) -> f64 {
     if dtype == DType::F64 { f64::MIN_POSITIVE } else { f64::from(f32::MIN_POSITIVE) }
 }
 
-/// Elements as numbers; those that are no floats as NaN.
-fn floats(c: &Constant) -> Vec<f64> {
-    if let (DType::F32, None) = (c.dtype(), c.as_splat()) {
-        let bytes = c.bytes();
-        let elements = bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]));
-        return elements.map(f64::from).collect();
+/// Elements as numbers, without a copy of them where they are `f32` or all the same; those that are no floats as NaN.
+enum Floats<'a> {
+    Same(f64),
+    Singles(Cow<'a, [u8]>),
+    Others(Vec<f64>),
+}
+
+impl<'a> Floats<'a> {
+    fn of(c: &'a Constant) -> Self {
+        match (c.as_splat(), c.dtype()) {
+            (Some(all), _) => Floats::Same(all.as_f64().unwrap_or(f64::NAN)),
+            (None, DType::F32) => Floats::Singles(c.bytes()),
+            _ => Floats::Others(c.scalars().into_iter().map(|s| s.as_f64().unwrap_or(f64::NAN)).collect()),
+        }
     }
-    c.scalars().into_iter().map(|s| s.as_f64().unwrap_or(f64::NAN)).collect()
+
+    fn at(&self, i: usize) -> f64 {
+        match self {
+            Floats::Same(x) => *x,
+            Floats::Singles(bytes) => {
+                let element = bytes[4 * i..].first_chunk().copied().unwrap_or_default();
+                f64::from(f32::from_le_bytes(element))
+            }
+            Floats::Others(xs) => xs[i],
+        }
+    }
+}
+
+fn all_floats(c: &Constant, holds: impl Fn(f64) -> bool) -> bool {
+    let floats = Floats::of(c);
+    (0..c.elements()).all(|i| holds(floats.at(i)))
 }
 
 /// Whether every element is zero or a normal number.
 pub(super) fn is_normal(c: &Constant) -> bool {
     let normal = |x: f64| x == 0.0 || (x.is_finite() && x.abs() >= least_normal(c.dtype()));
-    floats(c).into_iter().all(normal)
+    all_floats(c, normal)
 }
 
 /// A float as a constant of rank 0.
@@ -214,7 +239,7 @@ pub(super) fn number(dtype: DType, x: f64) -> Constant {
 
 /// Whether every element is greater than zero.
 pub(super) fn is_positive(c: &Constant) -> bool {
-    floats(c).into_iter().all(|x| x > 0.0)
+    all_floats(c, |x| x > 0.0)
 }
 
 /// Whether a float is 2^k or -2^k: its mantissa is zero.
