@@ -2,6 +2,7 @@
 
 use nnc_ir::{
     Module,
+    dtype::DType,
     extent::Extent,
     form::{Class, Ix, LoopForm},
     graph::{NodeId, RegionId, ValueId, merge_locs},
@@ -115,6 +116,9 @@ impl<'m> Growth<'m> {
             return Err("the fusion would be too large".into());
         }
         let cluster = Cluster::of(self.module, nodes, own.results.clone())?;
+        if let Some(narrow) = leaves_tiles(&theirs.form, &cluster.form) {
+            return Err(format!("tiles of f32 products write f32, and this stores {narrow}"));
+        }
         let once = moves || theirs.reduces() || reads_each_once(&own.form, number);
         if alone && !once {
             detail = self.pays(&theirs, own, &cluster, cx)?;
@@ -302,4 +306,12 @@ fn reads_part(form: &LoopForm, operand: usize) -> bool {
         let all_axes = (0..form.axes()).filter(|&a| !form.axis_extent(a).is(1));
         plain && all_axes.eq(axes.into_iter().filter(|&a| !form.axis_extent(a).is(1)))
     })
+}
+
+/// The type that an f32 product with its epilogue would be stored in, if that is another: such a product is done by plain
+/// loops, several times slower than by tiles and one kernel more.
+fn leaves_tiles(product: &LoopForm, joined: &LoopForm) -> Option<DType> {
+    let (a, b) = product.product_loads()?;
+    let tiled = [a, b].iter().all(|&l| product.loads[l].dtype == DType::F32) && product.results == [DType::F32];
+    joined.results.iter().copied().find(|&d| tiled && d != DType::F32)
 }
