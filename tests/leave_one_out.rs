@@ -1,7 +1,7 @@
 //! leave_one_out - every pass that may be left out can be: models compile without it and give the same.
 //!
 //! By default on the fixtures and those fetched models that are at most [`SMALL_BYTES`] long; with
-//! `NNC_LEAVE_ONE_OUT=all` on every model that is there (an hour in a debug build, minutes with `--release`).
+//! `NNC_LEAVE_ONE_OUT=all` on every model that is there (a minute with `--release`).
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 mod support;
@@ -61,7 +61,9 @@ fn found() -> Vec<Model> {
 
 fn agrees(model: &Model, options: Options) -> Result<(), String> {
     let session = SessionOptions { threads: 1, ..SessionOptions::host() };
-    let tolerance = Tolerance::RelMax(model.rel_max);
+    // Bounds of models are ten times the difference between two orders of their sums, for the pipeline as it is; without a
+    // pass the order is a third one, and roundings stay that it would have saved (`f16` without widen-half).
+    let tolerance = Tolerance::RelMax(3.0 * model.rel_max);
     let (data, file): (&Path, &Path) = (&model.data, &model.file);
     let verdict = verify_case(data, file, &Compiler::new(options), &session, tolerance);
     if verdict.status == Status::Passed { Ok(()) } else { Err(verdict.reason) }
