@@ -1,27 +1,41 @@
 //! sample - inputs made up for a program, the same ones every time.
 
-use nnc_runtime::{Dim, ElemType, Port, Signature, Tensor};
+use nnc_runtime::{Dim, ElemType, Port, Program, Session, SessionOptions, Signature, Tensor};
 
 use crate::Failure;
 
-/// What a symbol is in made-up inputs, within its range.
-const EXTENT: i64 = 8;
+/// What symbols are in made-up inputs, within their ranges: the first of these that the program takes.
+const EXTENTS: [i64; 5] = [8, 1, 32, 64, 224];
 
-/// A tensor for each input: floats in -1..1, integers 0 and 1. Symbols become 8, as far as their ranges allow.
+/// A tensor for each input of a program, with which it runs: floats in -1..1, integers 0 and 1.
 ///
 /// # Errors
-/// E0801 for an input whose extents cannot be made up, since they depend on others; E05 if one is too large.
-pub fn sample_inputs(signature: &Signature) -> Result<Vec<Tensor>, Failure> {
-    let mut random = SplitMix(0x6e6e_6300);
-    signature.inputs.iter().map(|port| tensor(port, signature, &mut random)).collect()
+/// E0801 for an input whose extents cannot be made up, since they depend on others; E05 if one is too large; what a run
+/// ends with if none of the extents tried will do.
+pub fn sample_inputs(program: &Program) -> Result<Vec<Tensor>, Failure> {
+    let mut failure = None;
+    for extent in EXTENTS {
+        let inputs = inputs(program.signature(), extent)?;
+        let views: Vec<_> = inputs.iter().map(Tensor::view).collect();
+        match program.run(&mut Session::new(&SessionOptions::host()), &views) {
+            Ok(_) => return Ok(inputs),
+            Err(error) => failure = failure.or(Some(error)),
+        }
+    }
+    Err(failure.map_or_else(|| Failure::single(801, "no inputs to try"), Failure::from))
 }
 
-fn tensor(port: &Port, signature: &Signature, random: &mut SplitMix) -> Result<Tensor, Failure> {
+fn inputs(signature: &Signature, extent: i64) -> Result<Vec<Tensor>, Failure> {
+    let mut random = SplitMix(0x6e6e_6300);
+    signature.inputs.iter().map(|port| tensor(port, signature, extent, &mut random)).collect()
+}
+
+fn tensor(port: &Port, signature: &Signature, extent: i64, random: &mut SplitMix) -> Result<Tensor, Failure> {
     let dim = |dim: &Dim| match dim {
         Dim::Fixed(n) => Ok(*n),
         Dim::Symbol(s) => {
             let symbol = &signature.symbols[*s as usize];
-            Ok(EXTENT.clamp(symbol.min, symbol.max))
+            Ok(extent.clamp(symbol.min, symbol.max))
         }
         Dim::Derived => {
             let what = format!("the extents of input '{}' follow from others: give inputs", port.name);

@@ -57,7 +57,7 @@ pub(crate) fn run(args: &OptArgs, format: ErrorFormat) -> Outcome {
 fn bisect(args: &OptArgs, compiler: &Compiler, module: &Module, names: &[&str]) -> Outcome {
     let inputs = |program: &nnc::runtime::Program| match &args.inputs {
         Some(dir) => source::read_inputs_dir(dir, program.signature()),
-        None => sample_inputs(program.signature()),
+        None => sample_inputs(program),
     };
     let parting = match search(compiler, module, names, inputs, Tolerance::RelMax(args.rel_max))? {
         Bisection::Agree { rewrites } => {
