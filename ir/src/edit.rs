@@ -1,9 +1,11 @@
 //! edit - changes of modules that several passes and the importer need.
 
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::{
+    constant::Constant,
     definitions::bare_symbol,
+    entity::EntityId,
     extent::{Extent, SymbolId, SymbolOrigin},
     graph::{ConstraintKind, Def, Module, NodeId, RegionId, ValueId},
     ops::Op,
@@ -158,6 +160,18 @@ impl Module {
             }
         }
         found.get()
+    }
+
+    /// Lets go of the elements of constants that the main region does not reach: weights that passes have replaced.
+    pub fn release_constants(&mut self) {
+        let regions = self.nested_regions(self.body());
+        let reached: FxHashSet<NodeId> =
+            regions.iter().flat_map(|&r| self.region(r).nodes.iter().copied()).collect();
+        for id in (0..self.node_count()).map(NodeId::new).filter(|id| !reached.contains(id)) {
+            if let Op::ConstantOp(op) = &mut self.node_mut(id).op {
+                op.value = Constant::i64s(&[]);
+            }
+        }
     }
 
     /// The same module without the values, nodes and regions that the main region does not reach. Ids change.

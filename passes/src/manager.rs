@@ -59,6 +59,7 @@ impl PassManager {
         }
         let start = Instant::now();
         (pass.run)(module, cx)?;
+        module.release_constants();
         let time = start.elapsed();
         let rewrites = std::mem::take(&mut cx.rewrites);
         let after = Facts::of(module, self.watch);
