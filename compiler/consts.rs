@@ -2,7 +2,10 @@
 //!
 //! Both give the same bits (docs/numerics.md) for nests that sum nothing, and only these are compiled.
 
-use std::{cell::RefCell, collections::HashMap};
+use std::{
+    cell::{OnceCell, RefCell},
+    collections::HashMap,
+};
 
 use nnc_cpu::{CompileOptions, Target, compile, elem_type};
 use nnc_ir::{
@@ -25,16 +28,20 @@ const COMPILED_ELEMENTS: i64 = 1 << 16;
 /// Computes operations on constants.
 pub(crate) struct Evaluator {
     evaluator: ConstEval,
-    /// This machine; `None` if there is no code for it.
-    host: Option<Target>,
+    /// This machine, once it is asked for; `None` if there is no code for it.
+    host: OnceCell<Option<Target>>,
     /// Programs for operations by what they look like; `None` for those that have none.
     programs: RefCell<HashMap<String, Option<Program>>>,
 }
 
 impl Evaluator {
     pub(crate) fn new() -> Self {
-        let host = Target::new("native", None, false).ok();
-        Self { evaluator: ConstEval { limits: LIMITS }, host, programs: RefCell::default() }
+        let (host, programs) = (OnceCell::new(), RefCell::default());
+        Self { evaluator: ConstEval { limits: LIMITS }, host, programs }
+    }
+
+    fn host(&self) -> Option<&Target> {
+        self.host.get_or_init(|| Target::new("native", None, false).ok()).as_ref()
     }
 
     /// Results of compiled code; `None` where the evaluator had better do it.
@@ -45,8 +52,7 @@ impl Evaluator {
         }
         let mut programs = self.programs.borrow_mut();
         let key = format!("{op:?} {types:?}");
-        let program =
-            programs.entry(key).or_insert_with(|| program(op, &types, self.host.as_ref()?)).as_ref()?;
+        let program = programs.entry(key).or_insert_with(|| program(op, &types, self.host()?)).as_ref()?;
         let bytes: Vec<_> = operands.iter().map(Constant::bytes).collect();
         let inputs: Vec<TensorView<'_>> = (operands.iter().zip(&bytes))
             .map(|(c, bytes)| TensorView { elem: elem_type(c.dtype()), dims: c.dims(), bytes })

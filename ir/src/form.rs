@@ -145,6 +145,14 @@ impl Ix {
         }
     }
 
+    /// Whether it mentions an axis.
+    #[must_use]
+    pub fn mentions(&self, axis: usize) -> bool {
+        let mut found = false;
+        self.visit(&mut |part| found |= *part == Ix::Axis(axis));
+        found
+    }
+
     /// Numbers of the loads it reads.
     #[must_use]
     pub fn loads(&self) -> Vec<usize> {

@@ -41,12 +41,12 @@ mod plan;
 use nnc_ir::{
     Module,
     form::{Class, Combine, Form},
-    graph::{NodeId, RegionId, ValueId, merge_locs},
+    graph::{NodeId, RegionId, ValueId},
     ops::{Op, Tiled, TiledKind},
 };
-use rustc_hash::{FxHashMap, FxHashSet};
+use rustc_hash::FxHashMap;
 
-use crate::pass::{Bug, Exactness, PassCx, Rule};
+use crate::{enclose::{enclose, regions_outside}, pass::{Bug, Exactness, PassCx, Rule}};
 use plan::Plan;
 
 pub(crate) const RULES: &[&Rule] = &[&FORM_ATTENTION, &FORM_MLP, &FORM_INVERTED_RESIDUAL];
@@ -71,7 +71,7 @@ static FORM_INVERTED_RESIDUAL: Rule = Rule {
 };
 
 pub(crate) fn run(module: &mut Module, cx: &mut PassCx<'_>) -> Result<(), Bug> {
-    for region in running_regions(module) {
+    for region in regions_outside(module, |op| matches!(op, Op::Fusion(_) | Op::Tiled(_))) {
         for node in module.region(region).nodes.clone().into_iter().rev() {
             if cx.has_fuel() && module.region(region).nodes.contains(&node) {
                 form(module, region, node, cx)?;
@@ -79,17 +79,6 @@ pub(crate) fn run(module: &mut Module, cx: &mut PassCx<'_>) -> Result<(), Bug> {
         }
     }
     Ok(())
-}
-
-/// Reachable regions but those of fusions and tiles.
-fn running_regions(module: &Module) -> Vec<RegionId> {
-    let regions = module.nested_regions(module.body());
-    let nodes = regions.iter().flat_map(|&r| &module.region(r).nodes).map(|&n| module.node(n));
-    let inner: FxHashSet<RegionId> = nodes
-        .filter(|n| matches!(n.op, Op::Fusion(_) | Op::Tiled(_)))
-        .flat_map(|n| n.regions.iter().copied())
-        .collect();
-    regions.into_iter().filter(|r| !inner.contains(r)).collect()
 }
 
 /// Forms the region that ends in `last`, if there is one and it pays.
@@ -241,25 +230,9 @@ fn read_inside(module: &Module, region: RegionId, value: ValueId, members: &[Nod
 
 /// Puts a tiled node with the nodes inside in the place of the last of them.
 fn emit(module: &mut Module, region: RegionId, nodes: &[NodeId], op: Tiled) -> Result<NodeId, Bug> {
-    let bug = |message: String| Bug { pass: "form-regions".into(), message };
-    let outside = plan::outside(module, nodes);
-    let body = module.add_region();
-    let mut map: FxHashMap<ValueId, ValueId> = FxHashMap::default();
-    for &value in &outside {
-        let ty = module.ty(value).clone();
-        map.insert(value, module.add_param(body, ty));
-    }
-    for &node in nodes {
-        let node = module.node(node).clone();
-        let operands: Vec<ValueId> = node.operands.iter().map(|v| map[v]).collect();
-        let results = module.append(body, node.op, &operands, &node.regions, &node.loc).map_err(bug)?;
-        map.extend(node.results.into_iter().zip(results));
-    }
     let last = nodes[nodes.len() - 1];
     let result = module.node(last).results[0];
-    module.set_results(body, vec![map[&result]]);
-    let loc = merge_locs(nodes.iter().map(|&n| &module.node(n).loc));
-    let tiled = module.make_node(op.into(), &outside, &[body], &loc).map_err(bug)?;
+    let tiled = enclose(module, "form-regions", op, nodes, &[result])?;
     let new = module.node(tiled).results[0];
     let list = &mut module.region_mut(region).nodes;
     let at = list.iter().position(|&n| n == last).expect("it was found there");

@@ -54,16 +54,14 @@ mod merge;
 use nnc_ir::{
     Module,
     definitions::Definitions,
-    graph::RegionId,
     ops::Op,
 };
-use rustc_hash::FxHashSet;
 
 use self::{
     cluster::{Readers, Units},
     grow::{Growth, Refusals},
 };
-use crate::pass::{Bug, Exactness, PassCx, Rule};
+use crate::{enclose::regions_outside, pass::{Bug, Exactness, PassCx, Rule}};
 
 pub(crate) const RULES: &[&Rule] = &[
     &JOIN_EPILOGUE,
@@ -112,7 +110,7 @@ static JOIN_SIBLING: Rule = Rule {
 };
 
 pub(crate) fn run(module: &mut Module, cx: &mut PassCx<'_>) -> Result<(), Bug> {
-    for region in unfused_regions(module) {
+    for region in regions_outside(module, |op| matches!(op, Op::Fusion(_))) {
         let definitions = Definitions::new(module);
         let readers = Readers::of(module, region, &definitions);
         let Growth { clusters, mut refusals, .. } = Growth::of(module, &readers, region, cx);
@@ -123,15 +121,6 @@ pub(crate) fn run(module: &mut Module, cx: &mut PassCx<'_>) -> Result<(), Bug> {
     }
     module.phase = module.phase.max(nnc_ir::graph::Phase::Fused);
     Ok(())
-}
-
-/// Reachable regions but the bodies of fusions.
-fn unfused_regions(module: &Module) -> Vec<RegionId> {
-    let regions = module.nested_regions(module.body());
-    let nodes = regions.iter().flat_map(|&r| &module.region(r).nodes).map(|&n| module.node(n));
-    let bodies: FxHashSet<RegionId> =
-        nodes.filter(|n| matches!(n.op, Op::Fusion(_))).flat_map(|n| n.regions.iter().copied()).collect();
-    regions.into_iter().filter(|r| !bodies.contains(r)).collect()
 }
 
 /// Records why clusters read what others computed: what the last node of each has to say.

@@ -53,15 +53,12 @@ use nnc_ir::{
     compose::rows::RowForm,
     extent::Extent,
     form::{Class, Combine, Form},
-    graph::{NodeId, RegionId},
+    graph::NodeId,
     ops::Op,
 };
 use rustc_hash::FxHashSet;
 
-use crate::{
-    cost,
-    pass::{Bug, Exactness, PassCx, Rule},
-};
+use crate::{cost, enclose::regions_outside, pass::{Bug, Exactness, PassCx, Rule}};
 use grow::Graph;
 
 /// Bytes of one row that may be kept between stages.
@@ -81,7 +78,7 @@ static FORM_ROW_FUSION: Rule = Rule {
 };
 
 pub(crate) fn run(module: &mut Module, cx: &mut PassCx<'_>) -> Result<(), Bug> {
-    for region in unfused_regions(module) {
+    for region in regions_outside(module, |op| matches!(op, Op::Fusion(_))) {
         let nodes = module.region(region).nodes.clone();
         let seeds: Vec<NodeId> = nodes.into_iter().filter(|&n| reduces(module, n)).collect();
         let mut taken: FxHashSet<NodeId> = FxHashSet::default();
@@ -114,15 +111,6 @@ pub(crate) fn run(module: &mut Module, cx: &mut PassCx<'_>) -> Result<(), Bug> {
         }
     }
     Ok(())
-}
-
-/// Reachable regions but the bodies of fusions.
-fn unfused_regions(module: &Module) -> Vec<RegionId> {
-    let regions = module.nested_regions(module.body());
-    let nodes = regions.iter().flat_map(|&r| &module.region(r).nodes).map(|&n| module.node(n));
-    let bodies: FxHashSet<RegionId> =
-        nodes.filter(|n| matches!(n.op, Op::Fusion(_))).flat_map(|n| n.regions.iter().copied()).collect();
-    regions.into_iter().filter(|r| !bodies.contains(r)).collect()
 }
 
 /// Whether a cluster may grow from a node.

@@ -12,6 +12,7 @@ pub mod target;
 
 mod axes;
 mod channel;
+mod enclose;
 mod liveness;
 mod readers;
 mod rewrite;

@@ -204,7 +204,7 @@ impl Composer<'_> {
         let (readers, often) = self.read_by(value);
         // What is read again and again along an axis is a scalar of the row.
         let whole = |load: &&Load| {
-            let mentioned = |axis: &usize| load.index.iter().any(|ix| mentions(ix, *axis));
+            let mentioned = |axis: &usize| load.index.iter().any(|ix| ix.mentions(*axis));
             (0..form.axes()).filter(|&a| !form.axis_extent(a).is(1)).all(|a| mentioned(&a))
         };
         let again = program_cost(&form.body) + form.loads.iter().filter(whole).count().saturating_sub(1);
@@ -362,13 +362,7 @@ pub fn in_order(form: &LoopForm, order: &[usize]) -> LoopForm {
 fn varies(form: &LoopForm, load: &Load, axis: usize) -> bool {
     load.index
         .iter()
-        .any(|ix| mentions(ix, axis) || ix.loads().iter().any(|&k| varies(form, &form.loads[k], axis)))
-}
-
-fn mentions(ix: &Ix, axis: usize) -> bool {
-    let mut found = false;
-    ix.visit(&mut |part| found |= *part == Ix::Axis(axis));
-    found
+        .any(|ix| ix.mentions(axis) || ix.loads().iter().any(|&k| varies(form, &form.loads[k], axis)))
 }
 
 /// Scalar operations of a program.

@@ -64,7 +64,7 @@ fn of_nest(form: &LoopForm, operands: &[ValueId], axis: usize) -> Option<Axes> {
     for load in &form.loads {
         let mut own = None;
         for (position, ix) in load.index.iter().enumerate() {
-            if !mentions(ix, axis) {
+            if !ix.mentions(axis) {
                 continue;
             }
             // Along a window positions go on by its stride, and reach some further.
@@ -82,11 +82,5 @@ fn of_nest(form: &LoopForm, operands: &[ValueId], axis: usize) -> Option<Axes> {
 
 /// Whether an index moves along no other space axis.
 fn a_window(form: &LoopForm, ix: &Ix, axis: usize) -> bool {
-    (0..form.space.len()).all(|other| other == axis || !mentions(ix, other))
-}
-
-fn mentions(ix: &Ix, axis: usize) -> bool {
-    let mut found = false;
-    ix.visit(&mut |part| found |= *part == Ix::Axis(axis));
-    found
+    (0..form.space.len()).all(|other| other == axis || !ix.mentions(other))
 }

@@ -12,7 +12,7 @@ use nnc_ir::{
 use rustc_hash::FxHashMap;
 
 use super::locality::{self, Axes};
-use crate::{cost, target::TargetDesc};
+use crate::{cost, enclose::captures, target::TargetDesc};
 
 /// The start of a kernel within a tile costs a kernel's start by this.
 const START_SHARE: i64 = 8;
@@ -22,18 +22,6 @@ pub(super) struct Plan {
     axis: usize,
     rows: i64,
     bytes: i64,
-}
-
-/// Values that nodes read and do not make, in order.
-pub(super) fn outside(module: &Module, nodes: &[NodeId]) -> Vec<ValueId> {
-    let made: Vec<ValueId> = nodes.iter().flat_map(|&n| module.node(n).results.iter().copied()).collect();
-    let mut out = Vec::new();
-    for &value in nodes.iter().flat_map(|&n| &module.node(n).operands) {
-        if !made.contains(&value) && !out.contains(&value) {
-            out.push(value);
-        }
-    }
-    out
 }
 
 impl Plan {
@@ -63,7 +51,7 @@ impl Plan {
             return Err(format!("a row of {a_row} bytes is too large for tiles"));
         };
         let tiles = outer * ((rows + tile - 1) / tile);
-        let own = outside(module, nodes);
+        let own = captures(module, nodes);
         // An operand that goes with an outer axis is read in parts.
         let share = |v: ValueId| -> i64 {
             let parts = local[..local.len() - 1].iter().filter(|(_, axes)| matches!(axes.get(&v), Some(Some(_))));

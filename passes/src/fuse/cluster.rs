@@ -5,12 +5,12 @@ use nnc_ir::{
     compose::fuse_nodes,
     definitions::Definitions,
     form::{Class, Form, LoopForm},
-    graph::{NodeId, RegionId, ValueId, merge_locs},
+    graph::{NodeId, RegionId, ValueId},
     ops::Fusion,
 };
 use rustc_hash::{FxHashMap, FxHashSet};
 
-use crate::pass::Bug;
+use crate::{enclose::{captures, enclose}, pass::Bug};
 
 /// Nodes that compose to one nest.
 #[derive(Clone, Debug)]
@@ -58,13 +58,6 @@ impl Cluster {
         both.sort_by_key(|n| readers.position(*n));
         both
     }
-}
-
-fn captures(module: &Module, nodes: &[NodeId]) -> Vec<ValueId> {
-    let results = nodes.iter().flat_map(|&n| module.node(n).results.iter().copied());
-    let mut seen: FxHashSet<ValueId> = results.collect();
-    let read = nodes.iter().flat_map(|&n| module.node(n).operands.iter().copied());
-    read.filter(|&v| seen.insert(v)).collect()
 }
 
 /// The nest of a node with one result.
@@ -260,35 +253,13 @@ impl Emission<'_> {
             return self.keep(module, node);
         }
         self.define(module, &cluster.captures)?;
-        let fusion = make_fusion(module, cluster, &self.map)?;
+        let fusion = enclose(module, "fuse", Fusion {}, &cluster.nodes, &cluster.results)?;
+        for operand in &mut module.node_mut(fusion).operands {
+            *operand = self.map.get(operand).copied().unwrap_or(*operand);
+        }
         let results = module.node(fusion).results.clone();
         self.map.extend(cluster.results.iter().copied().zip(results));
         self.nodes.push(fusion);
         Ok(())
     }
-}
-
-/// A fusion of copies of the cluster's nodes.
-fn make_fusion(
-    module: &mut Module,
-    cluster: &Cluster,
-    outer: &FxHashMap<ValueId, ValueId>,
-) -> Result<NodeId, Bug> {
-    let bug = |message: String| Bug { pass: "fuse".into(), message };
-    let region = module.add_region();
-    let mut inner: FxHashMap<ValueId, ValueId> = FxHashMap::default();
-    for &value in &cluster.captures {
-        let param = module.add_param(region, module.ty(value).clone());
-        inner.insert(value, param);
-    }
-    for &node in &cluster.nodes {
-        let node = module.node(node).clone();
-        let operands: Vec<ValueId> = node.operands.iter().map(|v| inner[v]).collect();
-        let results = module.append(region, node.op, &operands, &[], &node.loc).map_err(bug)?;
-        inner.extend(node.results.into_iter().zip(results));
-    }
-    module.set_results(region, cluster.results.iter().map(|v| inner[v]).collect());
-    let operands: Vec<ValueId> = cluster.captures.iter().map(|v| outer.get(v).copied().unwrap_or(*v)).collect();
-    let loc = merge_locs(cluster.nodes.iter().map(|&n| &module.node(n).loc));
-    module.make_node(Fusion {}.into(), &operands, &[region], &loc).map_err(bug)
 }

@@ -133,7 +133,7 @@ impl Nest {
             let both_kinds = a + 1 == self.space
                 || (self.rows > 0 && a + 1 == self.rows)
                 || (self.columns && a + 2 == self.space);
-            let mentioned = || self.indices().any(|ix| mentions(ix, a) || mentions(ix, a + 1));
+            let mentioned = || self.indices().any(|ix| ix.mentions(a) || ix.mentions(a + 1));
             let walks_as_one = |access: &Access| {
                 access.coefficients[a] == &access.coefficients[a + 1] * &self.extents[a + 1]
             };
@@ -167,13 +167,6 @@ impl Nest {
         let reduce = product(&self.extents[self.space..]);
         &(&reduce * &per_program(&self.body)) + &per_program(&self.finish)
     }
-}
-
-/// Whether the expression mentions an axis.
-pub(super) fn mentions(ix: &Ix, axis: usize) -> bool {
-    let mut found = false;
-    ix.visit(&mut |part| found |= *part == Ix::Axis(axis));
-    found
 }
 
 /// The program with its index expressions replaced.

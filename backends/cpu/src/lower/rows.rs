@@ -28,7 +28,7 @@ use rustc_hash::FxHashMap;
 use super::{
     LowerError,
     access::{Access, dense_strides},
-    collapse::{Nest, mentions},
+    collapse::Nest,
     cut::Cut,
     levels::{Use, uses},
     nest::{Emitter, Pointer},
@@ -172,12 +172,12 @@ fn lies_across(form: &RowForm) -> bool {
         };
         // What is one number a row has no neighbours to speak of.
         let whole = |load: &&Load| {
-            let own = |axis: usize| load.index.iter().any(|ix| mentions(ix, axis));
+            let own = |axis: usize| load.index.iter().any(|ix| ix.mentions(axis));
             load.operand < form.operands && (rows..stage.form.axes()).any(own)
         };
         for load in stage.form.loads.iter().filter(whole) {
             let last = (0..load.index.len()).rev().find(|&a| !load.extents[a].is(1));
-            let varies = |ix: &Ix| (0..stage.form.axes()).rev().find(|&a| mentions(ix, a));
+            let varies = |ix: &Ix| (0..stage.form.axes()).rev().find(|&a| ix.mentions(a));
             vote(last.and_then(|a| varies(&load.index[a])));
         }
         if stage.result.is_some() && space[rows..].iter().any(|e| !e.is(1)) {
@@ -197,7 +197,7 @@ fn row_bytes(form: &RowForm) -> Extent {
         let width = |bytes: usize| i64::try_from(bytes).expect("elements are small");
         sum = &sum + &product(&stage.form.space[rows..]).scale(width(stage.form.results[0].bytes()));
         for load in stage.form.loads.iter().filter(|l| l.operand < form.operands) {
-            let varies = |axis: usize| load.index.iter().any(|ix| mentions(ix, axis));
+            let varies = |axis: usize| load.index.iter().any(|ix| ix.mentions(axis));
             if (0..rows).any(varies) {
                 let own = (rows..stage.form.axes()).filter(|&a| varies(a)).map(|a| stage.form.axis_extent(a));
                 read[load.operand] = product(own).scale(width(load.dtype.bytes()));

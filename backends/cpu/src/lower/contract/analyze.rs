@@ -115,7 +115,7 @@ impl Problem {
         }
         let access: Vec<Access> = nest.loads.iter().map(|l| Access::of_load(l, &extents)).collect();
         let mentions = |l: usize, axis: usize| {
-            !access[l].coefficients[axis].is(0) || access[l].indices().any(|ix| super::mentions(ix, axis))
+            !access[l].coefficients[axis].is(0) || access[l].indices().any(|ix| ix.mentions(axis))
         };
         let (a, b) = match (mentions(x, last), mentions(y, last)) {
             (false, true) => (x, y),

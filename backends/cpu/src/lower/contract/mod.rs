@@ -37,8 +37,6 @@ mod tiles;
 mod weights;
 mod window;
 
-use nnc_ir::form::Ix;
-
 use self::{
     analyze::{BFrom, Problem},
     conv::Conv,
@@ -62,11 +60,4 @@ pub(super) fn lower(request: &NestRequest, cx: &mut LowerCx<'_>) -> Option<Kerne
             None => Conv::new(&problem, window)?.lower(&problem, request, cx),
         },
     })
-}
-
-/// Whether an index mentions an axis.
-fn mentions(ix: &Ix, axis: usize) -> bool {
-    let mut found = false;
-    ix.visit(&mut |part| found |= *part == Ix::Axis(axis));
-    found
 }
