@@ -3,10 +3,12 @@
 //! The header of a pass has two blocks ` ```nnir `: a module before it and the same after it. A text in `tests/ir/PASS` is a
 //! module with comments: `// CHECK: text` must occur in the module after the pass, in this order; `// CHECK-NOT: text` must
 //! not occur; `// MISS: text` must occur in a reason that the pass gives for leaving something alone. What the pass changes
-//! is a snapshot.
+//! is a snapshot. `// RULE name: fires` names each rule that fires, and no other; `// RULE name: holds back because ...`
+//! says of a rule that does not fire why it must not. Every rule has a text of either kind.
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 use std::{
+    collections::BTreeSet,
     fs,
     path::{Path, PathBuf},
 };
@@ -143,4 +145,58 @@ fn every_pass_has_a_text_that_changes_and_one_where_it_holds_back() {
         let name = folder.unwrap().file_name().to_string_lossy().into_owned();
         assert!(known.contains(&name.as_str()), "tests/ir/{name}: no pass has this name");
     }
+}
+
+/// What the lines `// RULE name: ...` of a text say: the rule, and whether it fires.
+fn verdicts(source: &str, place: &str) -> Vec<(String, bool)> {
+    let one = |line: &str| match line.split_once(": ") {
+        Some((rule, "fires")) => (rule.to_owned(), true),
+        Some((rule, why)) if why.starts_with("holds back because ") => (rule.to_owned(), false),
+        _ => panic!("{place}: `RULE {line}` says neither `fires` nor `holds back because ...`"),
+    };
+    source.lines().filter_map(|l| l.strip_prefix("// RULE ")).map(one).collect()
+}
+
+#[test]
+fn every_rule_has_a_text_where_it_fires_and_one_where_it_holds_back() {
+    let mut wrong = Vec::new();
+    for pass in PASSES {
+        let mut shown: BTreeSet<(String, bool)> = BTreeSet::new();
+        for path in texts(pass.name) {
+            let source = fs::read_to_string(&path).unwrap();
+            let place = format!("{}/{}", pass.name, path.file_stem().unwrap().to_string_lossy());
+            let verdicts = verdicts(&source, &place);
+            if verdicts.is_empty() && !pass.rules.is_empty() {
+                wrong.push(format!("{place}: no line says what a rule does to it"));
+            }
+            for (rule, _) in verdicts.iter().filter(|(r, _)| pass.rules.iter().all(|known| known.name != r)) {
+                wrong.push(format!("{place}: {} has no rule '{rule}'", pass.name));
+            }
+            let lowered = apply(pass.name, read(&source));
+            let fired: BTreeSet<&str> =
+                lowered.reports.iter().flat_map(|r| &r.rewrites).map(|r| r.rule).collect();
+            for rule in &fired {
+                if !verdicts.contains(&((*rule).to_owned(), true)) {
+                    wrong.push(format!("{place}: '{rule}' fires, and no line says so"));
+                }
+            }
+            for (rule, fires) in &verdicts {
+                if fired.contains(rule.as_str()) != *fires {
+                    wrong.push(format!(
+                        "{place}: '{rule}' {}",
+                        if *fires { "does not fire" } else { "fires" }
+                    ));
+                }
+            }
+            shown.extend(verdicts);
+        }
+        for rule in pass.rules {
+            for (fires, what) in [(true, "fires"), (false, "holds back")] {
+                if !shown.contains(&(rule.name.to_owned(), fires)) {
+                    wrong.push(format!("{}: no text where '{}' {what}", pass.name, rule.name));
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
