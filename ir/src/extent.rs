@@ -304,32 +304,62 @@ impl Extent {
     /// The extent with every symbol replaced.
     #[must_use]
     pub fn substitute(&self, with: &dyn Fn(SymbolId) -> Extent) -> Self {
+        self.replace(&|atom| match atom {
+            Atom::Symbol(s) => Some(with(*s)),
+            _ => None,
+        })
+    }
+
+    /// The extent with atoms replaced where `with` says by what: the parts of an atom first, then itself.
+    #[must_use]
+    pub fn replace(&self, with: &dyn Fn(&Atom) -> Option<Extent>) -> Self {
         let Extent::Expr(p) = self else { return self.clone() };
         p.terms.iter().fold(Extent::Const(p.constant), |sum, term| {
-            let product = term
-                .atoms
-                .iter()
-                .fold(Extent::Const(term.coefficient), |x, atom| &x * &atom.substitute(with));
+            let product =
+                term.atoms.iter().fold(Extent::Const(term.coefficient), |x, atom| &x * &atom.replace(with));
             &sum + &product
         })
     }
 
-    /// Calls `f` with every symbol that occurs.
-    pub fn for_each_symbol(&self, f: &mut dyn FnMut(SymbolId)) {
+    /// The atom that it is, if it is nothing more.
+    #[must_use]
+    pub fn as_atom(&self) -> Option<&Atom> {
+        let Extent::Expr(p) = self else { return None };
+        match &p.terms[..] {
+            [Term { atoms, coefficient: 1 }] if p.constant == 0 => match &atoms[..] {
+                [atom] => Some(atom),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+
+    /// Calls `f` with every atom that occurs, the parts of an atom before itself.
+    pub fn for_each_atom(&self, f: &mut dyn FnMut(&Atom)) {
         let Extent::Expr(p) = self else { return };
         for atom in p.terms.iter().flat_map(|t| &t.atoms) {
             match atom {
-                Atom::Symbol(s) => f(*s),
+                Atom::Symbol(_) => {}
                 Atom::FloorDiv(a, b)
                 | Atom::Mod(a, b)
                 | Atom::Min(a, b)
                 | Atom::Max(a, b)
                 | Atom::Bcast(a, b) => {
-                    a.for_each_symbol(f);
-                    b.for_each_symbol(f);
+                    a.for_each_atom(f);
+                    b.for_each_atom(f);
                 }
             }
+            f(atom);
         }
+    }
+
+    /// Calls `f` with every symbol that occurs.
+    pub fn for_each_symbol(&self, f: &mut dyn FnMut(SymbolId)) {
+        self.for_each_atom(&mut |atom| {
+            if let Atom::Symbol(s) = atom {
+                f(*s);
+            }
+        });
     }
 
     /// Least and greatest value, given those of the symbols. Saturates.
@@ -370,18 +400,21 @@ impl Atom {
         })
     }
 
-    fn substitute(&self, with: &dyn Fn(SymbolId) -> Extent) -> Extent {
-        match self {
-            Atom::Symbol(s) => with(*s),
-            Atom::FloorDiv(a, b) => a.substitute(with).floor_div(&b.substitute(with)),
-            Atom::Mod(a, b) => a.substitute(with).modulo(&b.substitute(with)),
-            Atom::Min(a, b) => a.substitute(with).min_with(&b.substitute(with)),
-            Atom::Max(a, b) => a.substitute(with).max_with(&b.substitute(with)),
+    fn replace(&self, with: &dyn Fn(&Atom) -> Option<Extent>) -> Extent {
+        let replaced = match self {
+            Atom::Symbol(_) => Extent::atom(self.clone()),
+            Atom::FloorDiv(a, b) => a.replace(with).floor_div(&b.replace(with)),
+            Atom::Mod(a, b) => a.replace(with).modulo(&b.replace(with)),
+            Atom::Min(a, b) => a.replace(with).min_with(&b.replace(with)),
+            Atom::Max(a, b) => a.replace(with).max_with(&b.replace(with)),
             Atom::Bcast(a, b) => {
-                let (a, b) = (a.substitute(with), b.substitute(with));
+                let (a, b) = (a.replace(with), b.replace(with));
                 a.broadcast(&b).unwrap_or_else(|| Extent::atom(Atom::Bcast(a, b)))
             }
-        }
+        };
+        // What its parts have made of it may be no atom any more.
+        let by = replaced.as_atom().and_then(with);
+        by.unwrap_or(replaced)
     }
 
     fn bounds(&self, symbol: &dyn Fn(SymbolId) -> (i64, i64)) -> (i64, i64) {
@@ -558,6 +591,10 @@ mod tests {
         assert_eq!(n.scale(4).modulo(&Extent::Const(2)), Extent::ZERO);
         assert_eq!(n.min_with(&(&n + &Extent::ONE)), n);
         assert_eq!(n.min_with(&h), h.min_with(&n));
+        let e = &n.min_with(&h).scale(3) + &n;
+        let lesser = |atom: &Atom| matches!(atom, Atom::Min(..)).then(|| h.clone());
+        assert_eq!(e.replace(&lesser), &h.scale(3) + &n);
+        assert_eq!(e.substitute(&|_| h.clone()), h.scale(4));
     }
 
     #[test]

@@ -398,12 +398,21 @@ impl Module {
     pub fn substitute_symbol(&mut self, symbol: SymbolId, by: &Extent) -> Result<(), String> {
         let with = |s: SymbolId| if s == symbol { by.clone() } else { Extent::symbol(s) };
         let map = |e: &Extent| e.substitute(&with);
+        for constraint in &mut self.constraints {
+            constraint.kind = constraint.kind.map_extents(&map);
+        }
+        self.map_extents(&map)
+    }
+
+    /// Replaces extents in every type, attribute and bound by others that are equal as long as the constraints hold, which
+    /// therefore stay as they are; infers types anew.
+    ///
+    /// # Errors
+    /// The operation that does not accept an extent.
+    pub fn map_extents(&mut self, map: &dyn Fn(&Extent) -> Extent) -> Result<(), String> {
         let symbols: Vec<SymbolId> = self.symbols.ids().collect();
         for s in symbols {
             self.symbols[s].bound = self.symbols[s].bound.as_ref().map(map);
-        }
-        for constraint in &mut self.constraints {
-            constraint.kind = constraint.kind.map_extents(&map);
         }
         let regions = self.nested_regions(self.body());
         for &region in regions.iter().rev() {
@@ -413,7 +422,7 @@ impl Module {
             }
             for i in 0..self.regions[region].nodes.len() {
                 let node = self.regions[region].nodes[i];
-                self.nodes[node].op.map_extents(&map);
+                self.nodes[node].op.map_extents(map);
                 for r in 0..self.nodes[node].results.len() {
                     let value = self.nodes[node].results[r];
                     self.values[value].ty.shape.iter_mut().for_each(|e| *e = map(e));

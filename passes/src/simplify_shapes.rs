@@ -27,12 +27,16 @@
 //! ```
 //!
 //! Symbols with a range of one value become that value; symbols read from extents (or constants) that are known become
-//! these extents, wherever types, attributes and constraints mention them; `extents` of constants become constants. Exact.
+//! these extents, wherever types, attributes and constraints mention them; the lesser or greater of two extents becomes
+//! the one that it always is, by the ranges of symbols or by a constraint that is checked before the run; `extents` of
+//! constants become constants. It leaves alone what only data decide. Exact.
+
+mod order;
 
 use nnc_ir::{
     Module,
     constant::Constant,
-    extent::{Extent, SymbolId},
+    extent::{Atom, Extent, SymbolId},
     form::Form,
     graph::NodeId,
     ops::{ConstantOp, Op},
@@ -43,12 +47,18 @@ use crate::{
     rewrite::{Action, Cursor, rewrite},
 };
 
-pub(crate) const RULES: &[&Rule] = &[&KNOWN_SYMBOL, &KNOWN_EXTENTS];
+pub(crate) const RULES: &[&Rule] = &[&KNOWN_SYMBOL, &KNOWN_ORDER, &KNOWN_EXTENTS];
 
 static KNOWN_SYMBOL: Rule = Rule {
     name: "known-symbol",
     law: "a symbol read from extents that are known before = the extent",
     source: "a symbol is bound once",
+    exactness: Exactness::Exact,
+};
+static KNOWN_ORDER: Rule = Rule {
+    name: "known-order",
+    law: "min(a, b) = a and max(a, b) = b, a <= b by ranges of symbols or by a constraint that no data decide",
+    source: "ranges and constraints are checked before the run; the constraint stays",
     exactness: Exactness::Exact,
 };
 static KNOWN_EXTENTS: Rule = Rule {
@@ -59,10 +69,15 @@ static KNOWN_EXTENTS: Rule = Rule {
 };
 
 pub(crate) fn run(module: &mut Module, cx: &mut PassCx<'_>) -> Result<(), Bug> {
+    let bug = |message: String| Bug { pass: "simplify-shapes".into(), message };
     while let Some((node, symbol, extent)) = known_symbol(module).filter(|_| cx.has_fuel()) {
-        let bug = |message: String| Bug { pass: "simplify-shapes".into(), message };
         module.substitute_symbol(symbol, &extent).map_err(bug)?;
         cx.fired(&KNOWN_SYMBOL, &module.node(node).loc);
+    }
+    while let Some((node, atom, side)) = order::known_order(module).filter(|_| cx.has_fuel()) {
+        let with = |found: &Atom| (*found == atom).then(|| side.clone());
+        module.map_extents(&|extent| extent.replace(&with)).map_err(bug)?;
+        cx.fired(&KNOWN_ORDER, &module.node(node).loc);
     }
     rewrite(module, "simplify-shapes", &mut |cursor: &mut Cursor<'_>, node| {
         let Some(constant) = constant_extents(cursor.module, node).filter(|_| cx.has_fuel()) else {

@@ -3,8 +3,8 @@
 use nnc_ir::{
     dtype::DType,
     extent::{Extent, Symbol, SymbolOrigin},
-    graph::ValueId,
-    ops::{Add, Broadcast, Cast, Exp, Extents, Mul, ReadExtents, Relu, Transpose},
+    graph::{Constraint, ConstraintKind, ValueId, loc},
+    ops::{Add, Broadcast, Cast, Exp, Extents, Mul, ReadExtents, Relu, Slice, Transpose},
 };
 
 use super::{Row, draft::Draft};
@@ -13,7 +13,7 @@ pub(super) const ELIMINATE_COMMON: &[Row] = &[("keep-one", twice)];
 pub(super) const ELIMINATE_DEAD: &[Row] = &[("remove-unread", unread)];
 pub(super) const FOLD_CONSTANTS: &[Row] = &[("fold", constants)];
 pub(super) const SIMPLIFY_SHAPES: &[Row] =
-    &[("known-symbol", known_symbol), ("known-extents", known_extents)];
+    &[("known-symbol", known_symbol), ("known-order", known_order), ("known-extents", known_extents)];
 pub(super) const WIDEN_HALF: &[Row] = &[("widen", half)];
 
 fn pointwise(d: &mut Draft, x: ValueId) -> ValueId {
@@ -73,6 +73,38 @@ fn known_symbol(d: &mut Draft) {
     let y = d.node(Broadcast { shape: vec![unknown] }, &[x]);
     let y = pointwise(d, y);
     d.output(y);
+}
+
+/// The first extent of an input is a symbol, which something greater or less bounds needlessly, or by a constraint.
+fn known_order(d: &mut Draft) {
+    let n = d.extent();
+    let x = d.input(&[n, 2]);
+    let (min, max, origin) = (0, 16, SymbolOrigin::Input { input: 0, axis: 0 });
+    let id = d.module.symbols.push(Symbol { name: "n".into(), min, max, origin, bound: None });
+    let mut ty = d.module.ty(x).clone();
+    ty.shape[0] = Extent::symbol(id);
+    d.module.set_ty(x, ty);
+    let all = Extent::symbol(id);
+    let cut = match d.rng.below(4) {
+        0 => all.min_with(&Extent::Const(16)),
+        1 => all.max_with(&Extent::Const(0)),
+        2 => all.scale(2).min_with(&all),
+        _ => {
+            let cut = all.min_with(&Extent::Const(n));
+            let kind = if d.rng.chance(50) {
+                ConstraintKind::Equal(cut.clone(), all)
+            } else {
+                ConstraintKind::AtMost(all, n.into())
+            };
+            d.module.constraints.push(Constraint { kind, loc: loc("cut") });
+            cut
+        }
+    };
+    let (starts, steps) = (vec![Extent::ZERO; 2], vec![1; 2]);
+    let y = d.node(Slice { starts, steps, shape: vec![cut, 2.into()] }, &[x]);
+    let z = pointwise(d, y);
+    d.maybe_output(y);
+    d.output(z);
 }
 
 fn known_extents(d: &mut Draft) {
