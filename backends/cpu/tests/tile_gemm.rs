@@ -17,9 +17,19 @@ struct Case {
     ldc: usize,
     a_row: usize,
     a_k: usize,
+    /// Entries of the table of A are so far apart, in reverse.
+    a_run: usize,
     b_k: usize,
     cols: usize,
     schedule: Schedule,
+}
+
+impl Case {
+    /// Where the runs of A are: in reverse.
+    fn a_table(&self) -> Vec<i64> {
+        let entries = self.spec.a_runs.map_or(0, |run| self.k / run as usize);
+        (0..entries).rev().map(|entry| (entry * self.a_run) as i64).collect()
+    }
 }
 
 fn random_case(rng: &mut Rng) -> Case {
@@ -27,6 +37,8 @@ fn random_case(rng: &mut Rng) -> Case {
     let panel = 4 * (1 + rng.below(8) as u16);
     let cols = if rng.below(2) == 0 { panel } else { 1 + rng.below(usize::from(panel)) as u16 };
     let k = [0, 1, 2, 3, 4, 5, 7, 8, 31, 100][rng.below(10)];
+    let runs = (rng.below(3) == 0).then(|| [1, 2, 3, 5, 8, 9, 16, 21][rng.below(8)]);
+    let k = runs.map_or(k, |run| run as usize * rng.below(5));
     let (a_row, a_k) = match rng.below(3) {
         0 => (1, usize::from(rows) + rng.below(3)),
         1 => (k + rng.below(3), 1),
@@ -40,6 +52,7 @@ fn random_case(rng: &mut Rng) -> Case {
         panel,
         a_row: stride(a_row),
         a_k: stride(a_k),
+        a_runs: runs,
         b_rows: if from_table { BRows::Table } else { BRows::Apart(stride(b_k)) },
         cols: if rng.below(3) == 0 { Cols::Arg } else { Cols::Const(cols) },
         init: if rng.below(2) == 0 { Init::Zero } else { Init::Load },
@@ -59,6 +72,7 @@ fn random_case(rng: &mut Rng) -> Case {
         ldc: usize::from(cols) + rng.below(5),
         a_row,
         a_k,
+        a_run: runs.map_or(1, |run| run as usize) * a_k + rng.below(4),
         b_k,
         cols: usize::from(cols),
         schedule,
@@ -66,9 +80,14 @@ fn random_case(rng: &mut Rng) -> Case {
 }
 
 fn run(case: &Case, rng: &mut Rng, opt_level: &str, what: &str) {
-    let Case { spec, k, ldc, a_row, a_k, b_k, cols, schedule } = case;
+    let Case { spec, k, ldc, a_row, a_k, a_run, b_k, cols, schedule } = case;
     let rows = usize::from(spec.rows);
-    let a = random_elements(rng, span(rows, *a_row, *k, *a_k));
+    let a_table = case.a_table();
+    let along = match (spec.a_runs, a_table.len()) {
+        (Some(run), entries) => span(entries, *a_run, run as usize, *a_k),
+        (None, _) => span(*k, *a_k, 1, 1),
+    };
+    let a = random_elements(rng, if along == 0 { 0 } else { (rows - 1) * a_row + along });
     let b = random_elements(rng, span(*k, *b_k, usize::from(spec.panel), 1));
     // Rows of B in reverse.
     let table: Vec<i64> = (0..*k).rev().map(|p| (p * b_k) as i64).collect();
@@ -111,6 +130,7 @@ fn run(case: &Case, rng: &mut Rng, opt_level: &str, what: &str) {
             GemmArg::Ldc => int(*ldc),
             GemmArg::ARow => int(*a_row),
             GemmArg::AK => int(*a_k),
+            GemmArg::ATable => a_table.as_ptr() as i64,
             GemmArg::BK => int(*b_k),
             GemmArg::BTable => table.as_ptr() as i64,
             GemmArg::Cols => int(*cols),
@@ -131,6 +151,7 @@ fn run(case: &Case, rng: &mut Rng, opt_level: &str, what: &str) {
         ldc: *ldc,
         a_row: *a_row,
         a_k: *a_k,
+        a_table: &a_table,
         b_k: *b_k,
         b_table: &table,
         cols: *cols,
@@ -152,6 +173,11 @@ fn run(case: &Case, rng: &mut Rng, opt_level: &str, what: &str) {
 fn check_against_exact_sum(case: &Case, a: &[f32], b: &[f32], before: &[f32], after: &[f32], what: &str) {
     let u = 2f64.powi(-24);
     let gamma = case.k as f64 * u / (1.0 - case.k as f64 * u);
+    let a_table = case.a_table();
+    let a_along = |p: usize| match case.spec.a_runs.map(|run| run as usize) {
+        Some(run) => a_table[p / run] as usize + p % run * case.a_k,
+        None => p * case.a_k,
+    };
     let b_row = |p: usize| case.b_k * if case.spec.b_rows == BRows::Table { case.k - 1 - p } else { p };
     for m in 0..usize::from(case.spec.rows) {
         for n in 0..case.cols {
@@ -159,7 +185,7 @@ fn check_against_exact_sum(case: &Case, a: &[f32], b: &[f32], before: &[f32], af
             let start = if case.spec.init == Init::Load { f64::from(before[at]) } else { 0.0 };
             let (mut sum, mut magnitude) = (start, start.abs());
             for p in 0..case.k {
-                let product = f64::from(a[m * case.a_row + p * case.a_k]) * f64::from(b[b_row(p) + n]);
+                let product = f64::from(a[m * case.a_row + a_along(p)]) * f64::from(b[b_row(p) + n]);
                 sum += product;
                 magnitude += product.abs();
             }
@@ -196,6 +222,7 @@ fn a_sum_in_blocks_has_the_bits_of_one_sum() {
             ldc: 8,
             a_row: 0,
             a_k: 0,
+            a_table: &[],
             b_k: 0,
             b_table: &[],
             cols: 0,

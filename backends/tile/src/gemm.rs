@@ -10,6 +10,9 @@
 //!   +---------+   +--------------------+
 //! ```
 //!
+//! With runs, A's element (m, p) is at  m * a_row + table[p / run] + (p % run) * a_k: the taps of a window in the table and
+//! its channels in the run make a convolution over an input with its channels last.
+//!
 //! Every element of C is one chain of fused multiply-adds in the order of k, starting from zero or from C as it is, and
 //! then the epilogue. So all emitters give the same bits, and a product blocked along k has the bits of one
 //! that is not.
@@ -67,8 +70,11 @@ pub struct GemmTile {
     pub cols: Cols,
     /// Stride of A along m.
     pub a_row: Stride,
-    /// Stride of A along k.
+    /// Stride of A along k; within a run if there are runs.
     pub a_k: Stride,
+    /// Elements of A along k that one entry of a table tells the place of: `table[p / run]` elements from the pointer to A.
+    /// The table of i64 is an argument, and k is a multiple of the run. Without it all of A is one run.
+    pub a_runs: Option<u32>,
     /// Rows of B.
     pub b_rows: BRows,
     /// Start of the accumulators.
@@ -87,6 +93,7 @@ impl GemmTile {
             cols: Cols::Const(panel),
             a_row: Stride::Const(1),
             a_k: Stride::Const(u32::from(rows)),
+            a_runs: None,
             b_rows: BRows::Apart(Stride::Const(u32::from(panel))),
             init: Init::Zero,
             epilogue: None,
@@ -111,6 +118,7 @@ impl GemmTile {
             assert!((1..=self.panel).contains(&n), "the columns of C are within the panel");
         }
         assert!(self.b_rows != BRows::Apart(Stride::Const(0)), "B advances along k");
+        assert!(self.a_runs != Some(0), "a run has elements");
         if let Some(epilogue) = &self.epilogue {
             epilogue.check();
         }
@@ -123,6 +131,7 @@ impl GemmTile {
         let optional = [
             (self.a_row == Stride::Arg, GemmArg::ARow),
             (self.a_k == Stride::Arg, GemmArg::AK),
+            (self.a_runs.is_some(), GemmArg::ATable),
             (self.b_rows == BRows::Apart(Stride::Arg), GemmArg::BK),
             (self.b_rows == BRows::Table, GemmArg::BTable),
             (self.cols == Cols::Arg, GemmArg::Cols),
@@ -148,11 +157,16 @@ impl GemmTile {
         };
         let a_row = stride(self.a_row, operands.a_row);
         let a_k = stride(self.a_k, operands.a_k);
+        let from_table = |table: &[i64], at: usize| {
+            usize::try_from(table[at]).expect("the reference takes operands from their lowest element")
+        };
+        let a_along = |operands: &GemmOperands, p: usize| match self.a_runs {
+            Some(run) => from_table(operands.a_table, p / run as usize) + p % run as usize * a_k,
+            None => p * a_k,
+        };
         let b_row = |operands: &GemmOperands, p: usize| match self.b_rows {
             BRows::Apart(b_k) => p * stride(b_k, operands.b_k),
-            BRows::Table => {
-                usize::try_from(operands.b_table[p]).expect("the reference takes B from its lowest element")
-            }
+            BRows::Table => from_table(operands.b_table, p),
         };
         let cols = match self.cols {
             Cols::Const(n) => usize::from(n),
@@ -166,7 +180,8 @@ impl GemmTile {
                     Init::Load => operands.c[at],
                 };
                 for p in 0..operands.k {
-                    acc = operands.a[m * a_row + p * a_k].mul_add(operands.b[b_row(operands, p) + n], acc);
+                    let a = operands.a[m * a_row + a_along(operands, p)];
+                    acc = a.mul_add(operands.b[b_row(operands, p) + n], acc);
                 }
                 operands.c[at] = apply(self.epilogue.as_ref(), &operands.epilogue, acc, m, n);
             }
@@ -191,6 +206,8 @@ pub enum GemmArg {
     ARow,
     /// Stride of A along k, if it is not constant.
     AK,
+    /// Pointer to the table of runs of A, if there is one.
+    ATable,
     /// Stride of B along k, if it is not constant.
     BK,
     /// Pointer to the table of rows of B, if there is one.
@@ -220,6 +237,8 @@ pub struct GemmOperands<'a> {
     pub a_row: usize,
     /// Stride of A along k.
     pub a_k: usize,
+    /// Where the runs of A are.
+    pub a_table: &'a [i64],
     /// Stride of B along k.
     pub b_k: usize,
     /// Where the rows of B are.

@@ -61,6 +61,8 @@ pub struct GemmArgs {
     pub a_row: Option<Value>,
     /// Stride of A along k.
     pub a_k: Option<Value>,
+    /// Address of the table of runs of A.
+    pub a_table: Option<Value>,
     /// Stride of B along k.
     pub b_k: Option<Value>,
     /// Address of the table of rows of B.
@@ -75,9 +77,9 @@ impl GemmArgs {
     /// Arguments of a tile whose strides and columns are constant and that has no epilogue.
     #[must_use]
     pub fn new(a: Value, b: Value, c: Value, k: Value, ldc: Value) -> Self {
-        let none = (None, None, None, None, None);
-        let (a_row, a_k, b_k, b_table, cols) = none;
-        GemmArgs { a, b, c, k, ldc, a_row, a_k, b_k, b_table, cols, epilogue: vec![] }
+        let none = (None, None, None, None, None, None);
+        let (a_row, a_k, a_table, b_k, b_table, cols) = none;
+        GemmArgs { a, b, c, k, ldc, a_row, a_k, a_table, b_k, b_table, cols, epilogue: vec![] }
     }
 
     /// Takes the arguments in the order of [`GemmTile::args`].
@@ -97,6 +99,7 @@ impl GemmArgs {
             ldc: params[4],
             a_row: find(GemmArg::ARow),
             a_k: find(GemmArg::AK),
+            a_table: find(GemmArg::ATable),
             b_k: find(GemmArg::BK),
             b_table: find(GemmArg::BTable),
             cols: find(GemmArg::Cols),
@@ -315,6 +318,9 @@ fn emit_sums(
         let length = b.step().times(builder, k);
         builder.ins().iadd(start, length)
     };
+    if let Some(run) = spec.a_runs {
+        return block.emit_runs(builder, args, (carried, a_start), end_after, run as usize);
+    }
     if schedule.unroll > 1 {
         assert!(schedule.unroll.is_power_of_two(), "unrolling by a power of two");
         let main_k = builder.ins().band_imm_s(args.k, -i64::from(schedule.unroll));
@@ -346,32 +352,80 @@ impl Block<'_> {
         end: Value,
         unroll: usize,
     ) -> Vec<Value> {
-        let strides = [self.a_k, self.b.step()];
         while_loop(
             builder,
             &init,
             |builder, carried| builder.ins().icmp(IntCC::UnsignedLessThan, carried[1], end),
-            |builder, carried| {
-                let mut positions = [carried[0], carried[1]];
-                let mut sums = carried[2..].to_vec();
-                // Constant strides become displacements of one pointer; others move the pointer at each step.
-                for step in 0..unroll {
-                    let at = strides.map(|stride| if let Step::Const(n) = stride { n * step } else { 0 });
-                    self.emit_step(builder, positions, at, &mut sums);
-                    for (position, stride) in positions.iter_mut().zip(strides) {
-                        if let Step::Value(bytes) = stride {
-                            *position = builder.ins().iadd(*position, bytes);
-                        }
-                    }
-                }
-                for (position, stride) in positions.iter_mut().zip(strides) {
-                    if let Step::Const(n) = stride {
-                        *position = builder.ins().iadd_imm_s(*position, i64::from(byte_offset(n * unroll)));
-                    }
-                }
-                positions.into_iter().chain(sums).collect()
-            },
+            |builder, carried| self.emit_turn(builder, carried, unroll),
         )
+    }
+
+    /// `unroll` steps of k one after another.
+    fn emit_turn(&self, builder: &mut FunctionBuilder, carried: &[Value], unroll: usize) -> Vec<Value> {
+        let strides = [self.a_k, self.b.step()];
+        let mut positions = [carried[0], carried[1]];
+        let mut sums = carried[2..].to_vec();
+        // Constant strides become displacements of one pointer; others move the pointer at each step.
+        for step in 0..unroll {
+            let at = strides.map(|stride| if let Step::Const(n) = stride { n * step } else { 0 });
+            self.emit_step(builder, positions, at, &mut sums);
+            for (position, stride) in positions.iter_mut().zip(strides) {
+                if let Step::Value(bytes) = stride {
+                    *position = builder.ins().iadd(*position, bytes);
+                }
+            }
+        }
+        for (position, stride) in positions.iter_mut().zip(strides) {
+            if let Step::Const(n) = stride {
+                *position = builder.ins().iadd_imm_s(*position, i64::from(byte_offset(n * unroll)));
+            }
+        }
+        positions.into_iter().chain(sums).collect()
+    }
+
+    /// All steps of k where A lies in runs; gives the sums.
+    fn emit_runs(
+        &self,
+        builder: &mut FunctionBuilder,
+        args: &GemmArgs,
+        (init, a_start): (Vec<Value>, Value),
+        end_after: impl Fn(&mut FunctionBuilder, Value) -> Value,
+        run: usize,
+    ) -> Vec<Value> {
+        let table = args.a_table.expect("a table is an argument");
+        let end = end_after(builder, args.k);
+        // The position in the table takes the place of that in A.
+        let init: Vec<Value> = std::iter::once(table).chain(init[1..].iter().copied()).collect();
+        let unroll = self.schedule.unroll as usize;
+        let (whole, rest) = (run / unroll, run % unroll);
+        let carried = while_loop(
+            builder,
+            &init,
+            |builder, carried| builder.ins().icmp(IntCC::UnsignedLessThan, carried[1], end),
+            |builder, carried| {
+                let elements = builder.ins().load(I64, input_flags(), carried[0], 0);
+                let bytes = builder.ins().ishl_imm_u(elements, 2);
+                let a = builder.ins().iadd(a_start, bytes);
+                let mut inner: Vec<Value> = std::iter::once(a).chain(carried[1..].iter().copied()).collect();
+                match whole {
+                    0 => {}
+                    1 => inner = self.emit_turn(builder, &inner, unroll),
+                    _ => {
+                        let steps = i64::try_from(whole * unroll).expect("a run has less than 2^32 elements");
+                        let steps = builder.ins().iconst(I64, steps);
+                        let length = self.b.step().times(builder, steps);
+                        let end = builder.ins().iadd(inner[1], length);
+                        inner = self.emit_loop(builder, inner, end, unroll);
+                    }
+                }
+                if rest > 0 {
+                    inner = self.emit_turn(builder, &inner, rest);
+                }
+                inner[0] = builder.ins().iadd_imm_s(carried[0], 8);
+                inner
+            },
+        );
+        carried[2..].to_vec()
     }
 
     /// One step of k, at the positions in A and B and displacements in elements from them.

@@ -194,12 +194,13 @@ impl Guarded {
 /// # Safety
 /// The code takes as many parameters, and they describe memory it may use.
 pub(crate) unsafe fn call(code: &Code, args: &[i64]) {
-    let mut all = [0i64; 14];
+    let mut all = [0i64; 16];
     all[..args.len()].copy_from_slice(args);
-    let [a, b, c, d, e, f, g, h, i, j, k, l, m, n] = all;
-    type Function = extern "C" fn(i64, i64, i64, i64, i64, i64, i64, i64, i64, i64, i64, i64, i64, i64);
+    let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = all;
+    type Function =
+        extern "C" fn(i64, i64, i64, i64, i64, i64, i64, i64, i64, i64, i64, i64, i64, i64, i64, i64);
     // SAFETY: the caller vouches for the parameters; surplus ones are ignored by the C calling conventions of the
     // hosts tests run on, where the caller removes arguments.
     let function: Function = unsafe { std::mem::transmute(code.ptr()) };
-    function(a, b, c, d, e, f, g, h, i, j, k, l, m, n);
+    function(a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p);
 }

@@ -140,6 +140,7 @@ impl<'p> Tiles<'p> {
                 ldc: self.ldc,
                 a_row: self.a_row,
                 a_k: self.a_k,
+                a_table: None,
                 b_k,
                 b_table,
                 cols: at.cols_value,
@@ -156,6 +157,7 @@ impl<'p> Tiles<'p> {
             cols,
             a_row: stride(&self.problem.a_row),
             a_k: stride(&self.problem.a_k),
+            a_runs: None,
             b_rows: match b {
                 BPanel::Apart(_, stride, _) => BRows::Apart(*stride),
                 BPanel::Table(..) => BRows::Table,
