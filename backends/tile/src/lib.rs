@@ -9,4 +9,5 @@ pub mod program;
 
 pub mod epilogue;
 pub mod gemm;
+pub mod lane_conv;
 pub mod row_conv;

@@ -20,5 +20,8 @@ pub use gemm::{GemmArgs, Schedule, emit_gemm_tile, gemm_tile_function};
 mod cover;
 pub use cover::{Panel, cover, cover_cost};
 
+mod lane_conv;
+pub use lane_conv::{LaneConvArgs, emit_lane_conv, lane_conv_function};
+
 mod row_conv;
 pub use row_conv::{RowConvArgs, emit_row_conv, row_conv_function};
