@@ -65,6 +65,7 @@ mod activation;
 mod attention;
 mod cell;
 mod gelu;
+mod group;
 mod norm;
 mod pattern;
 mod power;
@@ -90,6 +91,7 @@ const MAX_SWEEPS: usize = 6;
 const FAMILIES: &[&[Pattern]] = &[
     power::PATTERNS,
     norm::PATTERNS,
+    group::PATTERNS,
     softmax::PATTERNS,
     gelu::PATTERNS,
     activation::PATTERNS,
@@ -104,6 +106,7 @@ pub(crate) const RULES: &[&Rule] = &[
     &norm::LAYER_NORM,
     &norm::RMS_NORM,
     &norm::NORM_SCALE,
+    &group::GROUP_NORM,
     &softmax::SOFTMAX,
     &softmax::LOG_SOFTMAX,
     &gelu::GELU_ERF,

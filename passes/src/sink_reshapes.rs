@@ -34,7 +34,10 @@
 //! nest can be fused through. What follows elementwise, reductions of whole axes and broadcasts among it, runs on the
 //! joined axes as well; reshapes meet further down and cancel. It does not fire where an operand varies along a part of
 //! the joined axes only (it would have to be repeated), nor where nothing is computed before the reshape. The number of
-//! axes falls each time. Exact: the same operations on the same elements.
+//! axes falls each time. Only what follows a normalization along rows goes to more axes, those on which it was normalized:
+//! scale, bias and activation of a group norm are in its kernel then. Exact: the same operations on the same elements.
+
+mod rows;
 
 use nnc_ir::{
     Module,
@@ -50,12 +53,18 @@ use crate::{
     rewrite::{Action, Cursor, rewrite},
 };
 
-pub(crate) const RULES: &[&Rule] = &[&SINK_BELOW_POINTWISE, &SINK_BELOW_REDUCE, &SINK_BELOW_BROADCAST];
+pub(crate) const RULES: &[&Rule] = &[&SINK_BELOW_POINTWISE, &SINK_BELOW_ROWS, &SINK_BELOW_REDUCE, &SINK_BELOW_BROADCAST];
 
 static SINK_BELOW_POINTWISE: Rule = Rule {
     name: "sink-below-pointwise",
     law: "f(reshape(x), b) = reshape(f(x, b')), where x has adjacent axes joined, and b' is b with these joined",
     source: "a reshape keeps row-major order, in which f works element by element",
+    exactness: Exactness::Exact,
+};
+static SINK_BELOW_ROWS: Rule = Rule {
+    name: "sink-below-pointwise-of-rows",
+    law: "f(reshape(x), b) = reshape(f(x, b')), where the reshape joins axes, x is normalized along some, and b' is b with these split",
+    source: "as above; Wu & He, Group Normalization, 2018: groups, then a scale for each channel",
     exactness: Exactness::Exact,
 };
 static SINK_BELOW_REDUCE: Rule = Rule {
@@ -83,10 +92,11 @@ pub(crate) fn run(module: &mut Module, cx: &mut PassCx<'_>) -> Result<(), Bug> {
             _ if is_elementwise(cursor.module, node) => match below_pointwise(cursor, node)? {
                 Ok(value) => Some((&SINK_BELOW_POINTWISE, value)),
                 Err(reason) => {
-                    if let Some(reason) = reason {
+                    let sunk = rows::below_pointwise(cursor, node)?;
+                    if let Some(reason) = reason.filter(|_| sunk.is_none()) {
                         cx.miss(cursor.module, node, reason);
                     }
-                    None
+                    sunk.map(|value| (&SINK_BELOW_ROWS, value))
                 }
             },
             _ => None,

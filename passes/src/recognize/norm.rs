@@ -134,19 +134,15 @@ fn centred(module: &Module, value: ValueId, of: &Joined) -> bool {
     both::<Sub>(module, value).is_some_and(|[x, m]| x == of.x && is_mean(m))
 }
 
-/// The mean of `x` along axes, which stay; `None` if the number of elements is known only when running and no divisor is at hand.
-fn mean_of(x: impl Into<Term>, axes: &[usize], count: &Term) -> Term {
-    div(join(ReduceKind::Sum, x, axes), count.clone())
-}
-
-/// What sums along the axes are divided by: a number, or what the model divides by.
+/// What sums along the axes are divided by: a number, or the scalar that the model divides by; `None` if the number of
+/// elements is known only when running and no divisor is at hand.
 fn count(module: &Module, of: &Joined, divided: ValueId) -> Option<Term> {
     match of.count(module).as_const() {
         Some(n) => Some((n as f64).into()),
         None => {
             let divisor = *product(module, unviewed(module, divided), None).under.first()?;
             let scalar = unviewed(module, spread(module, divisor).unwrap_or(divisor));
-            (module.ty(scalar).rank() == 0).then(|| term::spread(scalar, &of.row_shape(module)))
+            (module.ty(scalar).rank() == 0).then(|| scalar.into())
         }
     }
 }
@@ -186,7 +182,7 @@ fn find_norm(scene: &Scene<'_>, node: NodeId, part: Part) -> Result<Found, Optio
         let is_numerator = |&f: &ValueId| if norm.is_centred { centred(module, f, &norm.of) } else { f == norm.x };
         let Some(at) = over.iter().position(is_numerator) else { continue };
         over.remove(at);
-        let core = mul(norm.numerator, term::spread(div(1.0, norm.deviation), &shape));
+        let core = norm.spelt(norm.of.x, &norm.of.axes, &shape);
         return match (&over[..], &below[..]) {
             _ if q.factor != 1.0 => Err(None),
             ([], []) if part != Part::Scale => Ok(Found { term: core, key: norm.of.x }),
@@ -203,13 +199,37 @@ fn find_norm(scene: &Scene<'_>, node: NodeId, part: Part) -> Result<Found, Optio
 }
 
 /// What is divided and by what.
-struct Norm {
-    of: Joined,
+pub(super) struct Norm {
+    pub(super) of: Joined,
     is_centred: bool,
     /// What is squared: `of.x`, or that minus its mean.
     x: ValueId,
-    numerator: Term,
-    deviation: Term,
+    /// What sums are divided by: a number or a scalar.
+    count: Term,
+    epsilon: f64,
+}
+
+impl Norm {
+    /// The normalization of `x` of a shape along axes, in its canonical spelling.
+    pub(super) fn spelt(&self, x: impl Into<Term>, axes: &[usize], shape: &[Extent]) -> Term {
+        let x = x.into();
+        let row: Vec<Extent> =
+            shape.iter().enumerate().map(|(a, e)| if axes.contains(&a) { Extent::ONE } else { e.clone() }).collect();
+        let mean_of = |x: Term| {
+            let count = match &self.count {
+                Term::Number(n) => Term::Number(*n),
+                scalar => term::spread(scalar.clone(), &row),
+            };
+            div(join(ReduceKind::Sum, x, axes), count)
+        };
+        let numerator = match self.is_centred {
+            true => sub(x.clone(), term::spread(mean_of(x), shape)),
+            false => x,
+        };
+        let spread = mean_of(mul(numerator.clone(), numerator.clone()));
+        let spread = if self.epsilon == 0.0 { spread } else { add(spread, self.epsilon) };
+        mul(numerator, term::spread(div(1.0, sqrt(spread)), shape))
+    }
 }
 
 fn norm_of(module: &Module, v: ValueId, epsilon: f64, shape: &[Extent]) -> Option<Norm> {
@@ -226,15 +246,18 @@ fn norm_of(module: &Module, v: ValueId, epsilon: f64, shape: &[Extent]) -> Optio
     if module.ty(of.x).shape[..] != *shape {
         return None;
     }
-    let n = count(module, &of, divided)?;
-    let numerator = match is_centred {
-        true => sub(of.x, term::spread(mean_of(of.x, &of.axes, &n), shape)),
-        false => of.x.into(),
-    };
-    let square = mul(numerator.clone(), numerator.clone());
-    let spread = mean_of(square, &of.axes, &n);
-    let spread = if epsilon == 0.0 { spread } else { add(spread, epsilon) };
-    Some(Norm { of, is_centred, x, numerator, deviation: sqrt(spread) })
+    let count = count(module, &of, divided)?;
+    Some(Norm { of, is_centred, x, count, epsilon })
+}
+
+/// The normalization that a value is, spelt canonically and centred.
+pub(super) fn canonical(module: &Module, value: ValueId) -> Option<Norm> {
+    let [_, row] = both::<Mul>(module, value)?;
+    let (epsilon, v) = plus_number(module, inverse_root(module, row)?);
+    let shape = &module.ty(value).shape;
+    let norm = norm_of(module, v, epsilon, shape)?;
+    let stands = term::stands(module, value, &norm.spelt(norm.of.x, &norm.of.axes, shape));
+    (stands && norm.is_centred).then_some(norm)
 }
 
 /// `value` without views and a bound at 0.

@@ -1,5 +1,7 @@
 //! recognize - left sides for its rules: each pattern in spellings that exporters use, operands in any order.
 
+mod group;
+
 use std::f64::consts::{FRAC_1_SQRT_2, PI};
 
 use nnc_ir::{
@@ -20,6 +22,7 @@ pub(super) const ROWS: &[Row] = &[
     ("layer-norm", layer_norm),
     ("rms-norm", rms_norm),
     ("norm-scale", scaled_norm),
+    ("group-norm", group::group_norm),
     ("softmax", softmax),
     ("log-softmax", log_softmax),
     ("gelu-erf", gelu_erf),

@@ -10,6 +10,7 @@ use super::{Row, draft::Draft};
 
 pub(super) const ROWS: &[Row] = &[
     ("sink-below-pointwise", pointwise),
+    ("sink-below-pointwise-of-rows", rows),
     ("sink-below-reduce", reduce),
     ("sink-below-broadcast", broadcast),
 ];
@@ -49,6 +50,36 @@ fn pointwise(d: &mut Draft) {
     let z = d.node(Tanh {}, &[y]);
     d.maybe_output(y);
     d.output(z);
+}
+
+/// Divided by the greatest of each group of channels, then a number for each channel and something more.
+fn rows(d: &mut Draft) {
+    let [n, groups, each, last] = [2, 2, 2, 3].map(|n| n + d.rng.below(2) as i64);
+    let (apart, whole) = ([n, groups, each, last], [n, groups * each, last]);
+    let x = d.input(&whole);
+    let split = reshape(d, x, &apart);
+    let m = d.node(Reduce { kind: ReduceKind::Max, axes: vec![2, 3], keep: true }, &[split]);
+    let m = if d.rng.chance(50) { d.node(Tanh {}, &[m]) } else { m };
+    let m = d.spread(m, &apart);
+    let y = d.node(Mul {}, &[split, m]);
+    let y = reshape(d, y, &whole);
+    d.maybe_output(y);
+    let z = match d.rng.below(3) {
+        0 => {
+            let scale = d.weight(&[groups * each, 1]);
+            let scale = d.spread(scale, &whole);
+            d.node(Mul {}, &[scale, y])
+        }
+        1 => d.node(Add {}, &[y, x]),
+        _ => {
+            let bias = d.weight(&[last]);
+            let bias = d.spread(bias, &whole);
+            d.node(Add {}, &[y, bias])
+        }
+    };
+    let out = d.node(Relu {}, &[z]);
+    d.maybe_output(z);
+    d.output(out);
 }
 
 fn reduce(d: &mut Draft) {
