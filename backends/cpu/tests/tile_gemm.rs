@@ -3,10 +3,12 @@
 mod support;
 
 use nnc_cpu::tile::{Schedule, gemm_tile_function};
+use nnc_tile::Tile;
 use nnc_tile::epilogue::{EpilogueInput, EpilogueOperand};
 use nnc_tile::gemm::{BRows, Cols, GemmArg, GemmOperands, GemmTile, Init, Stride};
+use nnc_x86::Level;
 use support::random::{random_elements, random_epilogue, span};
-use support::{Guarded, Rng, call, compile_function, host_isa};
+use support::{Guarded, Rng, call, compile_function, host_isa, load};
 
 const POISON: f32 = 1e30;
 
@@ -32,9 +34,18 @@ impl Case {
     }
 }
 
-fn random_case(rng: &mut Rng) -> Case {
-    let rows = 1 + rng.below(6) as u16;
-    let panel = 4 * (1 + rng.below(8) as u16);
+/// What makes the code of a tile.
+#[derive(Clone, Copy)]
+enum Emitter {
+    /// nnc-cpu, at an optimisation level of Cranelift.
+    Clif(&'static str),
+    /// nnc-x86.
+    Wide(Level),
+}
+
+fn random_case(rng: &mut Rng, most_rows: usize, most_panel: usize) -> Case {
+    let rows = 1 + rng.below(most_rows) as u16;
+    let panel = 4 * (1 + rng.below(most_panel / 4) as u16);
     let cols = if rng.below(2) == 0 { panel } else { 1 + rng.below(usize::from(panel)) as u16 };
     let k = [0, 1, 2, 3, 4, 5, 7, 8, 31, 100][rng.below(10)];
     let runs = (rng.below(3) == 0).then(|| [1, 2, 3, 5, 8, 9, 16, 21][rng.below(8)]);
@@ -79,7 +90,7 @@ fn random_case(rng: &mut Rng) -> Case {
     }
 }
 
-fn run(case: &Case, rng: &mut Rng, opt_level: &str, what: &str) {
+fn run(case: &Case, rng: &mut Rng, emitter: Emitter, what: &str) {
     let Case { spec, k, ldc, a_row, a_k, a_run, b_k, cols, schedule } = case;
     let rows = usize::from(spec.rows);
     let a_table = case.a_table();
@@ -111,11 +122,19 @@ fn run(case: &Case, rng: &mut Rng, opt_level: &str, what: &str) {
         })
         .collect();
 
-    let isa = host_isa(opt_level);
-    let code = compile_function(
-        &*isa,
-        gemm_tile_function(spec, isa.default_call_conv(), isa.frontend_config(), *schedule),
-    );
+    let code = match emitter {
+        Emitter::Clif(opt_level) => {
+            let isa = host_isa(opt_level);
+            compile_function(
+                &*isa,
+                gemm_tile_function(spec, isa.default_call_conv(), isa.frontend_config(), *schedule),
+            )
+        }
+        Emitter::Wide(level) => {
+            let bytes = nnc_x86::emit(&Tile::Gemm(spec.clone()), level);
+            load(&bytes.unwrap_or_else(|e| panic!("{what}: {e:?}\n{spec:?}")), String::new())
+        }
+    };
     let (ga, gb, mut gc) = (Guarded::from(&a), Guarded::from(&b), Guarded::from(&c));
     let guarded: Vec<Guarded> = inputs.iter().map(|x| Guarded::from(x)).collect();
     let int = |n: usize| n as i64;
@@ -201,9 +220,25 @@ fn check_against_exact_sum(case: &Case, a: &[f32], b: &[f32], before: &[f32], af
 fn random_tiles_have_the_bits_of_the_reference() {
     for seed in 0..400 {
         let mut rng = Rng::new(seed);
-        let case = random_case(&mut rng);
+        let case = random_case(&mut rng, 6, 32);
         let opt_level = if rng.below(4) == 0 { "speed" } else { "none" };
-        run(&case, &mut rng, opt_level, &format!("seed {seed}"));
+        run(&case, &mut rng, Emitter::Clif(opt_level), &format!("seed {seed}"));
+    }
+}
+
+#[test]
+fn wide_tiles_have_the_bits_of_the_reference() {
+    for level in support::host_levels() {
+        let mut done = 0;
+        for seed in 0..4000 {
+            let mut rng = Rng::new(seed);
+            let case = random_case(&mut rng, 16, 96);
+            if nnc_x86::supports(&Tile::Gemm(case.spec.clone()), level) {
+                run(&case, &mut rng, Emitter::Wide(level), &format!("{level:?} seed {seed}"));
+                done += 1;
+            }
+        }
+        assert!(done > 400, "only {done} of the random tiles have wide code");
     }
 }
 
@@ -240,7 +275,7 @@ fn a_sum_in_blocks_has_the_bits_of_one_sum() {
 fn tiles_compile_for_arm() {
     let isa = support::arm_isa();
     for seed in 0..50 {
-        let case = random_case(&mut Rng::new(seed));
+        let case = random_case(&mut Rng::new(seed), 6, 32);
         let func =
             gemm_tile_function(&case.spec, isa.default_call_conv(), isa.frontend_config(), case.schedule);
         let (bytes, _) = support::machine_code(&*isa, cranelift_codegen::Context::for_function(func));

@@ -11,3 +11,23 @@ pub mod epilogue;
 pub mod gemm;
 pub mod lane_conv;
 pub mod row_conv;
+
+/// Any inner block: what emitters that make whole functions are asked for.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Tile {
+    /// A block of a matrix product.
+    Gemm(gemm::GemmTile),
+    /// Rows of a depthwise convolution.
+    RowConv(row_conv::RowConv),
+}
+
+impl Tile {
+    /// How many 64-bit arguments its function takes.
+    #[must_use]
+    pub fn n_args(&self) -> usize {
+        match self {
+            Tile::Gemm(spec) => spec.args().len(),
+            Tile::RowConv(spec) => spec.args().len(),
+        }
+    }
+}

@@ -107,9 +107,21 @@ pub(crate) fn machine_code(isa: &dyn isa::TargetIsa, mut ctx: Context) -> (Vec<u
 
 fn finish(isa: &dyn isa::TargetIsa, ctx: Context) -> Code {
     let (bytes, listing) = machine_code(isa, ctx);
+    load(&bytes, listing)
+}
+
+/// Machine code made callable.
+pub(crate) fn load(bytes: &[u8], listing: String) -> Code {
     let mut map = MmapMut::map_anon(bytes.len()).unwrap();
-    map.copy_from_slice(&bytes);
+    map.copy_from_slice(bytes);
     Code { map: map.make_exec().unwrap(), listing }
+}
+
+/// Levels of wide code that this machine runs.
+pub(crate) fn host_levels() -> Vec<nnc_x86::Level> {
+    let features = nnc_runtime::host_features();
+    let best = nnc_x86::Level::of(|f| features.contains(&f));
+    [nnc_x86::Level::Avx2, nnc_x86::Level::Avx512].into_iter().filter(|l| Some(*l) <= best).collect()
 }
 
 /// A 64-bit Arm machine.

@@ -1,0 +1,580 @@
+//! gemm - blocks of matrix products: accumulators in registers, B in vectors, A one element for all lanes.
+//!
+//! ```text
+//! for k:   v vectors of B are loaded;   for each row: one element of A is broadcast, v multiply-adds
+//! ```
+//!
+//! With `rows * v` of 24 or more accumulators in AVX-512 (10 or more in AVX2) the multipliers never wait. A single row takes B
+//! from memory in the multiply-add itself. Shapes: see `shape` in nnc-cpu's `tile/cover.rs`.
+//!
+//! Source of the scheme: Goto and van de Geijn, "Anatomy of High-Performance Matrix Multiplication", 2008, section 4, with
+//! the micro-kernel of Van Zee and van de Geijn, "BLIS", 2015, turned so that rows are broadcast.
+
+use iced_x86::{Code, Register};
+use nnc_tile::{
+    epilogue::{Epilogue, EpilogueInput},
+    gemm::{BRows, Cols, GemmArg, GemmTile, Init, Stride},
+};
+
+use crate::{
+    Level,
+    asm::{Asm, EncodeError, K, Lanes, Mem, V},
+    frame::Frame,
+    program::{self, Input},
+};
+
+/// Registers that hold addresses and counts, besides those with a fixed role.
+const POOL: [Register; 10] = [
+    Register::RDX,
+    Register::R8,
+    Register::R9,
+    Register::R10,
+    Register::R11,
+    Register::RBX,
+    Register::R12,
+    Register::R13,
+    Register::R14,
+    Register::R15,
+];
+/// Base of A and of the first rows.
+const A: Register = Register::RDI;
+/// Where B is read, or what the table counts from.
+const B: Register = Register::RSI;
+/// Steps of k that remain.
+const STEPS: Register = Register::RCX;
+/// For anything short.
+const TEMP: Register = Register::RAX;
+
+/// Vector registers and instructions for which a program is written once for each accumulator; beyond, once for each vector
+/// of a row, in a loop over rows.
+const UNROLLED_OPS: usize = 400;
+
+/// How registers are given out.
+struct Shape {
+    rows: usize,
+    /// Vectors of a row.
+    vectors: usize,
+    /// Columns of the last vector of C, if they are known.
+    last_cols: Option<usize>,
+    /// Columns of B in the last vector.
+    last_b: usize,
+    /// Whether B is an operand of the multiply-add.
+    b_in_memory: bool,
+    /// Whether A is one, too (AVX-512).
+    a_in_memory: bool,
+}
+
+impl Shape {
+    fn of(spec: &GemmTile, level: Level) -> Shape {
+        let lanes = level.lanes();
+        let (rows, panel) = (usize::from(spec.rows), usize::from(spec.panel));
+        let (cols, last_cols) = match spec.cols {
+            Cols::Const(n) => {
+                let n = usize::from(n);
+                (n, Some(n - (n.div_ceil(lanes) - 1) * lanes))
+            }
+            Cols::Arg => (panel, None),
+        };
+        let vectors = cols.div_ceil(lanes);
+        let last_b = (panel - (vectors - 1) * lanes).min(lanes);
+        let b_in_memory = rows == 1;
+        let a_in_memory =
+            !b_in_memory && level == Level::Avx512 && rows * vectors + vectors + 1 > level.registers();
+        Shape { rows, vectors, last_cols, last_b, b_in_memory, a_in_memory }
+    }
+
+    fn accumulators(&self) -> usize {
+        self.rows * self.vectors
+    }
+
+    fn acc(&self, m: usize, i: usize) -> V {
+        V((m * self.vectors + i) as u8)
+    }
+
+    /// Registers beyond the accumulators that steps of k use.
+    fn others(&self, level: Level) -> usize {
+        let masked = self.last_b < level.lanes();
+        let mask = usize::from(masked && level == Level::Avx2);
+        let b = if self.b_in_memory { usize::from(masked && level == Level::Avx2) } else { self.vectors };
+        b + usize::from(!self.a_in_memory) + mask
+    }
+}
+
+/// Rows that one base register serves.
+const ROWS_OF_A_BASE: usize = 3;
+
+/// Whether there are registers for the tile.
+pub(crate) fn supports(spec: &GemmTile, level: Level) -> bool {
+    let shape = Shape::of(spec, level);
+    let run_time = |s: Stride| usize::from(s == Stride::Arg);
+    let bases = if spec.a_row == Stride::Arg { shape.rows.div_ceil(ROWS_OF_A_BASE) - 1 } else { 0 };
+    let b = match spec.b_rows {
+        BRows::Apart(stride) => run_time(stride),
+        BRows::Table => 1,
+    };
+    let registers = bases + run_time(spec.a_row) + run_time(spec.a_k) + b;
+    let epilogue = spec.epilogue.as_ref().is_none_or(|e| {
+        let tiles = e.inputs.iter().filter(|i| **i == EpilogueInput::Tile).count();
+        program::registers(&e.program) < level.registers() - 2 && e.inputs.len() + tiles + 3 <= POOL.len()
+    });
+    registers <= POOL.len()
+        && shape.accumulators() + shape.others(level) <= level.registers()
+        && (shape.last_cols.is_some() || shape.vectors <= 4)
+        && epilogue
+}
+
+/// The function of a tile.
+pub(crate) fn emit(spec: &GemmTile, level: Level) -> Result<Vec<u8>, EncodeError> {
+    spec.check();
+    if !supports(spec, level) {
+        return Err(EncodeError("more registers than there are".into()));
+    }
+    let shape = Shape::of(spec, level);
+    let args = spec.args();
+    let row_bytes = shape.vectors * level.lanes() * 4;
+    let staged = spec.epilogue.as_ref().is_some_and(|e| staged(e, &shape, level));
+    let mut asm = Asm::new(level);
+    let frame = Frame::open(&mut asm, args.len(), if staged { shape.rows * row_bytes } else { 0 });
+    let mut gen_ = Gen { asm: &mut asm, spec, shape, args, frame, free: POOL.to_vec() };
+    gen_.init();
+    gen_.sums();
+    match &spec.epilogue {
+        Some(e) if staged => gen_.finish_staged(e, row_bytes),
+        _ => gen_.finish(),
+    }
+    gen_.frame.close(gen_.asm);
+    asm.finish()
+}
+
+/// Whether the epilogue runs over sums in memory rather than in the registers they are in.
+fn staged(epilogue: &Epilogue, shape: &Shape, level: Level) -> bool {
+    let free = level.registers() - shape.accumulators();
+    let ops = epilogue.program.ops().len();
+    program::registers(&epilogue.program) > free || ops * shape.accumulators() > UNROLLED_OPS
+}
+
+/// A distance in bytes.
+#[derive(Clone, Copy)]
+enum Step {
+    Const(i64),
+    Register(Register),
+}
+
+struct Gen<'a> {
+    asm: &'a mut Asm,
+    spec: &'a GemmTile,
+    shape: Shape,
+    args: Vec<GemmArg>,
+    frame: Frame,
+    /// Registers nobody uses.
+    free: Vec<Register>,
+}
+
+/// An epilogue operand at a row.
+#[derive(Clone, Copy)]
+enum Operand {
+    Row(Register),
+    Col(Register),
+    /// Where its row is, and what leads to the next.
+    Tile(Register, Register),
+    Scalar(Register),
+}
+
+impl Gen<'_> {
+    fn take(&mut self) -> Register {
+        self.free.pop().expect("`supports` has counted registers")
+    }
+
+    fn arg_place(&self, arg: GemmArg) -> Mem {
+        let index = self.args.iter().position(|a| *a == arg).expect("the spec asks for the argument");
+        self.frame.arg(index)
+    }
+
+    fn arg(&mut self, arg: GemmArg) -> Register {
+        let (to, from) = (self.take(), self.arg_place(arg));
+        self.asm.mov_load(to, from);
+        to
+    }
+
+    fn step(&mut self, stride: Stride, arg: GemmArg) -> Step {
+        match stride {
+            Stride::Const(n) => Step::Const(4 * i64::from(n)),
+            Stride::Arg => {
+                let bytes = self.arg(arg);
+                self.asm.shl(bytes, 2);
+                Step::Register(bytes)
+            }
+        }
+    }
+
+    /// Lanes of vector `i` of a row of C. AVX2 puts its mask into `scratch`.
+    fn lanes_of_c(&mut self, i: usize, scratch: V) -> Lanes {
+        let all = self.asm.level.lanes();
+        match self.shape.last_cols {
+            Some(n) if i + 1 < self.shape.vectors || n == all => Lanes::All,
+            Some(n) => self.first_lanes(n, scratch, K(1)),
+            None if self.asm.level == Level::Avx512 => Lanes::Mask(K(3 + i as u8)),
+            None => {
+                // All ones and then all zeros: what begins `cols` before the zeros is the mask of the row.
+                let width = all * self.shape.vectors;
+                let words: Vec<u32> = (0..2 * width).map(|w| if w < width { u32::MAX } else { 0 }).collect();
+                let place = self.arg_place(GemmArg::Cols);
+                let first = 4 * (width + all * i) as i64;
+                // base - 4 * cols; TEMP is all there is, so the product is taken twice.
+                self.asm.mov_load(TEMP, place);
+                self.asm.mul_imm(TEMP, -4);
+                let table = Register::RCX;
+                self.asm.address_of(table, &words);
+                self.asm.add(TEMP, table);
+                self.asm.load(scratch, Mem::at(TEMP, first), Lanes::All);
+                Lanes::Signs(scratch)
+            }
+        }
+    }
+
+    /// The first `n` lanes, of those that are not all.
+    fn first_lanes(&mut self, n: usize, scratch: V, k: K) -> Lanes {
+        if self.asm.level == Level::Avx512 {
+            return Lanes::Mask(k);
+        }
+        let words: Vec<u32> = (0..self.asm.level.lanes()).map(|w| if w < n { u32::MAX } else { 0 }).collect();
+        self.asm.address_of(TEMP, &words);
+        self.asm.load(scratch, Mem::at(TEMP, 0), Lanes::All);
+        Lanes::Signs(scratch)
+    }
+
+    /// Masks, and what the accumulators start from.
+    fn init(&mut self) {
+        let all = self.asm.level.lanes();
+        if self.asm.level == Level::Avx512 {
+            match self.shape.last_cols {
+                Some(n) if n < all => self.asm.mask_first(K(1), n as u32, TEMP),
+                Some(_) => {}
+                None => self.row_masks(),
+            }
+            if self.shape.last_b < all {
+                self.asm.mask_first(K(2), self.shape.last_b as u32, TEMP);
+            }
+        }
+        if self.spec.init == Init::Zero {
+            for m in 0..self.shape.rows {
+                for i in 0..self.shape.vectors {
+                    self.asm.zero(self.shape.acc(m, i));
+                }
+            }
+            return;
+        }
+        let (row, ldc) = (POOL[0], POOL[1]);
+        self.row_of_c(row, ldc);
+        let scratch = V((self.asm.level.registers() - 1) as u8);
+        for i in 0..self.shape.vectors {
+            if i > 0 && self.shape.rows > 1 {
+                self.row_of_c(row, ldc);
+            }
+            let lanes = self.lanes_of_c(i, scratch);
+            for m in 0..self.shape.rows {
+                let from = Mem::at(row, (4 * all * i) as i64);
+                self.asm.load(self.shape.acc(m, i), from, lanes);
+                if m + 1 < self.shape.rows {
+                    self.asm.add(row, ldc);
+                }
+            }
+        }
+        // The registers of the first arguments are as they were again.
+        for (register, arg) in [(POOL[0], 2), (POOL[1], 4), (STEPS, 3)] {
+            let from = self.frame.arg(arg);
+            self.asm.mov_load(register, from);
+        }
+    }
+
+    /// Address of the first row of C, and bytes to the next.
+    fn row_of_c(&mut self, row: Register, ldc: Register) {
+        let (c, stride) = (self.arg_place(GemmArg::C), self.arg_place(GemmArg::Ldc));
+        self.asm.mov_load(row, c);
+        self.asm.mov_load(ldc, stride);
+        self.asm.shl(ldc, 2);
+    }
+
+    /// Masks 3, 4, ... of the vectors of a row of which a run-time number of columns count.
+    fn row_masks(&mut self) {
+        let cols = self.arg_place(GemmArg::Cols);
+        let bits = Register::R10;
+        self.asm.mov_load(TEMP, cols);
+        self.asm.mov_imm(bits, -1);
+        self.asm.keep_low_bits(bits, bits, TEMP);
+        for i in 0..self.shape.vectors {
+            self.asm.mask_from(K(3 + i as u8), bits);
+            self.asm.shift_right(bits, 16);
+        }
+    }
+
+    /// All steps of k.
+    fn sums(&mut self) {
+        let a_row = self.step(self.spec.a_row, GemmArg::ARow);
+        let a_k = self.step(self.spec.a_k, GemmArg::AK);
+        let (b_k, table) = match self.spec.b_rows {
+            BRows::Apart(stride) => (self.step(stride, GemmArg::BK), None),
+            BRows::Table => (Step::Const(8), Some(self.arg(GemmArg::BTable))),
+        };
+        let mut bases = vec![A];
+        if let Step::Register(bytes) = a_row {
+            for n in 1..self.shape.rows.div_ceil(ROWS_OF_A_BASE) {
+                let base = self.take();
+                let before = bases[n - 1];
+                self.asm.lea(base, Mem { base: before, index: Some((bytes, 2)), disp: 0 });
+                self.asm.add(base, bytes);
+                bases.push(base);
+            }
+        }
+        let mask = self.mask_of_b();
+        let block = Block { a_row, a_k, b_k, table, bases, mask };
+        let unroll: i64 = if self.shape.accumulators() >= 12 { 4 } else { 8 };
+        let (tail, done, main, single) =
+            (self.asm.label(), self.asm.label(), self.asm.label(), self.asm.label());
+        self.asm.add_imm(STEPS, -unroll);
+        self.asm.jump(Code::Jl_rel32_64, tail);
+        self.asm.place(main);
+        self.steps(&block, unroll);
+        self.asm.add_imm(STEPS, -unroll);
+        self.asm.jump(Code::Jge_rel32_64, main);
+        self.asm.place(tail);
+        self.asm.add_imm(STEPS, unroll);
+        self.asm.jump(Code::Je_rel32_64, done);
+        self.asm.place(single);
+        self.steps(&block, 1);
+        self.asm.add_imm(STEPS, -1);
+        self.asm.jump(Code::Jne_rel32_64, single);
+        self.asm.place(done);
+    }
+
+    /// The lanes that the last vector of B has; AVX2 holds them in the last register.
+    fn mask_of_b(&mut self) -> Lanes {
+        if self.shape.last_b == self.asm.level.lanes() {
+            return Lanes::All;
+        }
+        let scratch = V((self.asm.level.registers() - 1) as u8);
+        self.first_lanes(self.shape.last_b, scratch, K(2))
+    }
+
+    /// `unroll` steps of k, and the pointers moved on by as many.
+    fn steps(&mut self, block: &Block, unroll: i64) {
+        for step in 0..unroll {
+            let a_disp = if let Step::Const(bytes) = block.a_k { bytes * step } else { 0 };
+            let b = match block.table {
+                Some(table) => {
+                    self.asm.mov_load(TEMP, Mem::at(table, 8 * step));
+                    Mem { base: B, index: Some((TEMP, 4)), disp: 0 }
+                }
+                None => Mem::at(B, if let Step::Const(bytes) = block.b_k { bytes * step } else { 0 }),
+            };
+            self.one_step(block, a_disp, b);
+            if let Step::Register(bytes) = block.a_k {
+                for base in &block.bases {
+                    self.asm.add(*base, bytes);
+                }
+            }
+            if let (Step::Register(bytes), None) = (block.b_k, block.table) {
+                self.asm.add(B, bytes);
+            }
+        }
+        if let Step::Const(bytes) = block.a_k {
+            for base in &block.bases {
+                self.asm.add_imm(*base, bytes * unroll);
+            }
+        }
+        match (block.table, block.b_k) {
+            (Some(table), _) => self.asm.add_imm(table, 8 * unroll),
+            (None, Step::Const(bytes)) => self.asm.add_imm(B, bytes * unroll),
+            (None, Step::Register(_)) => {}
+        }
+    }
+
+    fn one_step(&mut self, block: &Block, a_disp: i64, b: Mem) {
+        let (rows, vectors) = (self.shape.rows, self.shape.vectors);
+        let (first, bytes) = (self.shape.accumulators(), 4 * self.asm.level.lanes() as i64);
+        let lanes = |i: usize| if i + 1 == vectors { block.mask } else { Lanes::All };
+        if self.shape.b_in_memory {
+            let a = V(first as u8);
+            self.asm.broadcast(a, block.row(0, a_disp));
+            for i in 0..vectors {
+                let (acc, at) = (self.shape.acc(0, i), b.plus(bytes * i as i64));
+                if let Lanes::Signs(_) = lanes(i) {
+                    let part = V(first as u8 + 1);
+                    self.asm.load(part, at, lanes(i));
+                    self.asm.fma(acc, a, part, Lanes::All);
+                } else {
+                    self.asm.fma(acc, a, at, lanes(i));
+                }
+            }
+            return;
+        }
+        let b_at = |i: usize| V((first + i) as u8);
+        for i in 0..vectors {
+            self.asm.load(b_at(i), b.plus(bytes * i as i64), lanes(i));
+        }
+        // Registers for A by turns, where there are several.
+        let spare = self.asm.level.registers() - first - self.shape.others(self.asm.level);
+        let turns = (spare + 1).min(4);
+        for m in 0..rows {
+            let at = block.row(m, a_disp);
+            if self.shape.a_in_memory {
+                for i in 0..vectors {
+                    self.asm.fma_broadcast(self.shape.acc(m, i), b_at(i), at);
+                }
+                continue;
+            }
+            let a = V((first + vectors + m % turns) as u8);
+            self.asm.broadcast(a, at);
+            for i in 0..vectors {
+                self.asm.fma(self.shape.acc(m, i), a, b_at(i), Lanes::All);
+            }
+        }
+    }
+
+    /// Registers for the operands of the epilogue, C first.
+    fn operands(&mut self) -> Vec<Operand> {
+        let spec = self.spec;
+        let inputs = spec.epilogue.iter().flat_map(|e| &e.inputs);
+        let mut operands = vec![];
+        for (index, kind) in inputs.enumerate() {
+            let pointer = self.arg(GemmArg::Epilogue(index));
+            operands.push(match kind {
+                EpilogueInput::Row => Operand::Row(pointer),
+                EpilogueInput::Col => Operand::Col(pointer),
+                EpilogueInput::Scalar => Operand::Scalar(pointer),
+                EpilogueInput::Tile => {
+                    let stride = self.arg(GemmArg::EpilogueStride(index));
+                    self.asm.shl(stride, 2);
+                    Operand::Tile(pointer, stride)
+                }
+            });
+        }
+        operands
+    }
+
+    /// Inputs of the program for vector `i` of the row where the operands are; `row` is what `Row` operands lie
+    /// behind their pointers.
+    fn inputs(&self, acc: V, operands: &[Operand], row: i64, i: usize, lanes: Lanes) -> Vec<Input> {
+        let at = (4 * self.asm.level.lanes() * i) as i64;
+        let of = |operand: &Operand| match *operand {
+            Operand::Row(pointer) => Input::Splat(Mem::at(pointer, 4 * row)),
+            Operand::Scalar(pointer) => Input::Splat(Mem::at(pointer, 0)),
+            Operand::Col(pointer) | Operand::Tile(pointer, _) => Input::Lanes(Mem::at(pointer, at), lanes),
+        };
+        std::iter::once(Input::Own(acc)).chain(operands.iter().map(of)).collect()
+    }
+
+    fn next_row(&mut self, operands: &[Operand], row: Register, ldc: Register) {
+        self.asm.add(row, ldc);
+        for operand in operands {
+            if let Operand::Tile(pointer, stride) = operand {
+                self.asm.add(*pointer, *stride);
+            }
+        }
+    }
+
+    /// The epilogue in registers.
+    fn finish(&mut self) {
+        self.free = POOL.to_vec();
+        let (row, ldc) = (self.take(), self.take());
+        self.row_of_c(row, ldc);
+        let operands = self.operands();
+        let (rows, vectors) = (self.shape.rows, self.shape.vectors);
+        let first = self.shape.accumulators() as u8;
+        let registers = self.asm.level.registers() as u8;
+        // The last register is for AVX2's mask, if there is one.
+        let masked = self.shape.last_cols != Some(self.asm.level.lanes()) && self.asm.level == Level::Avx2;
+        let mask = V(registers - 1);
+        let free: Vec<V> = (first..registers - u8::from(masked)).map(V).collect();
+        let bytes = 4 * self.asm.level.lanes() as i64;
+        let known = self.shape.last_cols.is_some();
+        let last = if known { self.lanes_of_c(vectors - 1, mask) } else { Lanes::All };
+        for m in 0..rows {
+            for i in 0..vectors {
+                let lanes = match (known, i + 1 == vectors) {
+                    (true, true) => last,
+                    (true, false) => Lanes::All,
+                    (false, _) => self.lanes_of_c(i, mask),
+                };
+                let acc = self.shape.acc(m, i);
+                let value = match &self.spec.epilogue {
+                    Some(e) => {
+                        let inputs = self.inputs(acc, &operands, m as i64, i, lanes);
+                        program::emit(self.asm, &e.program, &inputs, &free)[0]
+                    }
+                    None => acc,
+                };
+                self.asm.store(Mem::at(row, bytes * i as i64), value, lanes);
+            }
+            if m + 1 < rows {
+                self.next_row(&operands, row, ldc);
+            }
+        }
+    }
+
+    /// The epilogue over sums in scratch memory, row by row.
+    fn finish_staged(&mut self, epilogue: &Epilogue, row_bytes: usize) {
+        let (rows, vectors) = (self.shape.rows, self.shape.vectors);
+        let bytes = 4 * self.asm.level.lanes() as i64;
+        for m in 0..rows {
+            for i in 0..vectors {
+                let at = Mem::at(Register::RSP, (m * row_bytes) as i64 + bytes * i as i64);
+                self.asm.store(at, self.shape.acc(m, i), Lanes::All);
+            }
+        }
+        self.free = POOL.to_vec();
+        let (row, ldc, sums) = (self.take(), self.take(), self.take());
+        self.row_of_c(row, ldc);
+        let operands = self.operands();
+        self.asm.mov(sums, Register::RSP);
+        let left = A;
+        self.asm.mov_imm(left, rows as i64);
+        let registers = self.asm.level.registers() as u8;
+        let mask = V(registers - 1);
+        let free: Vec<V> = (1..registers - 1).map(V).collect();
+        let again = self.asm.here();
+        for i in 0..vectors {
+            let lanes = self.lanes_of_c(i, mask);
+            self.asm.load(V(0), Mem::at(sums, bytes * i as i64), Lanes::All);
+            let inputs = self.inputs(V(0), &operands, 0, i, lanes);
+            let value = program::emit(self.asm, &epilogue.program, &inputs, &free)[0];
+            self.asm.store(Mem::at(row, bytes * i as i64), value, lanes);
+        }
+        self.next_row(&operands, row, ldc);
+        for operand in &operands {
+            if let Operand::Row(pointer) = operand {
+                self.asm.add_imm(*pointer, 4);
+            }
+        }
+        self.asm.add_imm(sums, row_bytes as i64);
+        self.asm.add_imm(left, -1);
+        self.asm.jump(Code::Jne_rel32_64, again);
+    }
+}
+
+/// What the steps of k have in common.
+struct Block {
+    a_row: Step,
+    a_k: Step,
+    b_k: Step,
+    table: Option<Register>,
+    /// Addresses in A of rows 0, 3, 6, ..., or of row 0 if rows are a constant apart.
+    bases: Vec<Register>,
+    mask: Lanes,
+}
+
+impl Block {
+    /// The element of A for row `m`.
+    fn row(&self, m: usize, disp: i64) -> Mem {
+        match self.a_row {
+            Step::Const(bytes) => Mem::at(self.bases[0], bytes * m as i64 + disp),
+            Step::Register(bytes) => {
+                let index = match m % ROWS_OF_A_BASE {
+                    0 => None,
+                    scale => Some((bytes, scale as u32)),
+                };
+                Mem { base: self.bases[m / ROWS_OF_A_BASE], index, disp }
+            }
+        }
+    }
+}
