@@ -12,9 +12,10 @@ const MAY_SEE: &[(&str, &[&str])] = &[
     ("backends/runtime", &[]),
     ("ir", &[]),
     ("backends/tile", &[]),
+    ("backends/x86", &["nnc-tile"]),
     ("passes", &["nnc-ir"]),
     ("compiler/onnx", &["nnc-ir"]),
-    ("backends/cpu", &["nnc-ir", "nnc-tile", "nnc-runtime"]),
+    ("backends/cpu", &["nnc-ir", "nnc-tile", "nnc-x86", "nnc-runtime"]),
     ("tests/kit", &["nnc-ir"]),
     (".", &["nnc-ir", "nnc-onnx", "nnc-passes", "nnc-cpu", "nnc-tile", "nnc-runtime"]),
 ];
@@ -28,6 +29,7 @@ const KNOWN_TO_ONE: &[(&str, &[&str])] = &[
     ("memmap2", &["backends/runtime"]),
     ("clap", &["."]),
     ("egg", &["passes"]),
+    ("iced-x86", &["backends/x86"]),
 ];
 
 /// The files that may hold unsafe code.
