@@ -112,7 +112,8 @@ pub(crate) fn supports(spec: &GemmTile, level: Level) -> bool {
         BRows::Apart(stride) => run_time(stride),
         BRows::Table => 1,
     };
-    let registers = bases + run_time(spec.a_row) + run_time(spec.a_k) + b;
+    let runs = if spec.a_runs.is_some() { 2 } else { 0 };
+    let registers = bases + run_time(spec.a_row) + run_time(spec.a_k) + b + runs;
     let epilogue = spec.epilogue.as_ref().is_none_or(|e| {
         let tiles = e.inputs.iter().filter(|i| **i == EpilogueInput::Tile).count();
         program::registers(&e.program) < level.registers() - 2 && e.inputs.len() + tiles + 3 <= POOL.len()
@@ -317,33 +318,78 @@ impl Gen<'_> {
             BRows::Table => (Step::Const(8), Some(self.arg(GemmArg::BTable))),
         };
         let mut bases = vec![A];
-        if let Step::Register(bytes) = a_row {
-            for n in 1..self.shape.rows.div_ceil(ROWS_OF_A_BASE) {
-                let base = self.take();
-                let before = bases[n - 1];
-                self.asm.lea(base, Mem { base: before, index: Some((bytes, 2)), disp: 0 });
-                self.asm.add(base, bytes);
-                bases.push(base);
-            }
+        if let Step::Register(_) = a_row {
+            bases.extend((1..self.shape.rows.div_ceil(ROWS_OF_A_BASE)).map(|_| self.take()));
         }
         let mask = self.mask_of_b();
         let block = Block { a_row, a_k, b_k, table, bases, mask };
         let unroll: i64 = if self.shape.accumulators() >= 12 { 4 } else { 8 };
+        match self.spec.a_runs {
+            None => self.one_run(&block, unroll),
+            Some(run) => self.runs(&block, i64::from(run), unroll),
+        }
+    }
+
+    /// Addresses of rows 3, 6, ... from that of row 0.
+    fn spread_bases(&mut self, block: &Block) {
+        let Step::Register(bytes) = block.a_row else { return };
+        for pair in block.bases.windows(2) {
+            self.asm.lea(pair[1], Mem { base: pair[0], index: Some((bytes, 2)), disp: 0 });
+            self.asm.add(pair[1], bytes);
+        }
+    }
+
+    /// All steps of k with A in one piece.
+    fn one_run(&mut self, block: &Block, unroll: i64) {
+        self.spread_bases(block);
         let (tail, done, main, single) =
             (self.asm.label(), self.asm.label(), self.asm.label(), self.asm.label());
         self.asm.add_imm(STEPS, -unroll);
         self.asm.jump(Code::Jl_rel32_64, tail);
         self.asm.place(main);
-        self.steps(&block, unroll);
+        self.steps(block, unroll);
         self.asm.add_imm(STEPS, -unroll);
         self.asm.jump(Code::Jge_rel32_64, main);
         self.asm.place(tail);
         self.asm.add_imm(STEPS, unroll);
         self.asm.jump(Code::Je_rel32_64, done);
         self.asm.place(single);
-        self.steps(&block, 1);
+        self.steps(block, 1);
         self.asm.add_imm(STEPS, -1);
         self.asm.jump(Code::Jne_rel32_64, single);
+        self.asm.place(done);
+    }
+
+    /// All steps of k, `run` by `run`, each where the table says.
+    fn runs(&mut self, block: &Block, run: i64, unroll: i64) {
+        let table = self.arg(GemmArg::ATable);
+        let turns = self.take();
+        let (again, done) = (self.asm.label(), self.asm.label());
+        // Without steps there is no entry.
+        self.asm.add_imm(STEPS, -run);
+        self.asm.jump(Code::Jl_rel32_64, done);
+        self.asm.place(again);
+        let start = self.arg_place(GemmArg::A);
+        self.asm.mov_load(A, start);
+        self.asm.mov_load(TEMP, Mem::at(table, 0));
+        self.asm.lea(A, Mem { base: A, index: Some((TEMP, 4)), disp: 0 });
+        self.spread_bases(block);
+        let (whole, rest) = (run / unroll, run % unroll);
+        if whole > 1 {
+            self.asm.mov_imm(turns, whole);
+            let main = self.asm.here();
+            self.steps(block, unroll);
+            self.asm.add_imm(turns, -1);
+            self.asm.jump(Code::Jne_rel32_64, main);
+        } else if whole == 1 {
+            self.steps(block, unroll);
+        }
+        if rest > 0 {
+            self.steps(block, rest);
+        }
+        self.asm.add_imm(table, 8);
+        self.asm.add_imm(STEPS, -run);
+        self.asm.jump(Code::Jge_rel32_64, again);
         self.asm.place(done);
     }
 
