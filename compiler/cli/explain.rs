@@ -1,4 +1,5 @@
-//! explain - `nnc explain`: what passes did to nodes, and why they left others alone.
+//! explain - `nnc explain`: what passes did to nodes, why they left others alone, and which contractions tiles left to
+//! plain loops.
 
 use nnc::{
     Compiler,
@@ -20,14 +21,15 @@ use super::{
 pub(crate) fn run(args: &ExplainArgs, format: ErrorFormat) -> Outcome {
     let options = args.options.to_options();
     let module = source::load_module(&args.model, &options, format)?;
-    let mut names = pipeline(options.level);
+    let mut passes = pipeline(options.level);
     if let Some(pass) = &args.pass {
-        match names.iter().rposition(|n| n == pass) {
-            Some(end) => names.truncate(end + 1),
-            None => names.push(pass),
+        match passes.iter().rposition(|n| n == pass) {
+            Some(end) => passes.truncate(end + 1),
+            None => passes.push(pass),
         }
     }
-    let lowered = Compiler::new(options).run_passes(module, &names)?;
+    let compiler = Compiler::new(options);
+    let lowered = compiler.run_passes(module, &passes)?;
     let wanted = |r: &&PassReport| args.pass.as_ref().is_none_or(|p| p == r.name);
     let reports: Vec<&PassReport> = lowered.reports.iter().filter(wanted).collect();
     if let (true, Some(pass)) = (reports.is_empty(), &args.pass) {
@@ -44,6 +46,20 @@ pub(crate) fn run(args: &ExplainArgs, format: ErrorFormat) -> Outcome {
             continue;
         }
         explain(report, &rewrites, &misses);
+    }
+    if args.pass.is_none() {
+        let compiled = compiler.generate(&lowered.module)?;
+        for (name, why) in &compiled.report.plain_products {
+            let kernel = compiled.image.kernels.iter().find(|k| k.name == *name);
+            let numbers = kernel.map_or(&[][..], |k| &k.nodes[..]);
+            let loc: Vec<std::sync::Arc<str>> = (numbers.iter())
+                .filter_map(|&n| compiled.image.nodes.get(n as usize))
+                .map(|name| name.as_str().into())
+                .collect();
+            if about(&loc) {
+                say!("code: {name}: {}: a contraction by plain loops, not tiles: {why}", names(&loc));
+            }
+        }
     }
     Ok(0)
 }

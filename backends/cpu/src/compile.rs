@@ -109,6 +109,7 @@ pub fn compile(
         kernels: image.kernels.len(),
         code_bytes: image.code.len(),
         weight_bytes: image.weights.total_bytes(),
+        plain_products: kernels.plain,
         ..report(&plan, &slots)
     };
     image.notes.extend(report.notes());
@@ -132,6 +133,8 @@ struct Kernels {
     /// Constants made while lowering.
     packed: Vec<(Constant, PointerSlot)>,
     scratch_bytes: Extent,
+    /// Contractions that are done by plain loops, and why.
+    plain: Vec<(String, &'static str)>,
 }
 
 /// A kernel that is to be lowered.
@@ -159,6 +162,7 @@ impl Kernels {
             constants: vec![false; plan.constants.len()],
             packed: Vec::new(),
             scratch_bytes: Extent::ZERO,
+            plain: Vec::new(),
         };
         for (i, buffer) in plan.buffers.iter().enumerate() {
             if let (BufferKind::Constant(c), true) = (buffer.kind, copied[i]) {
@@ -201,7 +205,8 @@ impl Kernels {
                     out.constants[c.0] |= read.as_ref().is_none_or(|read| read.contains(&at));
                 }
             }
-            let Kernel { function, name, items, item_cost, may_fault, scheduled, .. } = kernel;
+            let Kernel { function, name, items, item_cost, may_fault, scheduled, plain, .. } = kernel;
+            out.plain.extend(plain.map(|why| (name.clone(), why)));
             out.callees.push(Callee {
                 function: functions.add_kernel(name, function, !scheduled),
                 items,

@@ -65,6 +65,8 @@ pub struct Kernel {
     /// Whether the instructions are in a good order already: then it is to be compiled without Cranelift's optimiser,
     /// which would make it slower.
     pub scheduled: bool,
+    /// Why a contraction is done by plain loops and not by tiles, if it is.
+    pub plain: Option<&'static str>,
 }
 
 /// What lowering may use.

@@ -241,8 +241,7 @@ fn rule_of(theirs: &Cluster, own: &Cluster) -> &'static Rule {
 
 /// What follows a reduction may transpose its result, but not so that neighbours get apart.
 fn keeps_last_axis(reduction: &LoopForm, reader: &LoopForm, operand: usize) -> Result<(), String> {
-    let plain = |ix: &Ix| matches!(ix, Ix::Axis(_) | Ix::Extent(_) | Ix::Bcast(..));
-    let product = reduction.loads.iter().all(|l| l.index.iter().all(plain));
+    let product = reduction.loads.iter().all(|l| l.index.iter().all(is_plain));
     let identity = LoopForm::identity(reader.space.len());
     let last = reader.space.iter().rposition(|e| !e.is(1));
     for load in reader.loads.iter().filter(|l| l.operand == operand && l.index != identity) {
@@ -262,14 +261,18 @@ fn keeps_last_axis(reduction: &LoopForm, reader: &LoopForm, operand: usize) -> R
     Ok(())
 }
 
-/// Broadcasts, transposes and slices without steps keep a contraction's accesses affine.
-fn may_read_through(module: &Module, theirs: &[NodeId]) -> bool {
-    let plain = |ix: &Ix| match ix {
+/// An axis, or an axis from some place on, or one place: what broadcasts, transposes and slices without steps read.
+fn is_plain(ix: &Ix) -> bool {
+    match ix {
         Ix::Axis(_) | Ix::Extent(_) | Ix::Bcast(..) => true,
         Ix::Add(a, b) => matches!((&**a, &**b), (Ix::Axis(_), Ix::Extent(_))),
         _ => false,
-    };
-    theirs.iter().all(|&n| nest(module, n).is_some_and(|f| f.loads.iter().all(|l| l.index.iter().all(plain))))
+    }
+}
+
+/// Broadcasts, transposes and slices without steps keep a contraction's accesses affine.
+fn may_read_through(module: &Module, theirs: &[NodeId]) -> bool {
+    theirs.iter().all(|&n| nest(module, n).is_some_and(|f| f.loads.iter().all(|l| l.index.iter().all(is_plain))))
 }
 
 /// Whether each element of the operand is read at most once: every load of it has each axis alone, in some order.

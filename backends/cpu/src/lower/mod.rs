@@ -24,6 +24,8 @@ mod schedule;
 mod transpose;
 mod vector;
 
+use nnc_ir::form::Class;
+
 use crate::kernel::{Kernel, LowerCx, NestRequest};
 
 /// Why something cannot be lowered for a target.
@@ -48,9 +50,12 @@ impl std::error::Error for LowerError {}
 /// # Errors
 /// The target lacks an instruction.
 pub fn lower_nest(request: &NestRequest, cx: &mut LowerCx<'_>) -> Result<Kernel, LowerError> {
+    if request.form.class() != Class::Contraction {
+        return nest::lower(request, cx);
+    }
     match contract::lower(request, cx) {
-        Some(kernel) => Ok(kernel),
-        None => nest::lower(request, cx),
+        Ok(kernel) => Ok(kernel),
+        Err(why) => Ok(Kernel { plain: Some(why), ..nest::lower(request, cx)? }),
     }
 }
 

@@ -124,6 +124,7 @@ pub(super) fn lower_made(
         scratch_bytes: Extent::ZERO,
         may_fault: serial || nest.loads.iter().any(Access::may_fault),
         scheduled: false,
+        plain: None,
     })
 }
 

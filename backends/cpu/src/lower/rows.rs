@@ -114,6 +114,7 @@ pub fn lower_rows(request: &RowsRequest, cx: &mut LowerCx<'_>) -> Result<Kernel,
         scratch_bytes,
         may_fault: parts.iter().any(|p| p.nest.loads.iter().any(Access::may_fault)),
         scheduled: false,
+        plain: None,
     })
 }
 

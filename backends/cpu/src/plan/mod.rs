@@ -171,6 +171,8 @@ pub struct PlanReport {
     pub in_place: Vec<String>,
     /// Kernels and calls that do nothing but copy a tensor as it is.
     pub copies: usize,
+    /// Contractions that plain loops do and not tiles, several times slower: kernels by name, and why.
+    pub plain_products: Vec<(String, &'static str)>,
     /// Number of buffers in the arena.
     pub buffers: usize,
     /// Number of buffers that are allocated while running, because data decide their size without a bound.
@@ -184,19 +186,22 @@ pub struct PlanReport {
 }
 
 impl PlanReport {
-    /// What a program records of its memory.
+    /// What a program records of its memory, and of what is slower than it might be.
     #[must_use]
     pub fn notes(&self) -> Vec<(String, String)> {
         let mut arena = self.symbolic_arena.clone();
         if self.arena_bytes > 0 || arena.is_empty() {
             arena.insert(0, self.arena_bytes.to_string());
         }
+        let plain: Vec<String> =
+            self.plain_products.iter().map(|(kernel, why)| format!("{kernel} ({why})")).collect();
         let notes = [
             ("arena_bytes", arena.join(" + ")),
             ("intermediate_bytes", self.intermediate_bytes.to_string()),
             ("peak_live_bytes", self.peak_live_bytes.to_string()),
             ("copies", self.copies.to_string()),
             ("in_place", self.in_place.join(", ")),
+            ("plain_products", plain.join(", ")),
         ];
         notes.map(|(key, text)| (key.to_owned(), text)).to_vec()
     }

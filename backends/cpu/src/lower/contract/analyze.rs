@@ -10,7 +10,7 @@
 use nnc_ir::{
     dtype::{DType, Scalar},
     extent::{Extent, product},
-    form::{Bounds, Class},
+    form::Bounds,
 };
 use nnc_tile::epilogue::{Epilogue, EpilogueInput};
 
@@ -18,6 +18,7 @@ use super::{
     epilogue::{self, Operand},
     split::{self, Nest},
     window::{self, Window},
+    Refusal,
 };
 use crate::{kernel::NestRequest, lower::access::Access};
 
@@ -97,21 +98,24 @@ impl Problem {
     }
 
     /// The nest of a request as a contraction that tiles can do.
-    pub(super) fn of(request: &NestRequest) -> Option<Problem> {
+    pub(super) fn of(request: &NestRequest) -> Result<Problem, Refusal> {
         let form = &request.form;
-        if form.class() != Class::Contraction || form.results != [DType::F32] {
-            return None;
-        }
-        let (x, y) = form.product_loads()?;
+        let (x, y) = form.product_loads().ok_or("it sums something else than products of two operands")?;
         let used = [x, y];
-        if used.iter().any(|&l| form.loads[l].dtype != DType::F32 || form.loads[l].bounds == Bounds::Check) {
-            return None;
+        if used.iter().any(|&l| form.loads[l].dtype != DType::F32) {
+            return Err("tiles multiply f32");
+        }
+        if form.results != [DType::F32] {
+            return Err("tiles store one f32 result");
+        }
+        if used.iter().any(|&l| form.loads[l].bounds == Bounds::Check) {
+            return Err("data decide where an operand is read");
         }
         let nest = split::nest(request);
         let extents = nest.extents.clone();
-        let last = nest.space.checked_sub(1)?;
+        let last = nest.space.checked_sub(1).ok_or("the result is one number")?;
         if !nest.strides[last].is(1) {
-            return None;
+            return Err("neighbours of the result lie apart");
         }
         let access: Vec<Access> = nest.loads.iter().map(|l| Access::of_load(l, &extents)).collect();
         let mentions = |l: usize, axis: usize| {
@@ -120,14 +124,16 @@ impl Problem {
         let (a, b) = match (mentions(x, last), mentions(y, last)) {
             (false, true) => (x, y),
             (true, false) => (y, x),
-            _ => return None,
+            (true, true) => return Err("both operands change along the last axis of the result"),
+            (false, false) => return Err("no operand changes along the last axis of the result"),
         };
         let only_b = |axis: &usize| mentions(b, *axis) && !mentions(a, *axis);
         let columns: Vec<usize> = (0..nest.space).rev().take_while(only_b).collect();
         let columns: Vec<usize> = columns.into_iter().rev().collect();
         let k: Vec<usize> = (nest.space..extents.len()).collect();
-        let a_at = Linear::of(&access[a])?;
-        let a_k = if k.is_empty() { Extent::ONE } else { a_at.stride(&k, &extents)? };
+        let apart = "elements of its first operand lie at no linear places";
+        let a_at = Linear::of(&access[a]).ok_or(apart)?;
+        let a_k = if k.is_empty() { Extent::ONE } else { a_at.stride(&k, &extents).ok_or(apart)? };
         let mut coefficients = nest.strides.clone();
         coefficients.resize(extents.len(), Extent::ZERO);
         let c_at = Linear { base: nest.offset.clone(), coefficients };
@@ -148,21 +154,22 @@ impl Problem {
                 let from =
                     (0..columns.len()).find(|&i| one(&columns[i..], Some(&at))).expect("one axis is one");
                 let n = columns[from..].to_vec();
-                let n_stride = at.stride(&n, &extents)?;
+                let n_stride = at.stride(&n, &extents).ok_or(apart)?;
                 (n, BFrom::Linear { at, n_stride })
             }
             None => {
-                let window = window::analyze(&nest, b, &columns, &k)?;
+                let window = window::analyze(&nest, b, &columns, &k)
+                    .ok_or("elements of its second operand lie neither at linear places nor in windows")?;
                 (columns, BFrom::Window(window))
             }
         };
         let only_a: Vec<usize> =
             (0..nest.space).filter(|&x| mentions(a, x) && !mentions(b, x) && !n.contains(&x)).collect();
-        let from = (0..=only_a.len()).find(|&i| one(&only_a[i..], Some(&a_at)))?;
+        let from = (0..=only_a.len()).find(|&i| one(&only_a[i..], Some(&a_at))).ok_or(apart)?;
         let m = only_a[from..].to_vec();
         let outer: Vec<usize> = (0..nest.space).filter(|x| !m.contains(x) && !n.contains(x)).collect();
-        let a_row = a_at.stride(&m, &extents)?;
-        let c_row = c_at.stride(&m, &extents)?;
+        let a_row = a_at.stride(&m, &extents).ok_or(apart)?;
+        let c_row = c_at.stride(&m, &extents).ok_or("rows of the result lie at no linear places")?;
         let flat = one(&n, None);
         let inner = if flat { &n[..] } else { &n[n.len() - 1..] };
         let splat = |l: usize| -> Option<Scalar> {
@@ -170,24 +177,26 @@ impl Problem {
             let plain = nest.loads[l].bounds == Bounds::Inside;
             epilogue::splat_of(operand.constant.as_ref()).filter(|c| plain && c.dtype == DType::F32)
         };
-        let operand = |l: usize| -> Option<Operand> {
-            let at = finish[l].as_ref()?;
-            let (row, col) = (at.stride(&m, &extents)?, at.stride(inner, &extents)?);
+        let operand = |l: usize| -> Result<Operand, Refusal> {
+            let at = finish[l].as_ref().ok_or("what follows reads something else than f32 at linear places")?;
+            let stride = |axes: &[usize]| at.stride(axes, &extents).ok_or("what follows reads rows apart");
+            let (row, col) = (stride(&m)?, stride(inner)?);
             let kind = match (&row, &col) {
                 (Extent::Const(0), Extent::Const(0)) => EpilogueInput::Scalar,
                 (Extent::Const(1), Extent::Const(0)) => EpilogueInput::Row,
                 (Extent::Const(0), Extent::Const(1)) => EpilogueInput::Col,
                 (_, Extent::Const(1)) => EpilogueInput::Tile,
-                _ => return None,
+                _ => return Err("what follows reads elements apart along rows or columns"),
             };
-            Some(Operand { load: l, kind, row_stride: row })
+            Ok(Operand { load: l, kind, row_stride: row })
         };
         let (epilogue, operands) = epilogue::translate(&nest.finish, &splat, &operand)?;
         let operands = operands
             .into_iter()
             .map(|o| finish[o.load].clone().map(|at| (o, at)))
-            .collect::<Option<Vec<_>>>()?;
-        Some(Problem {
+            .collect::<Option<Vec<_>>>()
+            .ok_or(apart)?;
+        Ok(Problem {
             outer,
             m,
             flat,

@@ -228,6 +228,7 @@ impl Conv {
             scratch_bytes,
             may_fault: false,
             scheduled: true,
+            plain: None,
         }
     }
 

@@ -185,6 +185,7 @@ impl Depthwise {
             scratch_bytes: memory_bytes,
             may_fault: false,
             scheduled: true,
+            plain: None,
         }
     }
 }

@@ -131,6 +131,7 @@ impl Direct {
             scratch_bytes: scratch.ceil_div(&Extent::Const(64)).scale(64),
             may_fault: false,
             scheduled: true,
+            plain: None,
         }
     }
 

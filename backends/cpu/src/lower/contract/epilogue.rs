@@ -11,6 +11,12 @@ use nnc_tile::{
     program::{LaneType, Op, Ref as Lane, VectorProgram},
 };
 
+use super::Refusal;
+
+/// Most operands of an epilogue.
+const MOST: usize = 6;
+const MANY: Refusal = "what follows reads more operands than there are registers for";
+
 /// A memory operand of the epilogue as tiles see it.
 #[derive(Clone, Debug)]
 pub(super) struct Operand {
@@ -22,17 +28,18 @@ pub(super) struct Operand {
     pub(super) row_stride: Extent,
 }
 
-/// The program as tiles apply it, `None` for one that changes nothing; or `Err(())` if tiles cannot.
+/// The program as tiles apply it, `None` for one that changes nothing; or why tiles cannot.
 ///
 /// `operand` says how a load is read; a load that is one constant everywhere becomes part of the program.
 pub(super) fn translate(
     finish: &Program,
     splat: &dyn Fn(usize) -> Option<Scalar>,
-    operand: &dyn Fn(usize) -> Option<Operand>,
-) -> Option<(Option<Epilogue>, Vec<Operand>)> {
-    let [result] = finish.results[..] else { return None };
+    operand: &dyn Fn(usize) -> Result<Operand, Refusal>,
+) -> Result<(Option<Epilogue>, Vec<Operand>), Refusal> {
+    let wide = "what follows computes something that lanes of 32 bits do not";
+    let [result] = finish.results[..] else { return Err("tiles store one f32 result") };
     if matches!(finish.inst(result), Inst::Acc(0)) {
-        return Some((None, Vec::new()));
+        return Ok((None, Vec::new()));
     }
     let mut program = VectorProgram::new();
     let mut operands: Vec<Operand> = Vec::new();
@@ -41,24 +48,27 @@ pub(super) fn translate(
         let value = match inst {
             Inst::Acc(0) => program.input(0),
             Inst::Load(k) => match splat(*k) {
-                Some(c) => constant(&mut program, c)?,
+                Some(c) => constant(&mut program, c).ok_or(wide)?,
                 None => {
                     operands.push(operand(*k)?);
-                    program.input(u16::try_from(operands.len()).ok()?)
+                    program.input(u16::try_from(operands.len()).map_err(|_| MANY)?)
                 }
             },
-            Inst::Const(c) => constant(&mut program, *c)?,
-            other => translate_inst(&mut program, finish, other, *dtype, &values)?,
+            Inst::Const(c) => constant(&mut program, *c).ok_or(wide)?,
+            other => translate_inst(&mut program, finish, other, *dtype, &values).ok_or(wide)?,
         };
         values.push(value);
     }
     let value = values[result.index()];
-    if program.lane_type(value) != LaneType::F32 || operands.len() > 6 {
-        return None;
+    if program.lane_type(value) != LaneType::F32 {
+        return Err("tiles store one f32 result");
+    }
+    if operands.len() > MOST {
+        return Err(MANY);
     }
     program.result(value);
     let inputs = operands.iter().map(|o| o.kind).collect();
-    Some((Some(Epilogue { program, inputs }), operands))
+    Ok((Some(Epilogue { program, inputs }), operands))
 }
 
 /// The element of a constant that is the same everywhere.

@@ -46,18 +46,27 @@ use self::{
 use super::scalar::Abilities;
 use crate::kernel::{Kernel, LowerCx, NestRequest};
 
-/// The kernel of a contraction, or `None` where it is none that tiles can do.
-pub(super) fn lower(request: &NestRequest, cx: &mut LowerCx<'_>) -> Option<Kernel> {
+/// Why tiles cannot do a contraction.
+pub(super) type Refusal = &'static str;
+
+/// The kernel of a contraction, or why it is none that tiles can do.
+pub(super) fn lower(request: &NestRequest, cx: &mut LowerCx<'_>) -> Result<Kernel, Refusal> {
     // Without fused multiply-add the tiles would call a library.
     if !Abilities::of(cx.isa).is_ok_and(|can| can.fma) {
-        return None;
+        return Err("the target has no fused multiply-add");
     }
     let problem = Problem::of(request)?;
-    Some(match &problem.b_from {
-        BFrom::Linear { .. } => Direct::new(&problem, request, cx)?.lower(&problem, request, cx),
+    Ok(match &problem.b_from {
+        BFrom::Linear { .. } => {
+            let way = Direct::new(&problem, request, cx).ok_or("it reads an operand that is not there")?;
+            way.lower(&problem, request, cx)
+        }
         BFrom::Window(window) => match Depthwise::new(&problem, window) {
             Some(way) => way.lower(&problem, request, cx),
-            None => Conv::new(&problem, window)?.lower(&problem, request, cx),
+            None => {
+                let way = Conv::new(&problem, window).ok_or("its windows cannot be copied in blocks")?;
+                way.lower(&problem, request, cx)
+            }
         },
     })
 }
