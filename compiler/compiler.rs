@@ -7,7 +7,7 @@ use std::{
 };
 
 use nnc_cpu::{CompileOptions, Compiled, Target};
-use nnc_ir::{Module, diag::Diagnostic};
+use nnc_ir::{Module, constant::Constant, diag::Diagnostic, form::LoopForm};
 use nnc_onnx::{
     import::{ImportOptions, import},
     load::{LoadOptions, load_bytes, load_file},
@@ -15,7 +15,7 @@ use nnc_onnx::{
 };
 use nnc_passes::{
     manager::{PassManager, Watch},
-    pass::{PassCx, PassInfo, PassReport},
+    pass::{PassCx, PassInfo, PassReport, Tiles},
     pipeline::{REQUIRED, STRIP, allows, pipeline},
     target::TargetDesc,
 };
@@ -143,6 +143,7 @@ impl Compiler {
         let target = target_facts(&self.target()?);
         let mut cx = PassCx::new(&evaluator, &target);
         cx.max_memory = max_memory;
+        cx.tiles = &CpuTiles;
         let Options { watch_passes, watch_costs, .. } = self.options;
         let watch = Watch { text: watch_passes, diff: watch_passes, costs: watch_costs };
         let mut manager = PassManager::new(&module, watch);
@@ -230,6 +231,15 @@ pub(crate) fn target_facts(target: &Target) -> TargetDesc {
         vector_registers: number(desc.vector_registers),
         cache_bytes: [desc.l1_bytes, desc.l2_bytes, desc.l3_bytes].map(number),
         ..TargetDesc::GENERIC
+    }
+}
+
+/// What tiles of the CPU backend do.
+struct CpuTiles;
+
+impl Tiles for CpuTiles {
+    fn refusal(&self, form: &LoopForm, constant: &dyn Fn(usize) -> Option<Constant>) -> Option<&'static str> {
+        nnc_cpu::lower::refusal(form, constant)
     }
 }
 

@@ -79,3 +79,15 @@ fn no_single_use_pointwise_node_behind_a_contraction_is_a_kernel_without_a_reaso
     }
     assert!(contractions > 100, "only {contractions} contractions were looked at");
 }
+
+#[test]
+fn no_contraction_of_a_model_is_left_to_plain_loops() {
+    for name in ["mnist_cnn_dynamo", "mtcnn_pnet", "ppocr_cls", "mbconv", "vit"] {
+        let compiler = Compiler::new(Options::default());
+        let path = format!("{}/models/{name}/model.onnx", env!("CARGO_MANIFEST_DIR"));
+        let imported = compiler.import_file(path).unwrap_or_else(|e| panic!("{name}: {e}"));
+        let lowered = compiler.optimize(imported.module).unwrap();
+        let plain = compiler.generate(&lowered.module).unwrap().report.plain_products;
+        assert!(plain.is_empty(), "{name}: {plain:?}");
+    }
+}

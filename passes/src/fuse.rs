@@ -40,9 +40,10 @@
 //!    with the results of both, if that is cheaper and neither depends on the other by another way.
 //!
 //! It does not join two reductions, nor anything but movements into the operands of a contraction, which reads them many
-//! times; a contraction keeps one result, since tiles write one. Whether nodes are one nest is for [`nnc_ir::compose`] to
-//! say. Each join is a rewrite, so that fuel stops between two. Inlining every fusion gives the graph back. Exact: values
-//! are rounded to `f16` where they were.
+//! times; a contraction keeps one result, since tiles write one; and nothing joins a contraction that tiles do if they
+//! could not do both ([`crate::pass::Tiles`]). Whether nodes are one nest is for [`nnc_ir::compose`] to say. Each join is a
+//! rewrite, so that fuel stops between two. Inlining every fusion gives the graph back. Exact: values are rounded to `f16`
+//! where they were.
 //!
 //! Fusion for locality as in McKinley, Carr, Tseng, "Improving data locality with loop transformations" (TOPLAS 18(4),
 //! 1996); the roofline model decides (CACM 52(4), 2009).

@@ -5,6 +5,7 @@ use std::{fmt, time::Duration};
 use nnc_ir::{
     Module,
     constant::Constant,
+    form::LoopForm,
     graph::{Phase, Provenance},
     ops::Op,
 };
@@ -91,12 +92,29 @@ pub trait ConstEval {
     fn fold(&self, op: &Op, operands: &[Constant]) -> Option<Vec<Constant>>;
 }
 
+/// What the backend does by tiles, several times as fast as by plain loops; the driver asks the backend.
+pub trait Tiles {
+    /// Why tiles cannot do a nest, or `None` if they can; `constant` gives operands, by their number, that are known.
+    fn refusal(&self, form: &LoopForm, constant: &dyn Fn(usize) -> Option<Constant>) -> Option<&'static str>;
+}
+
+/// A backend of which nothing is known.
+struct AnyNest;
+
+impl Tiles for AnyNest {
+    fn refusal(&self, _: &LoopForm, _: &dyn Fn(usize) -> Option<Constant>) -> Option<&'static str> {
+        None
+    }
+}
+
 /// What a pass is given besides the module.
 pub struct PassCx<'a> {
     /// Computes operations on constants.
     pub consts: &'a dyn ConstEval,
     /// Facts about the processor.
     pub target: &'a TargetDesc,
+    /// Which contractions tiles do.
+    pub tiles: &'a dyn Tiles,
     /// Why things were left alone.
     pub misses: Vec<Miss>,
     /// What was rewritten, in order.
@@ -111,7 +129,15 @@ impl<'a> PassCx<'a> {
     /// A context without limits.
     #[must_use]
     pub fn new(consts: &'a dyn ConstEval, target: &'a TargetDesc) -> Self {
-        Self { consts, target, misses: Vec::new(), rewrites: Vec::new(), fuel: usize::MAX, max_memory: None }
+        Self {
+            consts,
+            target,
+            tiles: &AnyNest,
+            misses: Vec::new(),
+            rewrites: Vec::new(),
+            fuel: usize::MAX,
+            max_memory: None,
+        }
     }
 
     /// Records why a node was left alone.

@@ -2,7 +2,6 @@
 
 use nnc_ir::{
     Module,
-    dtype::DType,
     extent::Extent,
     form::{Class, Ix, LoopForm},
     graph::{NodeId, RegionId, ValueId, merge_locs},
@@ -43,7 +42,12 @@ struct Joined {
 
 impl<'m> Growth<'m> {
     /// Clusters of all nests of the region.
-    pub(super) fn of(module: &'m Module, readers: &'m Readers, region: RegionId, cx: &mut PassCx<'_>) -> Self {
+    pub(super) fn of(
+        module: &'m Module,
+        readers: &'m Readers,
+        region: RegionId,
+        cx: &mut PassCx<'_>,
+    ) -> Self {
         let (clusters, recomputed) = (FxHashMap::default(), FxHashMap::default());
         let mut growth = Self { module, readers, clusters, refusals: Refusals::default(), recomputed };
         for &node in &module.region(region).nodes {
@@ -107,7 +111,9 @@ impl<'m> Growth<'m> {
             }
             Class::Contraction if !moves => return Err(self.computed_in_products(&theirs, own, number, cx)),
             Class::Contraction if !may_read_through(self.module, &theirs.nodes) => {
-                return Err("a contraction reads its operands many times, and elements at linear places".into());
+                return Err(
+                    "a contraction reads its operands many times, and elements at linear places".into()
+                );
             }
             _ => {}
         }
@@ -116,8 +122,10 @@ impl<'m> Growth<'m> {
             return Err("the fusion would be too large".into());
         }
         let cluster = Cluster::of(self.module, nodes, own.results.clone())?;
-        if let Some(narrow) = leaves_tiles(&theirs.form, &cluster.form) {
-            return Err(format!("tiles of f32 products write f32, and this stores {narrow}"));
+        for part in [&theirs, own] {
+            if let Some(why) = self.leaves_tiles(part, &cluster, cx) {
+                return Err(format!("tiles would have to leave it to plain loops: {why}"));
+            }
         }
         let once = moves || theirs.reduces() || reads_each_once(&own.form, number);
         if alone && !once {
@@ -126,9 +134,28 @@ impl<'m> Growth<'m> {
         Ok(Joined { cluster, rule, detail })
     }
 
+    /// Why tiles, which can do the one cluster, cannot do both: plain loops are several times slower, which a kernel less
+    /// does not make up for.
+    fn leaves_tiles(&self, part: &Cluster, both: &Cluster, cx: &PassCx<'_>) -> Option<&'static str> {
+        if part.form.class() != Class::Contraction {
+            return None;
+        }
+        let refusal = |c: &Cluster| {
+            let constant = |number: usize| self.module.as_constant(*c.operands.get(number)?).cloned();
+            cx.tiles.refusal(&c.form, &constant)
+        };
+        refusal(both).filter(|_| refusal(part).is_none())
+    }
+
     /// Whether computing the elements that a nest reads more than once, wherever it reads them, costs less than storing
     /// them.
-    fn pays(&self, theirs: &Cluster, own: &Cluster, both: &Cluster, cx: &PassCx<'_>) -> Result<String, String> {
+    fn pays(
+        &self,
+        theirs: &Cluster,
+        own: &Cluster,
+        both: &Cluster,
+        cx: &PassCx<'_>,
+    ) -> Result<String, String> {
         // A lookup reads few elements of a large table; other movements are left to whoever reads them.
         let looks_up = own.form.loads.iter().flat_map(|l| &l.index).any(|ix| !ix.loads().is_empty());
         if own.form.class() == Class::Movement && !looks_up {
@@ -245,9 +272,8 @@ fn keeps_last_axis(reduction: &LoopForm, reader: &LoopForm, operand: usize) -> R
     let identity = LoopForm::identity(reader.space.len());
     let last = reader.space.iter().rposition(|e| !e.is(1));
     for load in reader.loads.iter().filter(|l| l.operand == operand && l.index != identity) {
-        let mut axes: Vec<usize> = (load.index.iter())
-            .filter_map(|ix| if let Ix::Axis(a) = ix { Some(*a) } else { None })
-            .collect();
+        let mut axes: Vec<usize> =
+            (load.index.iter()).filter_map(|ix| if let Ix::Axis(a) = ix { Some(*a) } else { None }).collect();
         axes.sort_unstable();
         if !axes.into_iter().eq(0..reader.space.len()) {
             let moves = reader.class() == Class::Movement;
@@ -272,7 +298,9 @@ fn is_plain(ix: &Ix) -> bool {
 
 /// Broadcasts, transposes and slices without steps keep a contraction's accesses affine.
 fn may_read_through(module: &Module, theirs: &[NodeId]) -> bool {
-    theirs.iter().all(|&n| nest(module, n).is_some_and(|f| f.loads.iter().all(|l| l.index.iter().all(is_plain))))
+    theirs
+        .iter()
+        .all(|&n| nest(module, n).is_some_and(|f| f.loads.iter().all(|l| l.index.iter().all(is_plain))))
 }
 
 /// Whether each element of the operand is read at most once: every load of it has each axis alone, in some order.
@@ -309,12 +337,4 @@ fn reads_part(form: &LoopForm, operand: usize) -> bool {
         let all_axes = (0..form.axes()).filter(|&a| !form.axis_extent(a).is(1));
         plain && all_axes.eq(axes.into_iter().filter(|&a| !form.axis_extent(a).is(1)))
     })
-}
-
-/// The type that an f32 product with its epilogue would be stored in, if that is another: such a product is done by plain
-/// loops, several times slower than by tiles and one kernel more.
-fn leaves_tiles(product: &LoopForm, joined: &LoopForm) -> Option<DType> {
-    let (a, b) = product.product_loads()?;
-    let tiled = [a, b].iter().all(|&l| product.loads[l].dtype == DType::F32) && product.results == [DType::F32];
-    joined.results.iter().copied().find(|&d| tiled && d != DType::F32)
 }

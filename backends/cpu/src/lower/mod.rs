@@ -24,9 +24,15 @@ mod schedule;
 mod transpose;
 mod vector;
 
-use nnc_ir::form::Class;
+use nnc_ir::{
+    constant::Constant,
+    form::{Class, LoopForm},
+};
 
-use crate::kernel::{Kernel, LowerCx, NestRequest};
+use crate::{
+    frame::PointerSlot,
+    kernel::{Kernel, LowerCx, NestRequest, OperandRef},
+};
 
 /// Why something cannot be lowered for a target.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,6 +63,22 @@ pub fn lower_nest(request: &NestRequest, cx: &mut LowerCx<'_>) -> Result<Kernel,
         Ok(kernel) => Ok(kernel),
         Err(why) => Ok(Kernel { plain: Some(why), ..nest::lower(request, cx)? }),
     }
+}
+
+/// Why tiles would not do a contraction, or `None` if they would; `constant` gives operands that are known.
+#[must_use]
+pub fn refusal(form: &LoopForm, constant: &dyn Fn(usize) -> Option<Constant>) -> Option<&'static str> {
+    let most = form.loads.iter().map(|l| l.operand + 1).max().unwrap_or(0);
+    let operand = |number: usize| OperandRef { pointer: PointerSlot(0), constant: constant(number) };
+    let request = NestRequest {
+        name: String::new(),
+        form: form.clone(),
+        operands: (0..most).map(operand).collect(),
+        results: vec![PointerSlot(0); form.results.len()],
+        placement: Vec::new(),
+        fault_node: -1,
+    };
+    contract::refusal(&request)
 }
 
 /// Makes a kernel of a nest of loops, whatever it is.

@@ -203,6 +203,8 @@ impl PlanReport {
             ("in_place", self.in_place.join(", ")),
             ("plain_products", plain.join(", ")),
         ];
-        notes.map(|(key, text)| (key.to_owned(), text)).to_vec()
+        // That nothing is slower than it might be goes without saying.
+        let told = |(key, text): &(&str, String)| *key != "plain_products" || !text.is_empty();
+        notes.into_iter().filter(told).map(|(key, text)| (key.to_owned(), text)).collect()
     }
 }

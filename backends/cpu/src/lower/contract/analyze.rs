@@ -15,10 +15,10 @@ use nnc_ir::{
 use nnc_tile::epilogue::{Epilogue, EpilogueInput};
 
 use super::{
+    Refusal,
     epilogue::{self, Operand},
     split::{self, Nest},
     window::{self, Window},
-    Refusal,
 };
 use crate::{kernel::NestRequest, lower::access::Access};
 
@@ -178,7 +178,8 @@ impl Problem {
             epilogue::splat_of(operand.constant.as_ref()).filter(|c| plain && c.dtype == DType::F32)
         };
         let operand = |l: usize| -> Result<Operand, Refusal> {
-            let at = finish[l].as_ref().ok_or("what follows reads something else than f32 at linear places")?;
+            let at =
+                finish[l].as_ref().ok_or("what follows reads something else than f32 at linear places")?;
             let stride = |axes: &[usize]| at.stride(axes, &extents).ok_or("what follows reads rows apart");
             let (row, col) = (stride(&m)?, stride(inner)?);
             let kind = match (&row, &col) {

@@ -49,6 +49,11 @@ use crate::kernel::{Kernel, LowerCx, NestRequest};
 /// Why tiles cannot do a contraction.
 pub(super) type Refusal = &'static str;
 
+/// Why tiles cannot do a contraction, whatever the target.
+pub(super) fn refusal(request: &NestRequest) -> Option<Refusal> {
+    Problem::of(request).err()
+}
+
 /// The kernel of a contraction, or why it is none that tiles can do.
 pub(super) fn lower(request: &NestRequest, cx: &mut LowerCx<'_>) -> Result<Kernel, Refusal> {
     // Without fused multiply-add the tiles would call a library.
