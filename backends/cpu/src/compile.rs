@@ -1,9 +1,6 @@
 //! compile - a module to a program: plan, kernels, entries, link.
 
-use cranelift_codegen::{
-    ir::{Function, InstructionData, Opcode, Value},
-    isa::TargetIsa,
-};
+use cranelift_codegen::ir::{Function, InstructionData, Opcode, Value};
 use nnc_ir::{
     constant::Constant, definitions::bare_symbol, diag::Diagnostic, entity::EntityId, extent::Extent,
     graph::Module,
@@ -15,13 +12,14 @@ use crate::{
     entry::{self, Callee, FuncId, Functions, Program, Slots},
     frame::{Frame, PointerSlot},
     kernel::{Kernel, LowerCx, NestRequest, OperandRef},
-    link::{self, Place, Unit},
+    link::{self, Code, Place, Unit},
     lower::{self, rows::RowsRequest, scatter::ScatterRequest},
     plan::{
         self, Block, Bounds, BufferId, BufferKind, NestStep, Plan, PlanReport, RowsStep, ScatterStep, Step,
     },
     target::Target,
     weights::{self, ConstantId},
+    wide::WideTiles,
 };
 
 /// What to compile besides the program.
@@ -65,7 +63,8 @@ pub fn compile(
     let mut frame = Frame::new();
     let slots = Slots::new(module, &plan, &mut frame);
     let mut functions = Functions::new(target.isa.frontend_config());
-    let mut kernels = Kernels::lower(module, &plan, &slots, &*target.isa, &mut frame, &mut functions)?;
+    let mut tiles = WideTiles::new(target.wide);
+    let mut kernels = Kernels::lower(module, &plan, &slots, target, &mut frame, &mut functions, &mut tiles)?;
     let packed = kernels.add_packed(&mut plan);
     let (weights, places) = weights::lay_out(&plan.constants, &kernels.constants)
         .map_err(|e| vec![Diagnostic::error(e.code(), e.message())])?;
@@ -82,11 +81,15 @@ pub fn compile(
     let units: Option<Vec<Unit<'_>>> = (functions.list.iter())
         .map(|f| {
             let isa = if f.optimise { &*target.isa } else { &*target.entry_isa };
-            Some(Unit { name: &f.name, function: f.function.as_ref()?, isa })
+            Some(Unit { name: &f.name, code: Code::Clif { function: f.function.as_ref()?, isa } })
         })
         .collect();
-    let units = units.ok_or_else(|| bug("a function was declared and not written"))?;
-    let blob = link::link(&units, options.emit_asm).map_err(|what| bug(&what))?;
+    let mut units = units.ok_or_else(|| bug("a function was declared and not written"))?;
+    let n_functions = units.len();
+    if let Some(level) = tiles.level() {
+        units.extend(tiles.list().map(|tile| Unit { name: "tile", code: Code::Tile { tile, level } }));
+    }
+    let blob = link::link(&units, n_functions, options.emit_asm).map_err(|what| bug(&what))?;
     let at = |id: FuncId| blob.places[id.0].offset as u64;
     let mut image = Image {
         name: options.name.clone(),
@@ -114,7 +117,7 @@ pub fn compile(
     };
     image.notes.extend(report.notes());
     let clif = options.emit_clif.then(|| emit::clif(&functions));
-    let asm = options.emit_asm.then(|| emit::asm(&functions, &blob));
+    let asm = options.emit_asm.then(|| emit::asm(&functions, &tiles, &blob));
     Ok(Compiled { image, report, clif, asm })
 }
 
@@ -149,9 +152,10 @@ impl Kernels {
         module: &Module,
         plan: &Plan,
         slots: &Slots,
-        isa: &dyn TargetIsa,
+        target: &Target,
         frame: &mut Frame,
         functions: &mut Functions,
+        tiles: &mut WideTiles,
     ) -> Result<Self, Vec<Diagnostic>> {
         let mut work: Vec<Option<Work<'_>>> = (0..plan.kernels).map(|_| None).collect();
         let mut copied = vec![false; plan.buffers.len()];
@@ -182,7 +186,8 @@ impl Kernels {
                 problems.push(Diagnostic::error(410, format!("nodes {}: {what}", names.join(", "))));
             };
             let name = kernel_name(number, what);
-            let kernel = match lower_one(work, name, plan, slots, isa, frame, &mut out.packed) {
+            let mut cx = LowerCx { isa: &*target.isa, frame, packed: &mut out.packed, tiles };
+            let kernel = match lower_one(work, name, plan, slots, &mut cx) {
                 Ok(kernel) => kernel,
                 Err(error) => {
                     problem(error.to_string());
@@ -240,9 +245,7 @@ fn lower_one(
     name: String,
     plan: &Plan,
     slots: &Slots,
-    isa: &dyn TargetIsa,
-    frame: &mut Frame,
-    packed: &mut Vec<(Constant, PointerSlot)>,
+    cx: &mut LowerCx<'_>,
 ) -> Result<Kernel, lower::LowerError> {
     let operand = |&buffer: &BufferId| OperandRef {
         pointer: slots.buffer(plan, buffer),
@@ -251,7 +254,6 @@ fn lower_one(
             _ => None,
         },
     };
-    let mut cx = LowerCx { isa, frame, packed };
     let first = |nodes: &[u32]| nodes.first().map_or(-1, |&n| i64::from(n));
     match work {
         Work::Nest(step) => {
@@ -263,7 +265,7 @@ fn lower_one(
                 placement: step.placement.clone(),
                 fault_node: first(&step.nodes),
             };
-            lower::lower_nest(&request, &mut cx)
+            lower::lower_nest(&request, cx)
         }
         Work::Rows(step) => {
             let request = RowsRequest {
@@ -273,7 +275,7 @@ fn lower_one(
                 results: step.results.iter().map(|&b| slots.buffer(plan, b)).collect(),
                 fault_node: first(&step.nodes),
             };
-            lower::rows::lower_rows(&request, &mut cx)
+            lower::rows::lower_rows(&request, cx)
         }
         Work::Scatter(step) => {
             let request = ScatterRequest {
@@ -284,7 +286,7 @@ fn lower_one(
                 ty: step.ty.clone(),
                 fault_node: first(&step.nodes),
             };
-            lower::scatter::lower_scatter(&request, &mut cx)
+            lower::scatter::lower_scatter(&request, cx)
         }
     }
 }

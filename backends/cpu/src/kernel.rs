@@ -10,7 +10,10 @@ use cranelift_codegen::{
 use cranelift_frontend::FunctionBuilder;
 use nnc_ir::{constant::Constant, extent::Extent, form::LoopForm};
 
-use crate::frame::{Frame, PointerSlot};
+use crate::{
+    frame::{Frame, PointerSlot},
+    wide::WideTiles,
+};
 
 /// A buffer as a kernel reads it.
 #[derive(Clone, Debug)]
@@ -77,6 +80,8 @@ pub struct LowerCx<'a> {
     pub frame: &'a mut Frame,
     /// Constants made while lowering, such as packed weights, with the slots of their addresses.
     pub packed: &'a mut Vec<(Constant, PointerSlot)>,
+    /// Tiles with wide code that kernels call.
+    pub tiles: &'a mut WideTiles,
 }
 
 impl LowerCx<'_> {

@@ -15,6 +15,7 @@ mod plan;
 mod target;
 pub mod tile;
 mod weights;
+pub mod wide;
 
 pub use compile::{CompileOptions, Compiled, compile, plan_memory};
 pub use plan::{PlanReport, elem_type};

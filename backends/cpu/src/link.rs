@@ -15,6 +15,10 @@ use cranelift_codegen::{
     ir::{ExternalName, Function},
     isa::TargetIsa,
 };
+use nnc_tile::Tile;
+use nnc_x86::Level;
+
+use crate::wide;
 
 /// Alignment of functions in the blob: a cache line.
 const ALIGN: usize = 64;
@@ -22,14 +26,31 @@ const ALIGN: usize = 64;
 /// Fills gaps between functions: an instruction that stops.
 const FILLER: u8 = 0xcc;
 
-/// A function to be linked. Calls name others by position: user name `u0:position`.
+/// A function to be linked. Calls name others by position: `u0:position` is a function of the program, `u1:number` a
+/// tile, and tiles come after the functions.
 pub(crate) struct Unit<'a> {
     /// Symbol name.
     pub(crate) name: &'a str,
-    /// The function.
-    pub(crate) function: &'a Function,
-    /// What compiles it.
-    pub(crate) isa: &'a dyn TargetIsa,
+    /// What it is made of.
+    pub(crate) code: Code<'a>,
+}
+
+/// What the bytes of a function come from.
+pub(crate) enum Code<'a> {
+    /// Cranelift.
+    Clif {
+        /// The function.
+        function: &'a Function,
+        /// What compiles it.
+        isa: &'a dyn TargetIsa,
+    },
+    /// nnc-x86.
+    Tile {
+        /// The spec.
+        tile: &'a Tile,
+        /// Instructions it may use.
+        level: Level,
+    },
 }
 
 /// Where a function is in the blob.
@@ -70,7 +91,7 @@ struct Call {
 ///
 /// # Errors
 /// Names the function that Cranelift cannot compile or that refers to something outside.
-pub(crate) fn link(units: &[Unit<'_>], listing: bool) -> Result<Blob, String> {
+pub(crate) fn link(units: &[Unit<'_>], n_functions: usize, listing: bool) -> Result<Blob, String> {
     let done: Vec<OnceLock<Result<Object, String>>> = units.iter().map(|_| OnceLock::new()).collect();
     let next = AtomicUsize::new(0);
     let work = || {
@@ -79,7 +100,13 @@ pub(crate) fn link(units: &[Unit<'_>], listing: bool) -> Result<Blob, String> {
             let at = next.fetch_add(1, Ordering::Relaxed);
             let Some(unit) = units.get(at) else { return };
             // Nobody else has taken this position.
-            let _ = done[at].set(compile(&mut context, unit, units, listing));
+            let object = match unit.code {
+                Code::Clif { function, isa } => {
+                    compile(&mut context, unit.name, function, isa, [n_functions, units.len()], listing)
+                }
+                Code::Tile { tile, level } => wide(tile, level),
+            };
+            let _ = done[at].set(object);
         }
     };
     let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
@@ -100,27 +127,34 @@ pub(crate) fn link(units: &[Unit<'_>], listing: bool) -> Result<Blob, String> {
 
 fn compile(
     context: &mut Context,
-    unit: &Unit<'_>,
-    units: &[Unit<'_>],
+    name: &str,
+    function: &Function,
+    isa: &dyn TargetIsa,
+    [n_functions, n_units]: [usize; 2],
     listing: bool,
 ) -> Result<Object, String> {
-    let fail = |what: String| format!("{}: {what}", unit.name);
+    let fail = |what: String| format!("{name}: {what}");
     context.clear();
-    context.func = unit.function.clone();
+    context.func = function.clone();
     context.set_disasm(listing);
     let code = context
-        .compile(unit.isa, &mut ControlPlane::default())
+        .compile(isa, &mut ControlPlane::default())
         .map_err(|e| fail(cranelift_codegen::print_errors::pretty_error(e.func, e.inner)))?;
     let mut calls = Vec::new();
     for reloc in code.buffer.relocs() {
         let (name, index) = match &reloc.target {
             FinalizedRelocTarget::ExternalName(ExternalName::User(name)) => {
-                let name = &unit.function.params.user_named_funcs()[*name];
-                (name.to_string(), (name.namespace == 0).then_some(name.index as usize))
+                let name = &function.params.user_named_funcs()[*name];
+                let first = match name.namespace {
+                    0 => Some(0),
+                    wide::NAMESPACE => Some(n_functions),
+                    _ => None,
+                };
+                (name.to_string(), first.map(|first| first + name.index as usize))
             }
-            other => (other.display(Some(&unit.function.params)), None),
+            other => (other.display(Some(&function.params)), None),
         };
-        let Some(callee) = index.filter(|&i| i < units.len()) else {
+        let Some(callee) = index.filter(|&i| i < n_units) else {
             return Err(fail(format!("needs {name}, which is no function of the program")));
         };
         if reloc.kind != Reloc::X86CallPCRel4 {
@@ -130,6 +164,11 @@ fn compile(
     }
     let listing = code.vcode.clone();
     Ok(Object { bytes: code.code_buffer().to_vec(), calls, listing })
+}
+
+fn wide(tile: &Tile, level: Level) -> Result<Object, String> {
+    let bytes = nnc_x86::emit(tile, level).map_err(|e| format!("{tile:?}: {}", e.0))?;
+    Ok(Object { bytes, calls: vec![], listing: None })
 }
 
 fn place(objects: &[Object]) -> Result<Blob, String> {

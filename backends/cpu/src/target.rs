@@ -34,6 +34,8 @@ pub struct Target {
     pub isa: Arc<dyn TargetIsa>,
     /// For entries, which are straight lines of calls that no optimisation helps.
     pub entry_isa: Arc<dyn TargetIsa>,
+    /// Wide instructions that tiles may use, if there are any: other code is Cranelift's, with 128-bit vectors.
+    pub wide: Option<nnc_x86::Level>,
     /// Facts for the passes.
     pub desc: TargetDesc,
     /// Target triple.
@@ -116,7 +118,8 @@ impl Target {
             l2_bytes: 512 << 10,
             l3_bytes: 4 << 20,
         };
-        Ok(Self { isa, entry_isa, desc, triple: text, features: names })
+        let wide = if x86 { nnc_x86::Level::of(has) } else { None };
+        Ok(Self { isa, entry_isa, wide, desc, triple: text, features: names })
     }
 
     /// The machine this runs on.

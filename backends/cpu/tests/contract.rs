@@ -415,7 +415,8 @@ fn kernels_are_made_for_other_machines() {
         let mut frame = Frame::new();
         let slots: Vec<PointerSlot> = (0..3).map(|_| frame.add_pointer()).collect();
         let mut packed = vec![];
-        let mut cx = LowerCx { isa: &*isa, frame: &mut frame, packed: &mut packed };
+        let mut tiles = nnc_cpu::wide::WideTiles::new(None);
+        let mut cx = LowerCx { isa: &*isa, frame: &mut frame, packed: &mut packed, tiles: &mut tiles };
         let operand = |&pointer: &PointerSlot| OperandRef { pointer, constant: None };
         let request = NestRequest {
             name: "test".into(),

@@ -113,6 +113,32 @@ impl GemmArgs {
     }
 }
 
+impl GemmArgs {
+    /// The arguments in the order of [`GemmTile::args`].
+    ///
+    /// # Panics
+    /// If one that the spec asks for is missing.
+    #[must_use]
+    pub fn values(&self, spec: &GemmTile) -> Vec<Value> {
+        let value = |arg: GemmArg| match arg {
+            GemmArg::A => Some(self.a),
+            GemmArg::B => Some(self.b),
+            GemmArg::C => Some(self.c),
+            GemmArg::K => Some(self.k),
+            GemmArg::Ldc => Some(self.ldc),
+            GemmArg::ARow => self.a_row,
+            GemmArg::AK => self.a_k,
+            GemmArg::ATable => self.a_table,
+            GemmArg::BK => self.b_k,
+            GemmArg::BTable => self.b_table,
+            GemmArg::Cols => self.cols,
+            GemmArg::Epilogue(i) => Some(self.epilogue[i].ptr),
+            GemmArg::EpilogueStride(i) => self.epilogue[i].stride,
+        };
+        spec.args().into_iter().map(|arg| value(arg).expect("what the spec asks for is given")).collect()
+    }
+}
+
 /// Choices of the emission that change speed and no bit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Schedule {

@@ -20,6 +20,10 @@ pub use gemm::{GemmArgs, Schedule, emit_gemm_tile, gemm_tile_function};
 mod cover;
 pub use cover::{Panel, cover, cover_cost};
 
+mod wide_cover;
+pub(crate) use wide_cover::MOST_COUNTED;
+pub use wide_cover::{wide_cover, wide_cover_cost};
+
 mod lane_conv;
 pub use lane_conv::{LaneConvArgs, emit_lane_conv, lane_conv_function};
 

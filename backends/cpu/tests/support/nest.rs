@@ -93,7 +93,8 @@ pub(crate) fn compile_with(
     let mut frame = Frame::new();
     let slots: Vec<PointerSlot> = (0..pointers).map(|_| frame.add_pointer()).collect();
     let mut packed = Vec::new();
-    let mut cx = LowerCx { isa: &*isa, frame: &mut frame, packed: &mut packed };
+    let mut tiles = nnc_cpu::wide::WideTiles::new(None);
+    let mut cx = LowerCx { isa: &*isa, frame: &mut frame, packed: &mut packed, tiles: &mut tiles };
     let kernel = lower(&slots, &mut cx).unwrap();
     let isa = if kernel.scheduled { host_isa("none") } else { isa };
     Compiled {

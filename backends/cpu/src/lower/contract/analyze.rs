@@ -12,7 +12,12 @@ use nnc_ir::{
     extent::{Extent, product},
     form::Bounds,
 };
-use nnc_tile::epilogue::{Epilogue, EpilogueInput};
+use nnc_tile::{
+    Tile,
+    epilogue::{Epilogue, EpilogueInput},
+    gemm::GemmTile,
+};
+use nnc_x86::Level;
 
 use super::{
     Refusal,
@@ -53,6 +58,8 @@ pub(super) struct Problem {
     /// What is done to sums, and where its operands are.
     pub(super) epilogue: Option<Epilogue>,
     pub(super) operands: Vec<(Operand, Linear)>,
+    /// Instructions of its tiles, if they are wide.
+    pub(super) level: Option<Level>,
 }
 
 /// An element's place: `base + sum of coefficient * position`.
@@ -95,6 +102,12 @@ impl Problem {
     /// Extent of axes taken together.
     pub(super) fn extent(&self, axes: &[usize]) -> Extent {
         product(axes.iter().map(|&a| &self.nest.extents[a]))
+    }
+
+    /// The level, if the epilogue can be done there.
+    pub(super) fn wide_level(&self, level: Option<Level>) -> Option<Level> {
+        let row = GemmTile { epilogue: self.epilogue.clone(), ..GemmTile::packed(1, 16) };
+        level.filter(|&level| nnc_x86::supports(&Tile::Gemm(row), level))
     }
 
     /// The nest of a request as a contraction that tiles can do.
@@ -214,6 +227,7 @@ impl Problem {
             epilogue,
             operands,
             nest,
+            level: None,
         })
     }
 }

@@ -14,6 +14,7 @@ use cranelift_codegen::ir::{
 };
 use nnc_ir::extent::{Extent, product};
 use nnc_tile::gemm::Stride;
+use nnc_x86::Level;
 
 use super::{
     analyze::{BFrom, Problem},
@@ -26,7 +27,7 @@ use super::{
 };
 use crate::{
     kernel::{Kernel, LowerCx, NestRequest},
-    tile::cover_cost,
+    tile::{cover_cost, wide_cover_cost},
 };
 
 /// Elements of the input that an item copies, about.
@@ -100,11 +101,11 @@ impl Conv {
         let rest = product(&counts[1..]);
         let full = &first * &rest;
         let columns = if !p.flat {
-            Columns::Row(Panels::new(m.as_const(), in_row.as_const()))
+            Columns::Row(Panels::new(m.as_const(), in_row.as_const(), p.level))
         } else if counts.len() == 1 {
-            Columns::Row(Panels::new(m.as_const(), first.as_const().filter(|_| counts[0] == first)))
+            Columns::Row(Panels::new(m.as_const(), first.as_const().filter(|_| counts[0] == first), p.level))
         } else {
-            choose(&m, &in_row, &full, &(&counts[0].modulo(&first) * &rest))
+            choose(&m, &in_row, &full, &(&counts[0].modulo(&first) * &rest), p.level)
         };
         let blocks = counts[0].ceil_div(&first).as_const().unwrap_or(1);
         let multiple = match &columns {
@@ -149,7 +150,7 @@ impl Conv {
         };
         let scratch_bytes = &(&table_bytes + &block_bytes) + &panel_bytes;
 
-        let function = kernel_function(cx.isa, cx.frame, |g, begin, end, worker| {
+        let function = kernel_function(cx, |g, begin, end, worker| {
             let table = g.scratch(worker);
             let memory = g.plus(table, &table_bytes);
             let panel = g.plus(memory, &block_bytes);
@@ -399,15 +400,19 @@ impl Conv {
 }
 
 /// Panels within rows or across them, by what they cost.
-fn choose(m: &Extent, in_row: &Extent, full: &Extent, last: &Extent) -> Columns {
-    let panels = |n: &Extent| Panels::new(m.as_const(), n.as_const());
+fn choose(m: &Extent, in_row: &Extent, full: &Extent, last: &Extent, level: Option<Level>) -> Columns {
+    let panels = |n: &Extent| Panels::new(m.as_const(), n.as_const(), level);
     let (Some(rows), Some(row), Some(all)) = (m.as_const(), in_row.as_const(), full.as_const()) else {
         return Columns::Across(panels(full), panels(last));
     };
     let size = |x: i64| usize::try_from(x).unwrap_or(0);
-    // Copying a vector takes about as long as two multiply-adds.
-    let copies = 2000 * (all / 4 + all / row.max(1)).unsigned_abs();
-    let by_row = cover_cost(size(rows), size(row)) * (all / row.max(1)).unsigned_abs();
-    let across = cover_cost(size(rows), size(all)) + copies;
+    // Copying a vector of 128 bits takes about as long as two multiply-adds.
+    let (cost, vector): (&dyn Fn(usize, usize) -> u64, u64) = match level {
+        Some(level) => (&move |m, n| wide_cover_cost(level, m, n), 1000),
+        None => (&cover_cost, 2000),
+    };
+    let copies = vector * (all / 4 + all / row.max(1)).unsigned_abs();
+    let by_row = cost(size(rows), size(row)) * (all / row.max(1)).unsigned_abs();
+    let across = cost(size(rows), size(all)) + copies;
     if by_row <= across { Columns::Row(panels(in_row)) } else { Columns::Across(panels(full), panels(last)) }
 }

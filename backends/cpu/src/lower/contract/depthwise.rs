@@ -95,7 +95,7 @@ impl Depthwise {
             Some((&row, rest)) => (Some(row), rest),
             None => (None, rest),
         };
-        let function = kernel_function(cx.isa, cx.frame, |g, begin, end, worker| {
+        let function = kernel_function(cx, |g, begin, end, worker| {
             let memory = g.scratch(worker);
             let tiles = Tiles::new(g, p);
             let mut fill = Fill { window, block: &self.block, first_axis, padded: false };

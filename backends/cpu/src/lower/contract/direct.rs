@@ -60,7 +60,7 @@ impl Direct {
     pub(super) fn new(problem: &Problem, request: &NestRequest, cx: &mut LowerCx<'_>) -> Option<Direct> {
         let BFrom::Linear { at, n_stride } = &problem.b_from else { return None };
         let (m, n, k) = (problem.extent(&problem.m), problem.extent(&problem.n), problem.extent(&problem.k));
-        let panels = Panels::new(m.as_const(), n.as_const());
+        let panels = Panels::new(m.as_const(), n.as_const(), problem.level);
         let constant = request.operands.get(problem.nest.loads[problem.b].operand)?.constant.as_ref();
         let around: Vec<usize> =
             problem.outer.iter().copied().filter(|&a| !at.coefficients[a].is(0)).collect();
@@ -103,7 +103,7 @@ impl Direct {
             // Without terms nothing is copied, but there is a place all the same.
             _ => k.max_with(&Extent::ONE).scale(self.panels.widest() * 4),
         };
-        let function = kernel_function(cx.isa, cx.frame, |g, begin, end, worker| {
+        let function = kernel_function(cx, |g, begin, end, worker| {
             let tiles = Tiles::new(g, p);
             let scratch = (!scratch.is(0)).then(|| g.scratch(worker));
             let (columns, n_panels) = (g.extent(&n), g.extent(&n_panels));

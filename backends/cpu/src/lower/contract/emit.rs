@@ -6,21 +6,24 @@
 use cranelift_codegen::{
     cursor::{Cursor as _, FuncCursor},
     ir::{Block, BlockArg, Function, InstBuilder, MemFlagsData, Value, condcodes::IntCC, types::I64},
-    isa::TargetIsa,
 };
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
 use nnc_ir::extent::Extent;
+use nnc_tile::{Tile, gemm::GemmTile};
 use rustc_hash::FxHashMap;
 
 use crate::{
     frame::{Frame, FrameValue, PointerSlot},
-    kernel::{empty_kernel, open_kernel},
+    kernel::{LowerCx, empty_kernel, open_kernel},
+    tile::{GemmArgs, Schedule, emit_gemm_tile},
+    wide::{self, WideTiles},
 };
 
 /// The function being written.
 pub(super) struct Gen<'a, 'b> {
     pub(super) b: &'a mut FunctionBuilder<'b>,
     frame: &'a mut Frame,
+    tiles: &'a mut WideTiles,
     entry: Block,
     frame_ptr: Value,
     slots: FxHashMap<usize, Value>,
@@ -28,15 +31,15 @@ pub(super) struct Gen<'a, 'b> {
 
 /// Writes a kernel: `body` gets the first item, the end of the items and the worker.
 pub(super) fn kernel_function(
-    isa: &dyn TargetIsa,
-    frame: &mut Frame,
+    cx: &mut LowerCx<'_>,
     body: impl FnOnce(&mut Gen<'_, '_>, Value, Value, Value),
 ) -> Function {
-    let mut function = empty_kernel(isa);
+    let LowerCx { isa, frame, tiles, .. } = cx;
+    let mut function = empty_kernel(*isa);
     let mut frontend = FunctionBuilderContext::new();
     let mut b = FunctionBuilder::new(&mut function, &mut frontend);
     let (entry, params) = open_kernel(&mut b);
-    let mut g = Gen { b: &mut b, frame, entry, frame_ptr: params[0], slots: FxHashMap::default() };
+    let mut g = Gen { b: &mut b, frame, tiles, entry, frame_ptr: params[0], slots: FxHashMap::default() };
     body(&mut g, params[1], params[2], params[3]);
     b.ins().return_(&[]);
     b.seal_all_blocks();
@@ -49,6 +52,14 @@ fn args(values: &[Value]) -> Vec<BlockArg> {
 }
 
 impl Gen<'_, '_> {
+    /// A block of a matrix product: by a call where there is wide code for it.
+    pub(super) fn gemm_tile(&mut self, spec: &GemmTile, args: &GemmArgs) {
+        match self.tiles.number(&Tile::Gemm(spec.clone())) {
+            Some(tile) => wide::call(self.b, tile, &args.values(spec)),
+            None => emit_gemm_tile(self.b, spec, args, Schedule::of(spec)),
+        }
+    }
+
     /// A slot of the frame; read once, where the function begins.
     fn slot(&mut self, slot: usize) -> Value {
         if let Some(&value) = self.slots.get(&slot) {

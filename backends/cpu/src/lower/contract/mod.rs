@@ -60,7 +60,8 @@ pub(super) fn lower(request: &NestRequest, cx: &mut LowerCx<'_>) -> Result<Kerne
     if !Abilities::of(cx.isa).is_ok_and(|can| can.fma) {
         return Err("the target has no fused multiply-add");
     }
-    let problem = Problem::of(request)?;
+    let mut problem = Problem::of(request)?;
+    problem.level = problem.wide_level(cx.tiles.level());
     Ok(match &problem.b_from {
         BFrom::Linear { .. } => {
             let way = Direct::new(&problem, request, cx).ok_or("it reads an operand that is not there")?;

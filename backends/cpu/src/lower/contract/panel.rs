@@ -3,9 +3,10 @@
 use cranelift_codegen::ir::{InstBuilder, Value, condcodes::IntCC};
 use nnc_ir::extent::Extent;
 use nnc_tile::gemm::Cols;
+use nnc_x86::Level;
 
 use super::emit::Gen;
-use crate::tile::cover;
+use crate::tile::{MOST_COUNTED, Panel, cover, wide_cover};
 
 /// How columns are cut into panels.
 #[derive(Clone, Debug)]
@@ -58,12 +59,18 @@ const MANY: usize = 240;
 
 impl Panels {
     /// Panels for m rows and n columns.
-    pub(super) fn new(m: Option<i64>, n: Option<i64>) -> Panels {
+    pub(super) fn new(m: Option<i64>, n: Option<i64>, level: Option<Level>) -> Panels {
         let m = m.and_then(|m| usize::try_from(m).ok()).unwrap_or(MANY);
         let Some(n) = n.and_then(|n| usize::try_from(n).ok()) else {
-            let first = cover(m, 240)[0];
+            let first = match level {
+                Some(level) => wide_cover(level, m, 480, Some(MOST_COUNTED))[0],
+                None => cover(m, 240)[0],
+            };
             return Panels::Counted { width: first.width, rows: first.rows };
         };
+        if let Some(level) = level {
+            return Panels::Fixed(runs_of(&wide_cover(level, m, n, None), 0, 0));
+        }
         let mut runs: Vec<Run> = Vec::new();
         // What lies far away from the end is covered by the panel that is best for many columns.
         let (whole, mut start, mut number) = (cover(m, 240)[0], 0, 0);
@@ -80,22 +87,7 @@ impl Panels {
             });
             (start, number) = (count * width, count);
         }
-        for panel in cover(m, n - start) {
-            match runs.last_mut() {
-                Some(run) if (run.width, run.cols, run.rows) == (panel.width, panel.cols, panel.rows) => {
-                    run.count += 1
-                }
-                _ => runs.push(Run {
-                    first: number,
-                    count: 1,
-                    start: start + panel.start,
-                    width: panel.width,
-                    cols: panel.cols,
-                    rows: panel.rows,
-                }),
-            }
-            number += 1;
-        }
+        runs.extend(runs_of(&cover(m, n - start), number, start));
         Panels::Fixed(runs)
     }
 
@@ -186,6 +178,27 @@ impl Panels {
     }
 }
 
+/// Neighbours that are equal as one run; the first panel has this number and begins at this column.
+fn runs_of(panels: &[Panel], number: usize, start: usize) -> Vec<Run> {
+    let mut runs: Vec<Run> = Vec::new();
+    for (at, panel) in panels.iter().enumerate() {
+        match runs.last_mut() {
+            Some(run) if (run.width, run.cols, run.rows) == (panel.width, panel.cols, panel.rows) => {
+                run.count += 1;
+            }
+            _ => runs.push(Run {
+                first: number + at,
+                count: 1,
+                start: start + panel.start,
+                width: panel.width,
+                cols: panel.cols,
+                rows: panel.rows,
+            }),
+        }
+    }
+    runs
+}
+
 /// Rows cut into blocks, each an item of its own.
 #[derive(Clone, Debug)]
 pub(super) struct RowBlocks {
@@ -248,7 +261,17 @@ impl RowBlocks {
             None => {
                 let (whole, _) = g.div_rem(count, &Extent::Const(height));
                 let first = g.b.ins().imul_imm_s(whole, height);
-                g.range(first, count, |g, i| body(g, 1, i));
+                let mut rest = first;
+                // Of a tall tile, what remains is done by halves.
+                for power in (1..=4).rev().map(|p| 1u16 << p).filter(|p| *p < rows && rows > 3) {
+                    let size = i64::from(power);
+                    let last = g.b.ins().iadd_imm_s(count, 1 - size);
+                    (rest, _) = g.carry_index((rest, last), size, &[], |g, i, _| {
+                        body(g, power, i);
+                        vec![]
+                    });
+                }
+                g.range(rest, count, |g, i| body(g, 1, i));
             }
         }
     }

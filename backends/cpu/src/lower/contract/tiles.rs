@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     kernel::NestRequest,
-    tile::{EpilogueArg, GemmArgs, Schedule, emit_gemm_tile},
+    tile::{EpilogueArg, GemmArgs},
 };
 
 /// A stride for a tile: constants that displacements have room for become part of the code.
@@ -146,7 +146,7 @@ impl<'p> Tiles<'p> {
                 cols: at.cols_value,
                 epilogue,
             };
-            emit_gemm_tile(g.b, &spec, &args, Schedule::of(&spec));
+            g.gemm_tile(&spec, &args);
         });
     }
 

@@ -1,0 +1,113 @@
+//! wide_cover - which wide tiles cover a matrix product of m rows and n columns best.
+//!
+//! All panels have tiles of one height, the last panel fewer vectors: a mask of its last vector leaves no work
+//! beyond the columns but the empty lanes. Costs come from a small model of the core and not from a table: two
+//! multiply-adds and two loads a cycle, a latency of four cycles for each accumulator's chain.
+
+use nnc_x86::Level;
+
+use super::Panel;
+
+/// Vectors of a panel, at most. A run-time number of columns has masks for four.
+const MOST_VECTORS: usize = 8;
+/// Vectors of a panel whose columns are counted at run time.
+pub(crate) const MOST_COUNTED: usize = 4;
+/// Rows for which a tile has room for addresses.
+const MOST_ROWS: usize = 24;
+/// Columns that are looked at one by one; of more, the first are covered as the others.
+const SEEN: usize = 1024;
+
+/// Panels from left to right that cover n columns, for m rows; for an unknown m take a large one.
+#[must_use]
+pub fn wide_cover(level: Level, m: usize, n: usize, most_vectors: Option<usize>) -> Vec<Panel> {
+    let lanes = level.lanes();
+    let shape = best(level, m.clamp(1, 480), n.min(SEEN), most_vectors.unwrap_or(MOST_VECTORS));
+    let (rows, width) = (shape.0, shape.1 * lanes);
+    let mut panels = vec![];
+    let mut start = 0;
+    while start < n {
+        let cols = (n - start).min(width);
+        // Whole quads are read of a packed panel; the rest of a vector is masked.
+        let padded = if level == Level::Avx512 { cols.next_multiple_of(4) } else { cols.next_multiple_of(8) };
+        let [cols, padded, rows] = [cols, padded, rows].map(|x| u16::try_from(x).unwrap_or(u16::MAX));
+        panels.push(Panel { start, width: padded, cols, rows });
+        start += width;
+    }
+    panels
+}
+
+/// Time of the panels that cover n columns, for m rows and one step of k, in thousandths of a cycle.
+#[must_use]
+pub fn wide_cover_cost(level: Level, m: usize, n: usize) -> u64 {
+    let (rows, vectors) = best(level, m.clamp(1, 480), n.min(SEEN), MOST_VECTORS);
+    cost(level, m, n, rows, vectors)
+}
+
+/// The height of tiles and the vectors of a panel with the least cost.
+fn best(level: Level, m: usize, n: usize, most_vectors: usize) -> (usize, usize) {
+    let mut found = (u64::MAX, (1, 1));
+    for vectors in 1..=most_vectors.min(n.div_ceil(level.lanes()).max(1)) {
+        for rows in 1..=m.min(MOST_ROWS) {
+            let b = if rows == 1 { 1 } else { vectors };
+            if rows * vectors + b + 1 > level.registers() {
+                break;
+            }
+            found = found.min((cost(level, m, n, rows, vectors), (rows, vectors)));
+        }
+    }
+    found.1
+}
+
+fn cost(level: Level, m: usize, n: usize, rows: usize, vectors: usize) -> u64 {
+    let width = vectors * level.lanes();
+    let of_panel = |vectors: usize| {
+        let whole = (m / rows) as u64 * tile(rows, vectors);
+        let rest = m % rows;
+        whole + if rest > 0 { tile(rest, vectors) } else { 0 }
+    };
+    let last = (n % width).div_ceil(level.lanes());
+    (n / width) as u64 * of_panel(vectors) + if last > 0 { of_panel(last) } else { 0 }
+}
+
+/// One step of k of a tile, in thousandths of a cycle.
+fn tile(rows: usize, vectors: usize) -> u64 {
+    let (rows, vectors) = (rows as u64, vectors as u64);
+    let multiply = 500 * rows * vectors;
+    let load = 500 * (rows + vectors);
+    let latency = if rows * vectors < 8 { 4000 } else { 0 };
+    // What comes from beyond the first-level cache: B once for each tile, and a little for A.
+    multiply.max(load).max(latency) + 120 * vectors + 30 * rows
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn panels_are_contiguous_and_cover_all_columns() {
+        for level in [Level::Avx2, Level::Avx512] {
+            for m in [1, 2, 3, 7, 64, 1000] {
+                for n in 0..300 {
+                    let mut next = 0;
+                    for panel in wide_cover(level, m, n, None) {
+                        assert_eq!(panel.start, next, "m {m} n {n}");
+                        assert!(panel.cols > 0 && panel.cols <= panel.width && panel.width % 4 == 0);
+                        next += usize::from(panel.cols);
+                    }
+                    assert_eq!(next, n, "m {m} n {n}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn many_rows_fill_the_registers() {
+        let shape = |level, m, n| {
+            let panel = wide_cover(level, m, n, None)[0];
+            (panel.rows, panel.width)
+        };
+        assert_eq!(shape(Level::Avx2, 480, 480), (6, 16));
+        assert_eq!(shape(Level::Avx512, 476, 448), (14, 32));
+        assert_eq!(shape(Level::Avx512, 1, 1000).0, 1);
+    }
+}
