@@ -3,16 +3,18 @@
 mod support;
 
 use nnc_cpu::tile::lane_conv_function;
+use nnc_tile::Tile;
 use nnc_tile::epilogue::{EpilogueInput, EpilogueOperand};
 use nnc_tile::gemm::{Init, Stride};
 use nnc_tile::lane_conv::{LaneConv, LaneConvArg, LaneConvOperands, Taps};
 use nnc_tile::row_conv::Width;
+use nnc_x86::Level;
 use support::random::{random_elements, random_epilogue, span};
 use support::{Guarded, Rng, call, compile_function, host_isa};
 
 const POISON: f32 = 1e30;
 
-fn run(seed: u64) {
+fn run(seed: u64, level: Option<Level>) -> bool {
     let mut rng = Rng::new(seed);
     let channels = [1, 2, 3, 4, 5, 8, 12, 15, 16, 24, 31, 32, 37, 64, 72][rng.below(15)];
     let width = [1, 2, 3, 4, 5, 7, 8, 14, 17][rng.below(9)];
@@ -66,9 +68,21 @@ fn run(seed: u64) {
         })
         .collect();
 
-    let isa = host_isa("none");
-    let code =
-        compile_function(&*isa, lane_conv_function(&spec, isa.default_call_conv(), isa.frontend_config()));
+    let code = match level {
+        None => {
+            let isa = host_isa("none");
+            let function = lane_conv_function(&spec, isa.default_call_conv(), isa.frontend_config());
+            compile_function(&*isa, function)
+        }
+        Some(level) => {
+            let tile = Tile::LaneConv(spec.clone());
+            if !nnc_x86::supports(&tile, level) {
+                return false;
+            }
+            let bytes = nnc_x86::emit(&tile, level).unwrap_or_else(|e| panic!("seed {seed}: {e:?}"));
+            support::load(&bytes, String::new())
+        }
+    };
     let (gx, gw, mut gc) = (Guarded::from(&x), Guarded::from(&w), Guarded::from(&c));
     let guarded: Vec<Guarded> = inputs.iter().map(|x| Guarded::from(x)).collect();
     let pairs: Vec<i64> = list.iter().flat_map(|&(x, w)| [x, w]).collect();
@@ -104,12 +118,21 @@ fn run(seed: u64) {
     for (idx, (want, got)) in c.iter().zip(gc.slice()).enumerate() {
         assert!(
             want.to_bits() == got.to_bits(),
-            "seed {seed}: c[{idx}] is {got}, expected {want}; {width} columns\n{spec:?}"
+            "seed {seed} {level:?}: c[{idx}] is {got}, expected {want}; {width} columns\n{spec:?}"
         );
     }
+    true
 }
 
 #[test]
 fn random_windows_have_the_bits_of_the_reference() {
-    (0..300).for_each(run);
+    (0..300).for_each(|seed| assert!(run(seed, None)));
+}
+
+#[test]
+fn wide_tiles_have_the_bits_of_the_reference() {
+    for level in support::host_levels() {
+        let done = (0..3000).filter(|&seed| run(seed, Some(level))).count();
+        assert!(done > 1500, "only {done} of the random tiles have wide code");
+    }
 }

@@ -19,6 +19,8 @@ pub enum Tile {
     Gemm(gemm::GemmTile),
     /// Rows of a depthwise convolution.
     RowConv(row_conv::RowConv),
+    /// Columns of a depthwise convolution with channels last.
+    LaneConv(lane_conv::LaneConv),
 }
 
 impl Tile {
@@ -28,6 +30,7 @@ impl Tile {
         match self {
             Tile::Gemm(spec) => spec.args().len(),
             Tile::RowConv(spec) => spec.args().len(),
+            Tile::LaneConv(spec) => spec.args().len(),
         }
     }
 }

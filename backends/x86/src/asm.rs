@@ -461,6 +461,28 @@ impl Asm {
         self.push(Instruction::with2(Code::Mov_r64_rm64, to, from.operand()));
     }
 
+    /// Writes 64 bits.
+    pub(crate) fn mov_store(&mut self, to: Mem, from: Register) {
+        self.push(Instruction::with2(Code::Mov_rm64_r64, to.operand(), from));
+    }
+
+    /// `to += what is in memory`.
+    pub(crate) fn add_load(&mut self, to: Register, from: Mem) {
+        self.push(Instruction::with2(Code::Add_r64_rm64, to, from.operand()));
+    }
+
+    /// Adds to 64 bits in memory.
+    pub(crate) fn add_to_memory(&mut self, to: Mem, value: i64) {
+        match i32::try_from(value) {
+            Ok(value) => {
+                self.push(Instruction::with2(Code::Add_rm64_imm32, to.operand(), value));
+            }
+            Err(_) => {
+                self.failed.get_or_insert_with(too_far);
+            }
+        }
+    }
+
     /// `to = address`.
     pub(crate) fn lea(&mut self, to: Register, from: Mem) {
         if from.index.is_none() && from.disp == 0 {

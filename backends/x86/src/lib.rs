@@ -12,6 +12,7 @@
 mod asm;
 mod frame;
 mod gemm;
+mod lane_conv;
 mod program;
 
 pub use asm::EncodeError;
@@ -63,6 +64,7 @@ impl Level {
 pub fn supports(spec: &Tile, level: Level) -> bool {
     match spec {
         Tile::Gemm(spec) => gemm::supports(spec, level),
+        Tile::LaneConv(spec) => lane_conv::supports(spec, level),
         _ => false,
     }
 }
@@ -74,6 +76,7 @@ pub fn supports(spec: &Tile, level: Level) -> bool {
 pub fn emit(spec: &Tile, level: Level) -> Result<Vec<u8>, EncodeError> {
     match spec {
         Tile::Gemm(spec) => gemm::emit(spec, level),
+        Tile::LaneConv(spec) => lane_conv::emit(spec, level),
         _ => Err(EncodeError("no wide code for this tile".into())),
     }
 }
