@@ -137,7 +137,7 @@ const NUMBERS: &[(&str, f32)] = &[
     ("sqrt2/pi", 0.797_884_6),
 ];
 
-/// What an ONNX model is after the front passes, written: `y` of inputs `x: f32[2,4,8]`, `q, k, v: f32[1,2,3,4]` and `image: f32[1,8,2,3]`.
+/// What an ONNX model is after the front passes, written: `y` of inputs `x: f32[2,4,8]`, `q, k, v: f32[1,2,3,4]`, tables `f32[1,3,2]` and `image: f32[1,8,2,3]`.
 fn front(steps: &[Step]) -> String {
     let imported = compiler().import_bytes(model(steps)).unwrap_or_else(|e| panic!("{}: {e}", steps[0].0));
     written(&compiler().run_passes(imported.module, FRONT).unwrap().module)
@@ -178,6 +178,10 @@ fn model(steps: &[Step]) -> Vec<u8> {
         ("blocks", &[1, 2, 2, 2, 2, 3]),
         ("wide", &[1, 2, 4, 6]),
         ("all", &[2, 4, 8]),
+        ("zero", &[0]),
+        ("one", &[1]),
+        ("two", &[2]),
+        ("four", &[4]),
         ("groups", &[0, 4, -1]),
         ("flat groups", &[4, -1]),
         ("whole", &[1, 8, 2, 3]),
@@ -194,6 +198,8 @@ fn model(steps: &[Step]) -> Vec<u8> {
         ("k", &[1, 2, 3, 4]),
         ("v", &[1, 2, 3, 4]),
         ("image", &[1, 8, 2, 3]),
+        ("cosines", &[1, 3, 2]),
+        ("sines", &[1, 3, 2]),
     ];
     let inputs: Vec<Message> = shapes.iter().filter(|(n, _)| read(n)).map(|(n, s)| value(n, s)).collect();
     let output =
@@ -411,6 +417,38 @@ const SPELLINGS: &[(&[Step], &[&[Step]])] = &[
         ]],
     ),
     (
+        &[("RotaryEmbedding", &["q", "cosines", "sines"], "y", &[])],
+        &[
+            &[
+                ("Unsqueeze", &["cosines", "one"], "c", &[]),
+                ("Unsqueeze", &["sines", "one"], "s", &[]),
+                ("Slice", &["q", "zero", "two", "last"], "a", &[]),
+                ("Slice", &["q", "two", "four", "last"], "b", &[]),
+                ("Mul", &["c", "a"], "ca", &[]),
+                ("Mul", &["s", "b"], "sb", &[]),
+                ("Sub", &["ca", "sb"], "real", &[]),
+                ("Mul", &["s", "a"], "sa", &[]),
+                ("Mul", &["b", "c"], "bc", &[]),
+                ("Add", &["bc", "sa"], "imaginary", &[]),
+                ("Concat", &["real", "imaginary"], "y", &[("axis", Int(-1))]),
+            ],
+            // As Hugging Face's models spell it.
+            &[
+                ("Concat", &["cosines", "cosines"], "cc", &[("axis", Int(-1))]),
+                ("Concat", &["sines", "sines"], "ss", &[("axis", Int(-1))]),
+                ("Unsqueeze", &["cc", "one"], "c", &[]),
+                ("Unsqueeze", &["ss", "one"], "s", &[]),
+                ("Mul", &["q", "c"], "qc", &[]),
+                ("Slice", &["q", "zero", "two", "last"], "a", &[]),
+                ("Slice", &["q", "two", "four", "last"], "b", &[]),
+                ("Neg", &["b"], "n", &[]),
+                ("Concat", &["n", "a"], "r", &[("axis", Int(-1))]),
+                ("Mul", &["r", "s"], "rs", &[]),
+                ("Add", &["qc", "rs"], "y", &[]),
+            ],
+        ],
+    ),
+    (
         &[("ReduceMean", &["x", "last"], "y", &[])],
         &[&[("ReduceSum", &["x", "last"], "a", &[]), ("Mul", &["a", "0.125"], "y", &[])]],
     ),
@@ -464,7 +502,8 @@ const GROUP_NORM_SILU: &[Step] = &[
 
 #[test]
 fn patterns_are_one_kernel_with_what_follows() {
-    for (name, steps) in [("group norm and SiLU", GROUP_NORM_SILU)] {
+    let rotary: &[Step] = &[("RotaryEmbedding", &["q", "cosines", "sines"], "y", &[])];
+    for (name, steps) in [("group norm and SiLU", GROUP_NORM_SILU), ("rotary embedding", rotary)] {
         assert_eq!(kernels(steps), 1, "{name}");
     }
 }

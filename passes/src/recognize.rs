@@ -69,6 +69,7 @@ mod group;
 mod norm;
 mod pattern;
 mod power;
+mod rotary;
 mod scene;
 mod softmax;
 mod term;
@@ -96,6 +97,7 @@ const FAMILIES: &[&[Pattern]] = &[
     gelu::PATTERNS,
     activation::PATTERNS,
     attention::PATTERNS,
+    rotary::PATTERNS,
     cell::PATTERNS,
 ];
 
@@ -118,6 +120,8 @@ pub(crate) const RULES: &[&Rule] = &[
     &activation::HARD_SIGMOID,
     &activation::HARD_SWISH,
     &attention::ATTENTION,
+    &rotary::ROTARY,
+    &rotary::ROTATE_HALF,
     &cell::GATES,
     &cell::LSTM_CELL,
     &cell::GRU_CELL,

@@ -1,6 +1,7 @@
 //! recognize - left sides for its rules: each pattern in spellings that exporters use, operands in any order.
 
 mod group;
+mod rotary;
 
 use std::f64::consts::{FRAC_1_SQRT_2, PI};
 
@@ -34,6 +35,8 @@ pub(super) const ROWS: &[Row] = &[
     ("hard-sigmoid", hard_sigmoid),
     ("hard-swish", hard_swish),
     ("attention", attention),
+    ("rotary", rotary::rotary),
+    ("rotate-half", rotary::rotate_half),
     ("recurrent-gates", gates),
     ("lstm-cell", lstm_cell),
     ("gru-cell", gru_cell),

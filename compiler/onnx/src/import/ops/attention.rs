@@ -1,6 +1,7 @@
 //! attention - Attention and RotaryEmbedding.
 
 use nnc_ir::{
+    constant::Constant,
     dtype::{DType, Scalar},
     extent::Extent,
     graph::ValueId,
@@ -176,18 +177,47 @@ fn softcap(cx: &mut OpCx<'_>, x: ValueId) -> Result<ValueId, Problem> {
 }
 
 /// Elements `from`, `from + step`, .. of the last axis, `count` of them.
-fn strided(
-    cx: &mut OpCx<'_>,
-    x: ValueId,
-    from: Extent,
-    step: i64,
-    count: Extent,
-) -> Result<ValueId, Problem> {
-    let mut shape = cx.shape(x);
-    let last = shape.len() - 1;
-    let (mut starts, mut steps) = (vec![Extent::ZERO; shape.len()], vec![1; shape.len()]);
-    (starts[last], steps[last], shape[last]) = (from, step, count);
-    cx.emit(ops::Slice { starts, steps, shape }, &[x])
+/// `x` turned by angles of which cosines and sines are given, in pairs of one element of the first half of the last axis
+/// and one of the second.
+///
+/// `x cos + (the other of the pair) (-1 or 1) sin` in one piece: nothing is cut out and joined again.
+fn turned_halves(cx: &mut OpCx<'_>, x: ValueId, [cos, sin]: [ValueId; 2]) -> Result<ValueId, Problem> {
+    let (shape, dtype) = (cx.shape(x), cx.dtype(x));
+    let axis = shape.len() - 1;
+    let two = Extent::Const(2);
+    let split = [&shape[..axis], &[two.clone(), shape[axis].floor_div(&two)]].concat();
+    let pairs = cx.reshape(x, split.clone())?;
+    let (mut starts, mut steps) = (vec![Extent::ZERO; split.len()], vec![1; split.len()]);
+    (starts[axis], steps[axis]) = (Extent::ONE, -1);
+    let others = cx.emit(ops::Slice { starts, steps, shape: split }, &[pairs])?;
+    let signs = [-1.0, 1.0].map(|s| Scalar::float(dtype, s));
+    let signs = cx.constant_value(Constant::from_scalars(dtype, &[2, 1], &signs));
+    let (cos, sin) = (cx.unsqueeze(cos, axis)?, cx.unsqueeze(sin, axis)?);
+    let kept = cx.mul(pairs, cos)?;
+    let others = cx.mul(others, signs)?;
+    let crossed = cx.mul(others, sin)?;
+    let y = cx.add(kept, crossed)?;
+    cx.reshape(y, shape)
+}
+
+/// Likewise, in pairs of neighbours. A nest over pairs would have the two as its last axis, too short for lanes; so both
+/// parts are computed by themselves.
+fn turned_pairs(cx: &mut OpCx<'_>, x: ValueId, [cos, sin]: [ValueId; 2]) -> Result<ValueId, Problem> {
+    let shape = cx.shape(x);
+    let axis = shape.len() - 1;
+    let mut part = |from: Extent| {
+        let (mut starts, mut steps) = (vec![Extent::ZERO; shape.len()], vec![1; shape.len()]);
+        (starts[axis], steps[axis]) = (from, 2);
+        let half = [&shape[..axis], &[shape[axis].floor_div(&Extent::Const(2))]].concat();
+        cx.emit(ops::Slice { starts, steps, shape: half }, &[x])
+    };
+    let (a, b) = (part(Extent::ZERO)?, part(Extent::ONE)?);
+    let (ca, sb) = (cx.mul(cos, a)?, cx.mul(sin, b)?);
+    let (sa, cb) = (cx.mul(sin, a)?, cx.mul(cos, b)?);
+    let (real, imaginary) = (cx.sub(ca, sb)?, cx.add(sa, cb)?);
+    let parts = [cx.unsqueeze(real, axis + 1)?, cx.unsqueeze(imaginary, axis + 1)?];
+    let y = cx.concat(&parts, axis + 1)?;
+    cx.reshape(y, shape)
 }
 
 fn rotary(cx: &mut OpCx<'_>) -> Outcome {
@@ -208,11 +238,11 @@ fn rotary(cx: &mut OpCx<'_>) -> Outcome {
         rank => return cx.error(212, format!("input 0 has rank {rank}, RotaryEmbedding needs 3 or 4")),
     };
     let size = cx.shape(x)[3].clone();
-    let turned = match cx.int_or("rotary_embedding_dim", 0)? {
+    let turned_size = match cx.int_or("rotary_embedding_dim", 0)? {
         0 => size.clone(),
         n => Extent::Const(n),
     };
-    let half = turned.floor_div(&Extent::Const(2));
+    let half = turned_size.floor_div(&Extent::Const(2));
     let mut caches = [cx.value(1)?, cx.value(2)?];
     let positions = cx.optional_value(3)?;
     for cache in &mut caches {
@@ -224,27 +254,14 @@ fn rotary(cx: &mut OpCx<'_>) -> Outcome {
         cx.need_equal(212, &has, &half, || format!("caches have {has} columns, need {half}"))?;
         *cache = cx.unsqueeze(*cache, head_axis)?;
     }
-    let [cos, sin] = caches;
-    let (a, b) = if interleaved {
-        (strided(cx, x, Extent::ZERO, 2, half.clone())?, strided(cx, x, Extent::ONE, 2, half.clone())?)
-    } else {
-        (cx.slice_axis(x, 3, Extent::ZERO, half.clone())?, cx.slice_axis(x, 3, half.clone(), half.clone())?)
-    };
-    let (ca, sb) = (cx.mul(cos, a)?, cx.mul(sin, b)?);
-    let (sa, cb) = (cx.mul(sin, a)?, cx.mul(cos, b)?);
-    let (real, imaginary) = (cx.sub(ca, sb)?, cx.add(sa, cb)?);
-    let mut y = if interleaved {
-        let parts = [cx.unsqueeze(real, 4)?, cx.unsqueeze(imaginary, 4)?];
-        let y = cx.concat(&parts, 4)?;
-        let mut shape = cx.shape(x);
-        shape[3] = turned.clone();
-        cx.reshape(y, shape)?
-    } else {
-        cx.concat(&[real, imaginary], 3)?
-    };
-    if turned != size {
-        let rest = cx.slice_axis(x, 3, turned.clone(), &size - &turned)?;
-        y = cx.concat(&[y, rest], 3)?;
+    let turned = if interleaved { turned_pairs } else { turned_halves };
+    if turned_size == size {
+        let y = turned(cx, x, caches)?;
+        return one(cx.reshape(y, given)?);
     }
+    let part = cx.slice_axis(x, 3, Extent::ZERO, turned_size.clone())?;
+    let part = turned(cx, part, caches)?;
+    let rest = cx.slice_axis(x, 3, turned_size.clone(), &size - &turned_size)?;
+    let y = cx.concat(&[part, rest], 3)?;
     one(cx.reshape(y, given)?)
 }
