@@ -9,8 +9,7 @@
 //! * *epilogue*: a consumer without reduction that reads a reducing producer at the identity index becomes part of the
 //!   producer's `finish` program. If it reads it transposed, the producer takes the consumer's order of axes first.
 //!
-//! A nest holds at most one reduction (several over the same rows: [`rows`]); into a contraction only movements are inlined, and those only where it stays
-//! one. What cannot be joined is refused with the reason. A value that is rounded
+//! A nest holds at most one reduction (several over the same rows: [`rows`]); into a contraction only what leaves it one is inlined: what computes one of its factors alone. What cannot be joined is refused with the reason. A value that is rounded
 //! to `f16` or `bf16` on its way keeps its nests apart (unless one of them only moves it), since a joined nest would not
 //! round it.
 

@@ -12,7 +12,7 @@
 use crate::{
     dtype::{DType, Scalar},
     extent::{Extent, SymbolId},
-    program::{Inst, Program},
+    program::{Binary, Builder, Inst, Program, Ref},
 };
 
 /// An index expression over iteration axes, in elements. Built by the methods, which fold constants.
@@ -295,7 +295,8 @@ pub enum Class {
     Movement,
     /// A reduction that is no contraction.
     Reduce,
-    /// A sum of products of two loads: matmul, convolution.
+    /// A sum of products of two factors that have no load in common: matmul, convolution, perhaps with something done to
+    /// their operands first.
     Contraction,
 }
 
@@ -307,14 +308,51 @@ impl LoopForm {
             let moves = self.body.insts().iter().all(|(inst, _)| matches!(inst, Inst::Load(_)));
             return if moves { Class::Movement } else { Class::Pointwise };
         }
-        if self.product_loads().is_some() { Class::Contraction } else { Class::Reduce }
+        if self.factor_refs().is_some() { Class::Contraction } else { Class::Reduce }
     }
 
-    /// The two loads whose product is summed, if that is what the nest does.
+    /// The two factors whose product is summed, if they have no load in common and no use for the place they are at.
+    fn factor_refs(&self) -> Option<[Ref; 2]> {
+        let &[result] = &self.body.results[..] else { return None };
+        let Inst::Binary(Binary::Mul, x, y) = *self.body.inst(result) else { return None };
+        let insts = self.body.insts();
+        let mut needed = vec![[false; 2]; insts.len()];
+        (needed[x.index()][0], needed[y.index()][1]) = (true, true);
+        let mut loads = [false; 2];
+        for i in (0..insts.len()).rev().filter(|&i| i != result.index()) {
+            let by = needed[i];
+            match &insts[i].0 {
+                Inst::Index(_) => return None,
+                Inst::Load(_) if by == [true, true] => return None,
+                Inst::Load(_) => (loads[0], loads[1]) = (loads[0] | by[0], loads[1] | by[1]),
+                other => {
+                    for r in other.refs() {
+                        needed[r.index()] = [needed[r.index()][0] | by[0], needed[r.index()][1] | by[1]];
+                    }
+                }
+            }
+        }
+        (self.combine == Some(Combine::Sum) && loads == [true, true]).then_some([x, y])
+    }
+
+    /// The two factors whose product is summed, as programs of loads, if the nest is a contraction.
+    #[must_use]
+    pub fn factors(&self) -> Option<[Program; 2]> {
+        let program = |factor: Ref| {
+            let mut b = Builder::new();
+            let mut body = self.body.clone();
+            body.results = vec![factor];
+            let results = b.splice(&body, &mut |b, inst, dtype| b.push(inst.clone(), dtype));
+            b.finish(results)
+        };
+        Some(self.factor_refs()?.map(program))
+    }
+
+    /// The two loads whose product is summed, if that is what the nest does, with nothing done to them first.
     #[must_use]
     pub fn product_loads(&self) -> Option<(usize, usize)> {
         let [(Inst::Load(a), _), (Inst::Load(b), _), (product, _)] = self.body.insts() else { return None };
-        let is_product = matches!(product, Inst::Binary(crate::program::Binary::Mul, _, _));
+        let is_product = matches!(product, Inst::Binary(Binary::Mul, _, _));
         (self.combine == Some(Combine::Sum) && is_product && a != b).then_some((*a, *b))
     }
 

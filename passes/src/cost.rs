@@ -202,14 +202,43 @@ fn read_bytes(module: &Module, form: &LoopForm) -> Vec<(usize, i64)> {
     read.into_iter().map(|(operand, whole, part)| (operand, whole.min(part))).collect()
 }
 
+/// Rows of a product for which a panel of the other factor is computed once.
+const PANEL_ROWS: i64 = 64;
+
+/// Operations on factors before they are multiplied: a tile's panel is made once for [`PANEL_ROWS`] of the other factor's
+/// rows.
+fn factor_flops(module: &Module, form: &LoopForm, factors: &[Program; 2]) -> i64 {
+    let varies = |factor: &Program, axis: usize| {
+        let read = |k: usize| factor.insts().iter().any(|(inst, _)| *inst == Inst::Load(k));
+        (0..form.loads.len()).any(|k| read(k) && walk(form, &form.loads[k], axis) != Walk::Same)
+    };
+    let one = |factor: &Program, other: &Program| {
+        let flops = program_flops(factor);
+        if flops == 0 {
+            return 0;
+        }
+        let extent = |axis: usize| nominal(module, form.axis_extent(axis));
+        let axes = |of: &dyn Fn(usize) -> bool| {
+            (0..form.axes()).filter(|&a| of(a)).map(extent).fold(1, i64::saturating_mul)
+        };
+        let elements = axes(&|a| varies(factor, a));
+        let rows = axes(&|a| varies(other, a) && !varies(factor, a));
+        elements.saturating_mul(flops).saturating_mul(rows.saturating_add(PANEL_ROWS - 1) / PANEL_ROWS)
+    };
+    let [a, b] = factors;
+    one(a, b).saturating_add(one(b, a))
+}
+
 /// What a nest costs as one kernel, with operands as its loads number them.
 #[must_use]
 pub fn of_nest(module: &Module, form: &LoopForm) -> Cost {
     let space = points(module, &form.space);
     let turns = space.saturating_mul(points(module, &form.reduce));
     let body = program_flops(&form.body) + i64::from(form.combine.is_some());
-    let all = turns.saturating_mul(body);
-    let flops = all.saturating_add(space.saturating_mul(program_flops(&form.finish)));
+    let factors = form.factors();
+    let all = turns.saturating_mul(if factors.is_some() { 2 } else { body });
+    let before = factors.map_or(0, |factors| factor_flops(module, form, &factors));
+    let flops = all.saturating_add(before).saturating_add(space.saturating_mul(program_flops(&form.finish)));
     let width = |bytes: usize| i64::try_from(bytes).unwrap_or(i64::MAX);
     let read = read_bytes(module, form);
     let results = form.results.iter().map(|d| width(d.bytes()));

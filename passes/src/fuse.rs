@@ -35,15 +35,15 @@
 //!    reduction joins it where only it reads the reduction, be it transposed, if neighbours stay neighbours. Movements are
 //!    inlined into whoever reads them, contractions take broadcasts and transposes only. A pointwise producer joins its
 //!    one reader; where its elements are read more than once, or it has several readers, the roofline of [`crate::cost`]
-//!    decides whether to compute it wherever it is read or to store it.
+//!    decides whether to compute it wherever it is read or to store it. One that a contraction reads is computed where tiles
+//!    copy that operand to panels, once for many rows, if they do copy it.
 //! 2. *merge*: clusters over one space where one reads what the other gives, or both read one value, become one fusion
 //!    with the results of both, if that is cheaper and neither depends on the other by another way.
 //!
-//! It does not join two reductions, nor anything but movements into the operands of a contraction, which reads them many
-//! times; a contraction keeps one result, since tiles write one; and nothing joins a contraction that tiles do if they
-//! could not do both ([`crate::pass::Tiles`]). Whether nodes are one nest is for [`nnc_ir::compose`] to say. Each join is a
-//! rewrite, so that fuel stops between two. Inlining every fusion gives the graph back. Exact: values are rounded to `f16`
-//! where they were.
+//! It does not join two reductions, nor what is computed into operands that tiles read where they lie; a contraction keeps
+//! one result, since tiles write one; and nothing joins a contraction that tiles do if they could not do both
+//! ([`crate::pass::Tiles`]). Whether nodes are one nest is for [`nnc_ir::compose`] to say. Each join is a rewrite, so that
+//! fuel stops between two. Inlining every fusion gives the graph back. Exact: values are rounded to `f16` where they were.
 //!
 //! Fusion for locality as in McKinley, Carr, Tseng, "Improving data locality with loop transformations" (TOPLAS 18(4),
 //! 1996); the roofline model decides (CACM 52(4), 2009).
@@ -81,7 +81,7 @@ static JOIN_EPILOGUE: Rule = Rule {
 };
 static JOIN_PROLOGUE: Rule = Rule {
     name: "join-prologue",
-    law: "reduction(f(x)) = a nest that computes f where it reads; a contraction takes movements only",
+    law: "reduction(f(x)) = a nest that computes f where it reads; a contraction where tiles copy what they read",
     source: "inlining the fusion gives the nodes back",
     exactness: Exactness::Exact,
 };

@@ -20,7 +20,7 @@ use nnc_ir::{
     extent::{Extent, SymbolId, product},
     form::LoopForm,
     graph::{Module, ValueId, loc},
-    ops::{Add, Broadcast, Contract, Conv, MatMul, Max, Op, Relu, Sigmoid, Transpose},
+    ops::{Add, Broadcast, Contract, Conv, MatMul, Max, Mul, Op, Relu, Sigmoid, Transpose},
     program::{Builder, Program},
     types::TensorType,
 };
@@ -128,14 +128,17 @@ fn check(what: &str, form: &LoopForm, shapes: &Shapes, constant: &[usize], rng: 
     }
     let space: Vec<i64> = form.space.iter().map(|e| value(e, symbols)).collect();
     let reduce: Vec<i64> = form.reduce.iter().map(|e| value(e, symbols)).collect();
-    let (x, y) = form.product_loads().unwrap();
+    let factors = form.factors().unwrap();
     let fault = std::cell::Cell::new(false);
     let load = |l: usize, at: &[i64]| read(form, symbols, &operands, l, at, &fault);
     for (i, point) in points(&space).iter().enumerate() {
         let (mut sum, mut magnitude, mut n) = (0.0, 0.0, 0);
         for r in points(&reduce) {
             let at = [&point[..], &r[..]].concat();
-            let term = load(x, &at).as_f64().unwrap() * load(y, &at).as_f64().unwrap();
+            // A factor that is computed first has the evaluator's bits.
+            let of = |f: &Program| eval_program(f, &|l| load(l, &at), &[], &|_| unreachable!())[0];
+            let [x, y] = factors.each_ref().map(|f| of(f).as_f64().unwrap());
+            let term = x * y;
             (sum, magnitude, n) = (sum + term, magnitude + term.abs(), n + 1);
         }
         let got = f64::from(f32_at(&have, i));
@@ -234,6 +237,71 @@ fn epilogue(g: &mut Graph, y: ValueId, rng: &mut Rng) -> ValueId {
             g.op(Max {}, &[s, y])
         }
         _ => y,
+    }
+}
+
+/// What tiles compute while they make panels: a scale and a shift along the sum, a gate, a rectifier.
+fn computed(g: &mut Graph, x: ValueId, sums: &[usize], rng: &mut Rng) -> ValueId {
+    let shape = g.m.ty(x).shape.clone();
+    let along_sums = |g: &mut Graph| {
+        let shape: Vec<Extent> = (shape.iter().enumerate())
+            .map(|(axis, e)| if sums.contains(&axis) { e.clone() } else { Extent::ONE })
+            .collect();
+        g.input(&shape)
+    };
+    let mut y = x;
+    if rng.below(2) == 0 {
+        let scale = along_sums(g);
+        let wide = g.op(Broadcast { shape: shape.clone() }, &[scale]);
+        y = g.op(Mul {}, &[y, wide]);
+    }
+    if rng.below(2) == 0 {
+        let shift = if rng.below(3) == 0 { g.input(&shape) } else { along_sums(g) };
+        let wide = g.op(Broadcast { shape: shape.clone() }, &[shift]);
+        y = g.op(Add {}, &[y, wide]);
+    }
+    match rng.below(3) {
+        0 => g.op(Sigmoid {}, &[y]),
+        _ => g.op(Relu {}, &[y]),
+    }
+}
+
+#[test]
+fn products_of_what_is_computed_first() {
+    let mut rng = Rng::new(4);
+    for case in 0..120 {
+        let mut shapes = Shapes::new(rng.below(2) == 0);
+        let (m, n, k) =
+            (shapes.dim(length(&mut rng)), shapes.dim(length(&mut rng) + 1), shapes.dim(length(&mut rng)));
+        let batch = shapes.dim(1 + rng.below(3) as i64);
+        let mut g = Graph::new();
+        let is_conv = rng.below(2) == 0;
+        let y = if is_conv {
+            let (c, h) = (1 + rng.below(40) as i64, shapes.dim(1 + rng.below(5) as i64));
+            let x = g.input(&[batch, Extent::Const(c), h.clone(), n.clone()]);
+            let x = computed(&mut g, x, &[1], &mut rng);
+            let w = g.input(&[Extent::Const(2 + rng.below(70) as i64), c.into(), Extent::ONE, Extent::ONE]);
+            let conv = Conv {
+                groups: 1,
+                strides: vec![1, 1],
+                dilations: vec![1, 1],
+                pads_before: vec![0, 0],
+                spatial: vec![h, n],
+            };
+            let y = g.op(conv, &[x, w]);
+            conv_epilogue(&mut g, y, &mut rng)
+        } else {
+            let lhs: Vec<Extent> =
+                if rng.below(2) == 0 { vec![m, k.clone()] } else { vec![batch.clone(), m, k.clone()] };
+            let rhs = if lhs.len() == 3 { vec![batch, k, n] } else { vec![k, n] };
+            let (x, w) = (g.input(&lhs), g.input(&rhs));
+            let w = computed(&mut g, w, &[rhs.len() - 2], &mut rng);
+            let y = g.op(MatMul {}, &[x, w]);
+            epilogue(&mut g, y, &mut rng)
+        };
+        let form = g.form(y);
+        let what = format!("case {case}: {:?} {} {is_conv}", shapes.values, shapes.symbolic);
+        check(&what, &form, &shapes, &[], &mut rng);
     }
 }
 

@@ -109,7 +109,9 @@ impl<'m> Growth<'m> {
             Class::Movement | Class::Pointwise if theirs.reduces() => {
                 keeps_last_axis(&theirs.form, &own.form, number)?;
             }
-            Class::Contraction if !moves => return Err(self.computed_in_products(&theirs, own, number, cx)),
+            Class::Contraction if !moves => {
+                detail = self.computes_in_panels(&theirs, own, number, cx)?;
+            }
             Class::Contraction if !may_read_through(self.module, &theirs.nodes) => {
                 return Err(
                     "a contraction reads its operands many times, and elements at linear places".into()
@@ -127,7 +129,7 @@ impl<'m> Growth<'m> {
                 return Err(format!("tiles would have to leave it to plain loops: {why}"));
             }
         }
-        let once = moves || theirs.reduces() || reads_each_once(&own.form, number);
+        let once = moves || theirs.reduces() || reads_each_once(&own.form, number) || !detail.is_empty();
         if alone && !once {
             detail = self.pays(&theirs, own, &cluster, cx)?;
         }
@@ -140,11 +142,13 @@ impl<'m> Growth<'m> {
         if part.form.class() != Class::Contraction {
             return None;
         }
-        let refusal = |c: &Cluster| {
-            let constant = |number: usize| self.module.as_constant(*c.operands.get(number)?).cloned();
-            cx.tiles.refusal(&c.form, &constant)
-        };
-        refusal(both).filter(|_| refusal(part).is_none())
+        self.refusal(both, cx).filter(|_| self.refusal(part, cx).is_none())
+    }
+
+    /// Why tiles cannot do a contraction.
+    fn refusal(&self, cluster: &Cluster, cx: &PassCx<'_>) -> Option<&'static str> {
+        let constant = |number: usize| self.module.as_constant(*cluster.operands.get(number)?).cloned();
+        cx.tiles.refusal(&cluster.form, &constant)
     }
 
     /// Whether computing the elements that a nest reads more than once, wherever it reads them, costs less than storing
@@ -165,6 +169,26 @@ impl<'m> Growth<'m> {
         let joined = cycles(self.module, both, cx);
         let sides = format!("apart {apart} cycles, joined {joined} cycles");
         if joined < apart { Ok(sides) } else { Err(format!("its elements are read more than once: {sides}")) }
+    }
+
+    /// Whether a producer had better be computed where tiles copy what the contraction reads to panels; both sides.
+    fn computes_in_panels(
+        &self,
+        theirs: &Cluster,
+        own: &Cluster,
+        number: usize,
+        cx: &PassCx<'_>,
+    ) -> Result<String, String> {
+        let nodes = own.with(theirs, self.readers);
+        let joined = Cluster::of(self.module, nodes, own.results.clone());
+        let joined = joined.map_err(|_| self.computed_in_products(theirs, own, number, cx))?;
+        if self.refusal(&joined, cx).is_some() {
+            return Err(self.computed_in_products(theirs, own, number, cx));
+        }
+        let apart = cycles(self.module, theirs, cx) + cycles(self.module, own, cx);
+        let joined = cycles(self.module, &joined, cx);
+        let sides = format!("apart {apart} cycles, computed in panels {joined} cycles");
+        if joined < apart { Ok(sides) } else { Err(sides) }
     }
 
     /// Why a producer is not computed where a contraction reads it.

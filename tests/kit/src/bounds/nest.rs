@@ -152,7 +152,11 @@ pub(super) fn evaluate(
         .collect();
     let (mut body, mut finish) = (Stage::new(&form.body, extent)?, Stage::new(&form.finish, extent)?);
     let is_contraction = form.class() == Class::Contraction;
-    let products = form.product_loads();
+    let factors = form.factors();
+    let mut factors: Option<Vec<Stage<'_>>> = match &factors {
+        Some(factors) => Some(factors.iter().map(|f| Stage::new(f, extent)).collect::<Result<_, _>>()?),
+        None => None,
+    };
     for_each(&space, &mut |at| {
         let values = match form.combine {
             None => body.run(at, &readers, &[]),
@@ -165,7 +169,10 @@ pub(super) fn evaluate(
                 for_each(&reduce, &mut |step| {
                     let point = [at, step].concat();
                     let term = body.run(&point, &readers, &[])[0];
-                    let factors = products.map(|(a, b)| (readers.read(a, &point), readers.read(b, &point)));
+                    let factors = factors.as_mut().map(|stages| {
+                        let mut of = |side: usize| stages[side].run(&point, &readers, &[])[0];
+                        (of(0), of(1))
+                    });
                     terms.push_product(term, factors);
                 });
                 let joined = terms.join();

@@ -67,11 +67,23 @@ fn epilogue(d: &mut Draft) {
 }
 
 fn prologue(d: &mut Draft) {
+    if d.rng.chance(30) {
+        return computed_factor(d);
+    }
     let dims = d.any_shape(1, 3);
     let x = d.input(&dims);
     let y = pointwise(d, x);
     let y = reduction(d, y);
     d.maybe_output(x);
+    d.output(y);
+}
+
+/// What tiles compute while they copy the operand whose rows they read.
+fn computed_factor(d: &mut Draft) {
+    let (m, k, n) = (d.extent(), d.extent(), d.extent());
+    let (w, x) = (d.weight(&[m, k]), d.input(&[k, n]));
+    let x = pointwise(d, x);
+    let y = d.node(MatMul {}, &[w, x]);
     d.output(y);
 }
 

@@ -11,6 +11,7 @@ use nnc_ir::{
     dtype::{DType, Scalar},
     extent::{Extent, product},
     form::Bounds,
+    program::{Inst, Program},
 };
 use nnc_tile::{
     Tile,
@@ -22,6 +23,7 @@ use nnc_x86::Level;
 use super::{
     Refusal,
     epilogue::{self, Operand},
+    prologue::Prologue,
     split::{self, Nest},
     window::{self, Window},
 };
@@ -52,6 +54,8 @@ pub(super) struct Problem {
     pub(super) a_k: Extent,
     /// Where B is.
     pub(super) b_from: BFrom,
+    /// What is done to B first: its load is then one of those that are read for it.
+    pub(super) prologue: Option<Prologue>,
     /// Where the result is, and the distance of its rows.
     pub(super) c_at: Linear,
     pub(super) c_row: Extent,
@@ -98,6 +102,20 @@ impl Linear {
     }
 }
 
+/// The loads that a program reads.
+fn reads(program: &Program) -> Vec<usize> {
+    let of = |(inst, _): &(Inst, DType)| if let Inst::Load(k) = inst { Some(*k) } else { None };
+    program.insts().iter().filter_map(of).collect()
+}
+
+/// The load that a program is, if it is nothing else.
+fn single(program: &Program) -> Option<usize> {
+    match program.insts() {
+        [(Inst::Load(k), _)] => Some(*k),
+        _ => None,
+    }
+}
+
 impl Problem {
     /// Extent of axes taken together.
     pub(super) fn extent(&self, axes: &[usize]) -> Extent {
@@ -113,8 +131,9 @@ impl Problem {
     /// The nest of a request as a contraction that tiles can do.
     pub(super) fn of(request: &NestRequest) -> Result<Problem, Refusal> {
         let form = &request.form;
-        let (x, y) = form.product_loads().ok_or("it sums something else than products of two operands")?;
-        let used = [x, y];
+        let factors = form.factors().ok_or("it sums something else than products of two operands")?;
+        let [x, y] = factors.each_ref().map(reads);
+        let used = [&x[..], &y[..]].concat();
         if used.iter().any(|&l| form.loads[l].dtype != DType::F32) {
             return Err("tiles multiply f32");
         }
@@ -134,13 +153,21 @@ impl Problem {
         let mentions = |l: usize, axis: usize| {
             !access[l].coefficients[axis].is(0) || access[l].indices().any(|ix| ix.mentions(axis))
         };
-        let (a, b) = match (mentions(x, last), mentions(y, last)) {
-            (false, true) => (x, y),
-            (true, false) => (y, x),
+        let any = |loads: &[usize], axis: usize| loads.iter().any(|&l| mentions(l, axis));
+        let [of_x, of_y] = factors;
+        let (a_factor, b_factor, b_loads) = match (any(&x, last), any(&y, last)) {
+            (false, true) => (of_x, of_y, y),
+            (true, false) => (of_y, of_x, x),
             (true, true) => return Err("both operands change along the last axis of the result"),
             (false, false) => return Err("no operand changes along the last axis of the result"),
         };
-        let only_b = |axis: &usize| mentions(b, *axis) && !mentions(a, *axis);
+        let a = single(&a_factor).ok_or("tiles read their first operand where it lies")?;
+        let b = b_loads.iter().copied().find(|&l| mentions(l, last)).ok_or("a factor reads nothing")?;
+        let is_computed = single(&b_factor).is_none();
+        if is_computed && b_loads.iter().any(|&l| form.loads[l].bounds != Bounds::Inside) {
+            return Err("a factor is computed of what may be padding");
+        }
+        let only_b = |axis: &usize| any(&b_loads, *axis) && !mentions(a, *axis);
         let columns: Vec<usize> = (0..nest.space).rev().take_while(only_b).collect();
         let columns: Vec<usize> = columns.into_iter().rev().collect();
         let k: Vec<usize> = (nest.space..extents.len()).collect();
@@ -154,12 +181,18 @@ impl Problem {
             .map(|l| if nest.loads[l].dtype == DType::F32 { Linear::of(&access[l]) } else { None })
             .collect();
         let finish_uses: Vec<usize> = (0..nest.loads.len())
-            .filter(|&l| nest.finish.insts().iter().any(|(i, _)| *i == nnc_ir::program::Inst::Load(l)))
+            .filter(|&l| nest.finish.insts().iter().any(|(i, _)| *i == Inst::Load(l)))
             .collect();
+        let others_of_b: Vec<Linear> =
+            b_loads.iter().filter(|&&l| l != b).filter_map(|&l| Linear::of(&access[l])).collect();
         // Axes are one if all that is read and written besides the product's other operand walks them as one.
         let one = |axes: &[usize], own: Option<&Linear>| {
             let others = finish_uses.iter().filter_map(|&l| finish[l].as_ref());
-            own.into_iter().chain(others).chain([&c_at]).all(|at| at.stride(axes, &extents).is_some())
+            own.into_iter()
+                .chain(others)
+                .chain(&others_of_b)
+                .chain([&c_at])
+                .all(|at| at.stride(axes, &extents).is_some())
         };
         let linear_b = Linear::of(&access[b]);
         let (n, b_from) = match linear_b {
@@ -170,6 +203,7 @@ impl Problem {
                 let n_stride = at.stride(&n, &extents).ok_or(apart)?;
                 (n, BFrom::Linear { at, n_stride })
             }
+            None if is_computed => return Err("a factor is computed of elements at no linear places"),
             None => {
                 let window = window::analyze(&nest, b, &columns, &k)
                     .ok_or("elements of its second operand lie neither at linear places nor in windows")?;
@@ -177,7 +211,7 @@ impl Problem {
             }
         };
         let only_a: Vec<usize> =
-            (0..nest.space).filter(|&x| mentions(a, x) && !mentions(b, x) && !n.contains(&x)).collect();
+            (0..nest.space).filter(|&x| mentions(a, x) && !any(&b_loads, x) && !n.contains(&x)).collect();
         let from = (0..=only_a.len()).find(|&i| one(&only_a[i..], Some(&a_at))).ok_or(apart)?;
         let m = only_a[from..].to_vec();
         let outer: Vec<usize> = (0..nest.space).filter(|x| !m.contains(x) && !n.contains(x)).collect();
@@ -190,6 +224,11 @@ impl Problem {
             let plain = nest.loads[l].bounds == Bounds::Inside;
             epilogue::splat_of(operand.constant.as_ref()).filter(|c| plain && c.dtype == DType::F32)
         };
+        let prologue = is_computed.then(|| {
+            let linear = |l: usize| Linear::of(&access[l]);
+            Prologue::of(&b_factor, &splat, &linear, &n, &extents)
+        });
+        let prologue = prologue.transpose()?;
         let operand = |l: usize| -> Result<Operand, Refusal> {
             let at =
                 finish[l].as_ref().ok_or("what follows reads something else than f32 at linear places")?;
@@ -222,6 +261,7 @@ impl Problem {
             a_row,
             a_k,
             b_from,
+            prologue,
             c_at,
             c_row,
             epilogue,

@@ -51,7 +51,7 @@ enum Source {
     Packed { weight: PointerSlot, strides: Vec<(usize, Extent)> },
     /// Read as it lies, but for panels that are not whole vectors wide.
     InPlace,
-    /// Copied.
+    /// Copied, or computed.
     Copied,
 }
 
@@ -65,6 +65,7 @@ impl Direct {
         let around: Vec<usize> =
             problem.outer.iter().copied().filter(|&a| !at.coefficients[a].is(0)).collect();
         let extents = &problem.nest.extents;
+        let constant = constant.filter(|_| problem.prologue.is_none());
         let packed =
             constant.and_then(|c| weights::pack(c, at, extents, [&around, &problem.n, &problem.k], &panels));
         let b = match packed {
@@ -75,6 +76,7 @@ impl Direct {
                     around.iter().enumerate().map(|(i, &axis)| (axis, &block * &below(i))).collect();
                 Source::Packed { weight: cx.add_weight(constant), strides }
             }
+            None if problem.prologue.is_some() => Source::Copied,
             None => {
                 let many_rows = m.as_const().is_none_or(|m| m >= COPY_ROWS);
                 let deep = k.as_const().is_none_or(|k| k > IN_PLACE_K);
@@ -112,12 +114,15 @@ impl Direct {
                 let around: Vec<(usize, Value)> = p.outer.iter().copied().zip(at.iter().copied()).collect();
                 let (first_row, rows) = self.blocks.at(g, at[loops]);
                 let origin = tiles.origin(g, request, &around, first_row);
-                let b = self.b_origin(g, p, request, &around);
+                let b = match &p.prologue {
+                    Some(prologue) => prologue.origins(g, p, request, &around),
+                    None => vec![self.b_origin(g, p, request, &around)],
+                };
                 let from = g.b.ins().imul_imm_s(at[loops + 1], self.group);
                 let to = g.b.ins().iadd_imm_s(from, self.group);
                 let to = g.min(to, n_panels);
                 self.panels.each(g, columns, (from, to), &mut |g, at| {
-                    let b = self.b_panel(g, p, b, scratch, at);
+                    let b = self.b_panel(g, p, &b, scratch, at);
                     tiles.panel(g, &origin, at, b, &self.blocks, rows);
                 });
             });
@@ -162,10 +167,22 @@ impl Direct {
         }
     }
 
-    /// A panel of B, copied first if need be.
-    fn b_panel(&self, g: &mut Gen<'_, '_>, p: &Problem, b: Value, scratch: Option<Value>, at: At) -> BPanel {
+    /// A panel of B, copied or computed first if need be.
+    fn b_panel(
+        &self,
+        g: &mut Gen<'_, '_>,
+        p: &Problem,
+        b: &[Value],
+        scratch: Option<Value>,
+        at: At,
+    ) -> BPanel {
         let k = p.extent(&p.k);
         let own = Stride::Const(u32::from(at.width));
+        if let (Some(prologue), Some(to)) = (&p.prologue, scratch) {
+            prologue.panel(g, p, b, to, at);
+            return BPanel::Apart(to, own, None);
+        }
+        let b = b[0];
         if let Source::Packed { .. } = self.b {
             return BPanel::Apart(g.address(b, &[(at.start, k)]), own, None);
         }

@@ -71,6 +71,30 @@ pub(super) fn translate(
     Ok((Some(Epilogue { program, inputs }), operands))
 }
 
+/// A program of loads as lanes compute it; `input` numbers the loads that are read.
+pub(super) fn lanes(
+    source: &Program,
+    splat: &dyn Fn(usize) -> Option<Scalar>,
+    input: &dyn Fn(usize) -> Option<usize>,
+) -> Option<VectorProgram> {
+    let [result] = source.results[..] else { return None };
+    let mut program = VectorProgram::new();
+    let mut values: Vec<Lane> = Vec::new();
+    for (inst, dtype) in source.insts() {
+        let value = match inst {
+            Inst::Load(k) => match splat(*k) {
+                Some(c) => constant(&mut program, c)?,
+                None => program.input(u16::try_from(input(*k)?).ok()?),
+            },
+            Inst::Const(c) => constant(&mut program, *c)?,
+            other => translate_inst(&mut program, source, other, *dtype, &values)?,
+        };
+        values.push(value);
+    }
+    program.result(values[result.index()]);
+    Some(program)
+}
+
 /// The element of a constant that is the same everywhere.
 pub(super) fn splat_of(constant: Option<&Constant>) -> Option<Scalar> {
     constant.and_then(Constant::as_splat)

@@ -1,7 +1,7 @@
 //! contract - contractions by tiles: matrix products, convolutions, einsum, with what is fused to them.
 //!
 //! Reading order: `split` and `analyze` (what are rows, columns and sums), `epilogue` (the fused program), `direct`
-//! (operands at linear places), `window`, `fill`, `conv` and `depthwise` (convolutions); `panel`, `pack`, `rows`,
+//! (operands at linear places, computed first by `prologue`), `window`, `fill`, `conv` and `depthwise` (convolutions); `panel`, `pack`, `rows`,
 //! `weights`, `tiles` and `emit` serve both. What is no case for tiles is the generic nest's.
 //!
 //! Share of the 128-bit multiply-add peak on a Zen 5 core, f32, bias and rectifier fused, constant weights
@@ -31,6 +31,7 @@ mod epilogue;
 mod fill;
 mod pack;
 mod panel;
+mod prologue;
 mod rows;
 mod split;
 mod tiles;
