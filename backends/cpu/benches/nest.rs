@@ -8,7 +8,7 @@ mod nest;
 #[path = "../tests/support/mod.rs"]
 mod support;
 
-use nest::{Buffer, compile_form, value};
+use nest::{Buffer, compile_known_at, value};
 use nnc_ir::{
     dtype::{DType, Scalar},
     extent::{Extent, product},
@@ -17,6 +17,7 @@ use nnc_ir::{
     program::{Builder, Program, Ref},
 };
 use std::time::Instant;
+use support::host_levels;
 
 const F: DType = DType::F32;
 
@@ -235,7 +236,8 @@ fn main() {
         let elements = value(&product(&form.space), &none);
         let output = Buffer::new(&vec![0; elements as usize * form.results[0].bytes()]);
         let start = Instant::now();
-        let compiled = compile_form(&form, form.loads.len(), vec![None]);
+        let known = vec![None; form.loads.len()];
+        let compiled = compile_known_at(host_levels().last().copied(), &form, &known, vec![None]);
         let compile = start.elapsed();
         let all: Vec<&Buffer> = operands.iter().chain([&output]).collect();
         let points = elements * value(&product(&form.reduce), &none);

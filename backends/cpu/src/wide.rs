@@ -14,7 +14,7 @@ use nnc_x86::Level;
 use rustc_hash::FxBuildHasher;
 
 /// Namespace of tiles among the functions that a function may call.
-pub(crate) const NAMESPACE: u32 = 1;
+pub const NAMESPACE: u32 = 1;
 
 /// The tiles that a program calls.
 #[derive(Clone, Debug)]
@@ -41,7 +41,7 @@ impl WideTiles {
     }
 
     /// The tiles in order.
-    pub(crate) fn list(&self) -> impl ExactSizeIterator<Item = &Tile> {
+    pub fn list(&self) -> impl ExactSizeIterator<Item = &Tile> {
         self.list.iter()
     }
 

@@ -11,6 +11,7 @@ pub mod epilogue;
 pub mod gemm;
 pub mod lane_conv;
 pub mod row_conv;
+pub mod stream;
 
 /// Any inner block: what emitters that make whole functions are asked for.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -21,6 +22,8 @@ pub enum Tile {
     RowConv(row_conv::RowConv),
     /// Columns of a depthwise convolution with channels last.
     LaneConv(lane_conv::LaneConv),
+    /// Pointwise arithmetic along rows.
+    Stream(stream::Stream),
 }
 
 impl Tile {
@@ -31,6 +34,7 @@ impl Tile {
             Tile::Gemm(spec) => spec.args().len(),
             Tile::RowConv(spec) => spec.args().len(),
             Tile::LaneConv(spec) => spec.args().len(),
+            Tile::Stream(spec) => spec.args().len(),
         }
     }
 }

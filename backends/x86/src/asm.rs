@@ -12,6 +12,8 @@ use iced_x86::{
 
 use crate::Level;
 
+pub(crate) mod elements;
+
 /// A vector register by its number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct V(pub(crate) u8);

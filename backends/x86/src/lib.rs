@@ -14,6 +14,7 @@ mod frame;
 mod gemm;
 mod lane_conv;
 mod program;
+mod stream;
 
 pub use asm::EncodeError;
 use nnc_tile::Tile;
@@ -65,6 +66,7 @@ pub fn supports(spec: &Tile, level: Level) -> bool {
     match spec {
         Tile::Gemm(spec) => gemm::supports(spec, level),
         Tile::LaneConv(spec) => lane_conv::supports(spec, level),
+        Tile::Stream(spec) => stream::supports(spec, level),
         _ => false,
     }
 }
@@ -77,6 +79,7 @@ pub fn emit(spec: &Tile, level: Level) -> Result<Vec<u8>, EncodeError> {
     match spec {
         Tile::Gemm(spec) => gemm::emit(spec, level),
         Tile::LaneConv(spec) => lane_conv::emit(spec, level),
+        Tile::Stream(spec) => stream::emit(spec, level),
         _ => Err(EncodeError("no wide code for this tile".into())),
     }
 }

@@ -1,63 +1,162 @@
 //! program - vector programs in registers: straight-line code with registers given out as values begin and end to live.
 //!
-//! Constants are read from the pool where they are used and operands from memory where they are first used, so only what
-//! is computed holds a register.
+//! Constants are read from the pool where they are used, unless registers hold them, and operands from memory where they
+//! are first used, so only what is computed holds a register. A comparison that decides one select is made with it.
 
 use nnc_tile::program::{LaneType, Op, Ref, VectorProgram};
 
-use crate::asm::{Asm, Cmp, Lanes, Mem, Op1, Op2, Round, Shift, V};
+use crate::asm::{Asm, Cmp, Lanes, Mem, Op1, Op2, Round, Shift, V, elements::Bytes};
 
 /// Where an input of a program is.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Input {
     /// In a register that the program may overwrite.
     Own(V),
+    /// In a register that stays as it is.
+    Kept(V),
     /// Neighbours in memory.
     Lanes(Mem, Lanes),
+    /// Neighbouring bytes in memory.
+    Bytes(Mem, Bytes, Lanes),
     /// One element in memory, for all lanes.
     Splat(Mem),
 }
 
+/// What becomes of the ops of a program.
+struct Plan {
+    /// The op at which a value is used last.
+    last: Vec<usize>,
+    /// Whether anything uses it.
+    needed: Vec<bool>,
+    /// Comparisons that are made where the one select that they are for is.
+    fused: Vec<bool>,
+}
+
+impl Plan {
+    fn of(program: &VectorProgram) -> Plan {
+        let ops = program.ops();
+        let mut needed = vec![false; ops.len()];
+        let mut uses = vec![0usize; ops.len()];
+        for result in program.results() {
+            needed[usize::from(result.0)] = true;
+            uses[usize::from(result.0)] += 1;
+        }
+        for (at, op) in ops.iter().enumerate().rev().filter(|(_, op)| op.operands().next().is_some()) {
+            if needed[at] {
+                for r in op.operands() {
+                    needed[usize::from(r.0)] = true;
+                    uses[usize::from(r.0)] += 1;
+                }
+            }
+        }
+        let mut fused = vec![false; ops.len()];
+        for (at, op) in ops.iter().enumerate() {
+            let Op::Select(m, ..) = *op else { continue };
+            let mask = usize::from(m.0);
+            let compares = matches!(ops[mask], Op::Lt(..) | Op::Le(..) | Op::Eq(..) | Op::Ne(..));
+            fused[mask] = needed[at] && compares && uses[mask] == 1;
+        }
+        let mut plan = Plan { last: vec![0; ops.len()], needed, fused };
+        for (at, op) in ops.iter().enumerate().filter(|(at, _)| plan.needed[*at] && !plan.fused[*at]) {
+            for r in plan.operands(program, op) {
+                plan.last[usize::from(r.0)] = at;
+            }
+        }
+        for result in program.results() {
+            plan.last[usize::from(result.0)] = usize::MAX;
+        }
+        plan
+    }
+
+    /// What an op reads; a select reads the operands of the comparison that is made with it.
+    fn operands(&self, program: &VectorProgram, op: &Op) -> Vec<Ref> {
+        let mut out = Vec::with_capacity(4);
+        for r in op.operands() {
+            if self.fused[usize::from(r.0)] {
+                out.extend(program.ops()[usize::from(r.0)].operands());
+            } else {
+                out.push(r);
+            }
+        }
+        out
+    }
+}
+
 /// Registers that `emit` needs besides those of the inputs, at most.
 pub(crate) fn registers(program: &VectorProgram) -> usize {
-    let last = last_uses(program);
+    let plan = Plan::of(program);
     let mut live = 0usize;
     let mut most = 0;
     let mut held = vec![false; program.ops().len()];
     for (at, op) in program.ops().iter().enumerate() {
-        if matches!(op, Op::ConstF32(_) | Op::ConstI32(_) | Op::Input(..)) {
+        if leaf(op) || !plan.needed[at] || plan.fused[at] {
             continue;
         }
-        for operand in op.operands().map(|r| usize::from(r.0)) {
+        let operands = plan.operands(program, op);
+        for operand in operands.iter().map(|r| usize::from(r.0)) {
             if matches!(program.ops()[operand], Op::Input(..)) && !held[operand] {
                 held[operand] = true;
                 live += 1;
             }
         }
-        // The result, constants among the operands, and what the longest sequences use on the way.
-        most = most.max(live + 4);
+        let constants = operands.iter().filter(|r| constant(&program.ops()[usize::from(r.0)])).count();
+        // The result, and what the longest sequences use on the way.
+        most = most.max(live + constants + 3);
         held[at] = true;
         live += 1;
         let mut ended: Vec<usize> =
-            op.operands().map(|r| usize::from(r.0)).filter(|&r| last[r] == at).collect();
+            operands.iter().map(|r| usize::from(r.0)).filter(|&r| plan.last[r] == at).collect();
         ended.sort_unstable();
         ended.dedup();
         live -= ended.iter().filter(|&&r| held[r]).count();
     }
-    most.max(live + 1)
+    most.max(live + program.results().len())
 }
 
-fn last_uses(program: &VectorProgram) -> Vec<usize> {
-    let mut last = vec![0; program.ops().len()];
-    for (at, op) in program.ops().iter().enumerate() {
-        for operand in op.operands() {
-            last[usize::from(operand.0)] = at;
+/// Words that the program reads from the pool, those it reads most often first.
+pub(crate) fn words(program: &VectorProgram) -> Vec<u32> {
+    let plan = Plan::of(program);
+    let mut words: Vec<(u32, usize)> = Vec::new();
+    let mut count = |bits: u32| match words.iter_mut().find(|(w, _)| *w == bits) {
+        Some((_, n)) => *n += 1,
+        None => words.push((bits, 1)),
+    };
+    for (at, op) in program.ops().iter().enumerate().filter(|(at, _)| plan.needed[*at]) {
+        for r in op.operands() {
+            word_of(&program.ops()[usize::from(r.0)]).into_iter().for_each(&mut count);
         }
+        match op {
+            Op::Neg(_) => count(SIGN),
+            Op::Abs(_) => count(!SIGN),
+            Op::Not(_) => count(u32::MAX),
+            Op::TruncF32ToI32(_) => count(TOO_GREAT),
+            _ => {}
+        }
+        let _ = at;
     }
-    for result in program.results() {
-        last[usize::from(result.0)] = usize::MAX;
+    words.sort_by_key(|(_, n)| std::cmp::Reverse(*n));
+    words.into_iter().map(|(bits, _)| bits).collect()
+}
+
+/// The sign bit of a lane.
+const SIGN: u32 = 0x8000_0000;
+/// The least f32 beyond all i32.
+const TOO_GREAT: u32 = 0x4f00_0000;
+
+fn leaf(op: &Op) -> bool {
+    constant(op) || matches!(op, Op::Input(..))
+}
+
+fn constant(op: &Op) -> bool {
+    word_of(op).is_some()
+}
+
+fn word_of(op: &Op) -> Option<u32> {
+    match *op {
+        Op::ConstF32(bits) => Some(bits),
+        Op::ConstI32(x) => Some(x.cast_unsigned()),
+        _ => None,
     }
-    last
 }
 
 /// Emits a program and gives the registers of its results; `free` registers may be used, and those of inputs that are
@@ -66,18 +165,34 @@ fn last_uses(program: &VectorProgram) -> Vec<usize> {
 /// # Panics
 /// If there are fewer free registers than [`registers`] says.
 pub(crate) fn emit(asm: &mut Asm, program: &VectorProgram, inputs: &[Input], free: &[V]) -> Vec<V> {
+    emit_with(asm, program, inputs, &[], free)
+}
+
+/// As [`emit`], where registers hold words of the pool already; these stay as they are.
+pub(crate) fn emit_with(
+    asm: &mut Asm,
+    program: &VectorProgram,
+    inputs: &[Input],
+    words: &[(u32, V)],
+    free: &[V],
+) -> Vec<V> {
+    let kept_inputs = inputs.iter().filter_map(|i| if let Input::Kept(v) = i { Some(*v) } else { None });
     let mut run = Run {
         asm,
         program,
         inputs,
-        last: last_uses(program),
+        words,
+        kept: words.iter().map(|(_, v)| *v).chain(kept_inputs).collect(),
+        plan: Plan::of(program),
         values: vec![None; program.ops().len()],
         free: free.iter().rev().copied().collect(),
         at: 0,
     };
     for (at, op) in program.ops().iter().enumerate() {
         run.at = at;
-        run.op(op);
+        if run.plan.needed[at] && !run.plan.fused[at] {
+            run.op(op);
+        }
     }
     run.at = program.ops().len();
     program.results().iter().map(|&r| run.get(r)).collect()
@@ -87,7 +202,10 @@ struct Run<'a> {
     asm: &'a mut Asm,
     program: &'a VectorProgram,
     inputs: &'a [Input],
-    last: Vec<usize>,
+    words: &'a [(u32, V)],
+    /// Registers that stay as they are.
+    kept: Vec<V>,
+    plan: Plan,
     /// The register of each value that has one.
     values: Vec<Option<V>>,
     free: Vec<V>,
@@ -105,12 +223,19 @@ impl Run<'_> {
         if let Some(v) = self.values[index] {
             return v;
         }
-        let v = match self.program.ops()[index] {
-            Op::Input(k, _) => match self.inputs[usize::from(k)] {
-                Input::Own(v) => v,
+        let op = &self.program.ops()[index];
+        let v = match (op, word_of(op)) {
+            (_, Some(bits)) => self.word(bits),
+            (Op::Input(k, _), None) => match self.inputs[usize::from(*k)] {
+                Input::Own(v) | Input::Kept(v) => v,
                 Input::Lanes(from, lanes) => {
                     let v = self.take();
                     self.asm.load(v, from, lanes);
+                    v
+                }
+                Input::Bytes(from, way, lanes) => {
+                    let v = self.take();
+                    self.asm.load_bytes(v, from, way, lanes);
                     v
                 }
                 Input::Splat(from) => {
@@ -119,36 +244,56 @@ impl Run<'_> {
                     v
                 }
             },
-            Op::ConstF32(bits) => self.word(bits),
-            Op::ConstI32(x) => self.word(x.cast_unsigned()),
             _ => unreachable!("operands come before what uses them"),
         };
         self.values[index] = Some(v);
         v
     }
 
+    /// A register with the word, which is given back unless it is kept.
     fn word(&mut self, bits: u32) -> V {
+        if let Some((_, v)) = self.words.iter().find(|(w, _)| *w == bits) {
+            return *v;
+        }
         let v = self.take();
         self.asm.constant(v, bits);
         v
     }
 
+    fn give_back(&mut self, v: V) {
+        if !self.kept.contains(&v) && !self.free.contains(&v) {
+            self.free.push(v);
+        }
+    }
+
+    /// Where the value is in memory, if an instruction may read it there: nothing else uses it.
+    fn in_memory(&self, r: Ref) -> Option<Mem> {
+        let index = usize::from(r.0);
+        let Op::Input(k, _) = self.program.ops()[index] else { return None };
+        match self.inputs[usize::from(k)] {
+            Input::Lanes(from, Lanes::All) if self.values[index].is_none() && self.ends(r) => Some(from),
+            _ => None,
+        }
+    }
+
     /// Whether the value's register is nobody's after this op.
     fn ends(&self, r: Ref) -> bool {
         let index = usize::from(r.0);
-        let constant = matches!(self.program.ops()[index], Op::ConstF32(_) | Op::ConstI32(_));
-        constant || self.last[index] <= self.at
+        if self.values[index].is_some_and(|v| self.kept.contains(&v)) {
+            return false;
+        }
+        constant(&self.program.ops()[index]) || self.plan.last[index] <= self.at
     }
 
     /// Gives back the registers of operands that end here, but for `kept`.
     fn release(&mut self, op: &Op, kept: V) {
-        for r in op.operands() {
+        for r in self.plan.operands(self.program, op) {
             let index = usize::from(r.0);
             let Some(v) = self.values[index] else { continue };
             if self.ends(r) {
                 self.values[index] = None;
-                if v != kept && !self.free.contains(&v) {
-                    self.free.push(v);
+                if v != kept {
+                    self.give_back(v);
                 }
             }
         }
@@ -183,8 +328,8 @@ impl Run<'_> {
             Op::Sqrt(a) => self.one(Op1::Sqrt, a),
             Op::ConvI32ToF32(a) => self.one(Op1::FromInt, a),
             Op::TruncF32ToI32(a) => self.truncate(a),
-            Op::Neg(a) => self.with_word(Op2::Xor, a, 0x8000_0000),
-            Op::Abs(a) => self.with_word(Op2::And, a, 0x7fff_ffff),
+            Op::Neg(a) => self.with_word(Op2::Xor, a, SIGN),
+            Op::Abs(a) => self.with_word(Op2::And, a, !SIGN),
             Op::Not(a) => self.with_word(Op2::Xor, a, u32::MAX),
             Op::Floor(a) => self.round(a, Round::Down),
             Op::Ceil(a) => self.round(a, Round::Up),
@@ -210,6 +355,16 @@ impl Run<'_> {
     }
 
     fn two(&mut self, op: Op2, a: Ref, b: Ref) -> V {
+        let commutes =
+            matches!(op, Op2::AddF | Op2::MulF | Op2::AddI | Op2::MulI | Op2::And | Op2::Or | Op2::Xor);
+        let swap = commutes && self.in_memory(a).is_some() && self.in_memory(b).is_none();
+        let (a, b) = if swap { (b, a) } else { (a, b) };
+        if let (true, Some(y)) = (a != b, self.in_memory(b)) {
+            let x = self.get(a);
+            let to = self.target(&[a]);
+            self.asm.op2(op, to, x, y);
+            return to;
+        }
         let (x, y) = (self.get(a), self.get(b));
         let to = self.target(&[a, b]);
         self.asm.op2(op, to, x, y);
@@ -225,6 +380,11 @@ impl Run<'_> {
 
     fn with_word(&mut self, op: Op2, a: Ref, bits: u32) -> V {
         let (x, word) = (self.get(a), self.word(bits));
+        if self.kept.contains(&word) {
+            let to = self.target(&[a]);
+            self.asm.op2(op, to, x, word);
+            return to;
+        }
         self.asm.op2(op, word, x, word);
         word
     }
@@ -244,6 +404,9 @@ impl Run<'_> {
     }
 
     fn fma(&mut self, a: Ref, b: Ref, c: Ref) -> V {
+        if let Some(to) = self.fma_with_memory(a, b, c) {
+            return to;
+        }
         let (x, y, z) = (self.get(a), self.get(b), self.get(c));
         // The sum's register is overwritten, or a multiplicand's, or a copy.
         let ends = |run: &Self, r: Ref, others: [V; 2]| {
@@ -266,6 +429,33 @@ impl Run<'_> {
         }
     }
 
+    /// The same with an operand in memory, if that costs no copy.
+    fn fma_with_memory(&mut self, a: Ref, b: Ref, c: Ref) -> Option<V> {
+        if a == b || b == c || a == c {
+            return None;
+        }
+        let held = |run: &Self, r: Ref| run.values[usize::from(r.0)].is_some() && run.ends(r);
+        for (m, other) in [(a, b), (b, a)] {
+            if let (Some(from), true) = (self.in_memory(m), held(self, c)) {
+                let (z, y) = (self.get(c), self.get(other));
+                if y != z {
+                    self.asm.fma(z, y, from, Lanes::All);
+                    return Some(z);
+                }
+            }
+        }
+        for (over, other) in [(a, b), (b, a)] {
+            if let (Some(from), true) = (self.in_memory(c), held(self, over)) {
+                let (x, y) = (self.get(over), self.get(other));
+                if x != y {
+                    self.asm.fma_over_a(x, y, from);
+                    return Some(x);
+                }
+            }
+        }
+        None
+    }
+
     fn compare(&mut self, cmp: Cmp, a: Ref, b: Ref) -> V {
         let (x, y) = (self.get(a), self.get(b));
         let to = self.target(&[a, b]);
@@ -281,13 +471,16 @@ impl Run<'_> {
                 self.asm.compare_int(cmp == Cmp::Ne, to, x, y);
                 let ones = self.word(u32::MAX);
                 self.asm.op2(Op2::Xor, to, to, ones);
-                self.free.push(ones);
+                self.give_back(ones);
             }
         }
         to
     }
 
     fn select(&mut self, m: Ref, a: Ref, b: Ref) -> V {
+        if self.plan.fused[usize::from(m.0)] {
+            return self.choose(m, a, b);
+        }
         let (mask, x, y) = (self.get(m), self.get(a), self.get(b));
         let to = if self.ends(m) && mask != x && mask != y {
             mask
@@ -302,13 +495,38 @@ impl Run<'_> {
         to
     }
 
+    /// A select with the comparison that it is by.
+    fn choose(&mut self, m: Ref, a: Ref, b: Ref) -> V {
+        let (cmp, x, y) = match self.program.ops()[usize::from(m.0)] {
+            Op::Lt(x, y) => (Cmp::Lt, x, y),
+            Op::Le(x, y) => (Cmp::Le, x, y),
+            Op::Eq(x, y) => (Cmp::Eq, x, y),
+            Op::Ne(x, y) => (Cmp::Ne, x, y),
+            _ => unreachable!("only comparisons are fused"),
+        };
+        let (vx, vy, va, vb) = (self.get(x), self.get(y), self.get(a), self.get(b));
+        let to = self.take();
+        if self.program.lane_type(x) == LaneType::F32 {
+            self.asm.choose(cmp, (vx, vy), to, (va, vb), to);
+            return to;
+        }
+        match cmp {
+            Cmp::Eq => self.asm.choose_int(true, (vx, vy), to, (va, vb), to),
+            Cmp::Lt => self.asm.choose_int(false, (vy, vx), to, (va, vb), to),
+            // The other way round.
+            Cmp::Ne => self.asm.choose_int(true, (vx, vy), to, (vb, va), to),
+            Cmp::Le => self.asm.choose_int(false, (vx, vy), to, (vb, va), to),
+        }
+        to
+    }
+
     /// The instruction gives the least i32 for all that does not fit: what is too great becomes the greatest, and what
     /// is no number 0.
     fn truncate(&mut self, a: Ref) -> V {
         let x = self.get(a);
         let (to, other) = (self.take(), self.take());
         self.asm.op1(Op1::ToInt, to, x);
-        self.asm.constant(other, 2_147_483_648f32.to_bits());
+        self.asm.constant(other, TOO_GREAT);
         self.asm.compare(Cmp::Le, other, other, x);
         self.asm.op2(Op2::Xor, to, to, other);
         self.asm.compare(Cmp::Eq, other, x, x);

@@ -100,6 +100,9 @@ impl Emitter<'_, '_> {
         to: Value,
         cursors: [&[Cursor]; 2],
     ) -> Result<(Value, Option<i64>), LowerError> {
+        if self.stream_span(from, to, known, cursors)? {
+            return Ok((to, Some(0)));
+        }
         if lanes.overlap {
             return Ok((self.overlapping(lanes, from, to, cursors)?, known.map(|_| 0)));
         }

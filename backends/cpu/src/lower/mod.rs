@@ -2,8 +2,9 @@
 //!
 //! [`lower_nest`] makes a kernel of any [`LoopForm`](nnc_ir::form::LoopForm). Reading order: `access` (addresses),
 //! `collapse` (fewer axes), `levels` and `schedule` (what is computed where, and in lanes or not), `cut` (items), `nest`,
-//! `inner`, `reduce`, `transpose` (the loops), `place`, `index`, `scalar`, `vector` (what is inside of them). Contractions
-//! are done by tiles where those can do them: `contract`. Several nests over the same rows are one kernel: `rows`.
+//! `inner`, `reduce`, `transpose` (the loops), `place`, `index`, `scalar`, `vector` (what is inside of them). Where there is
+//! wide code, the innermost loop is a tile: `stream`, of programs that `lanes` translates. Contractions are done by tiles
+//! where those can do them: `contract`. Several nests over the same rows are one kernel: `rows`.
 
 mod access;
 mod collapse;
@@ -13,6 +14,7 @@ mod cut;
 mod half;
 mod index;
 mod inner;
+mod lanes;
 mod levels;
 mod nest;
 mod place;
@@ -21,6 +23,7 @@ pub mod rows;
 mod scalar;
 pub mod scatter;
 mod schedule;
+mod stream;
 mod transpose;
 mod vector;
 

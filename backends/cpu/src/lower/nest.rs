@@ -32,12 +32,15 @@ use super::{
 use crate::{
     frame::{Frame, PointerSlot},
     kernel::{Kernel, LowerCx, NestRequest, empty_kernel, open_kernel},
+    wide::WideTiles,
 };
 
 /// What emission of one kernel needs.
 pub(super) struct Emitter<'a, 'b> {
     pub(super) b: &'a mut FunctionBuilder<'b>,
     pub(super) frame: &'a mut Frame,
+    /// Tiles that the kernel may call.
+    pub(super) tiles: &'a mut WideTiles,
     pub(super) nest: &'a Nest,
     pub(super) entry: Block,
     pub(super) frame_ptr: Value,
@@ -91,6 +94,7 @@ pub(super) fn lower_made(
     let mut emitter = Emitter {
         b: &mut b,
         frame: cx.frame,
+        tiles: cx.tiles,
         entry,
         frame_ptr: params[0],
         slots: FxHashMap::default(),
@@ -199,6 +203,9 @@ impl Emitter<'_, '_> {
                 self.origin(pointer, access)
             })
             .collect();
+        if span.is_none() && self.stream_rows(cut, (begin, end), [&loads, &results])? {
+            return Ok(());
+        }
         let first = self.first_digits(cut, begin);
         let inner = nest.space - 1;
         self.counted(begin, end, 1, &first, |e, _, digits| {
@@ -248,7 +255,7 @@ impl Emitter<'_, '_> {
     }
 
     /// The digits of item `begin`.
-    fn first_digits(&mut self, cut: &Cut, begin: Value) -> Vec<Value> {
+    pub(super) fn first_digits(&mut self, cut: &Cut, begin: Value) -> Vec<Value> {
         let mut rest = begin;
         let mut digits = vec![begin; cut.digits.len()];
         for (i, extent) in cut.digits.iter().enumerate().rev() {

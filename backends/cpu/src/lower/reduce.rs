@@ -185,6 +185,9 @@ impl Emitter<'_, '_> {
             Combine::Min => Scalar::highest(dtype),
             _ => Scalar::zero(dtype),
         };
+        if let Some(all) = self.stream_fold(combine, loads, end)? {
+            return Ok(vec![scalar::binary(self.b, op, dtype, acc, all)]);
+        }
         let mut left = nest.extents[axis].as_const();
         let mut from = self.b.ins().iconst(I64, 0);
         let mut vectors: Vec<Value> = Vec::new();

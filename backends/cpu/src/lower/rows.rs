@@ -38,6 +38,7 @@ use super::{
 use crate::{
     frame::{Frame, PointerSlot, SCRATCH, SCRATCH_BYTES},
     kernel::{Kernel, LowerCx, OperandRef, Placement, empty_kernel, open_kernel},
+    wide::WideTiles,
 };
 
 /// Bytes that the stages of a block should touch at most: they stay in the first-level cache.
@@ -101,7 +102,7 @@ pub fn lower_rows(request: &RowsRequest, cx: &mut LowerCx<'_>) -> Result<Kernel,
     let mut b = FunctionBuilder::new(&mut function, &mut frontend);
     let (entry, params) = open_kernel(&mut b);
     let driver = Driver { request, cutting: &cutting, parts: &parts, entry, params: &params, can };
-    driver.emit(&mut b, cx.frame)?;
+    driver.emit(&mut b, cx.frame, cx.tiles)?;
     b.ins().return_(&[]);
     b.seal_all_blocks();
     b.finalize(cx.isa.frontend_config());
@@ -280,7 +281,7 @@ impl Driver<'_> {
     fn with<R>(
         &self,
         b: &mut FunctionBuilder<'_>,
-        frame: &mut Frame,
+        (frame, tiles): (&mut Frame, &mut WideTiles),
         read: &mut Read,
         (part, operands): (&Part, Vec<Pointer>),
         f: impl FnOnce(&mut Emitter<'_, '_>) -> R,
@@ -288,6 +289,7 @@ impl Driver<'_> {
         let mut emitter = Emitter {
             b,
             frame,
+            tiles,
             nest: &part.nest,
             entry: self.entry,
             frame_ptr: self.params[0],
@@ -307,11 +309,16 @@ impl Driver<'_> {
         out
     }
 
-    fn emit(&self, b: &mut FunctionBuilder<'_>, frame: &mut Frame) -> Result<(), LowerError> {
+    fn emit(
+        &self,
+        b: &mut FunctionBuilder<'_>,
+        frame: &mut Frame,
+        tiles: &mut WideTiles,
+    ) -> Result<(), LowerError> {
         let Some(first) = self.parts.first() else { return Ok(()) };
         let mut read = Read::default();
         let (begin, end, worker) = (self.params[1], self.params[2], self.params[3]);
-        let (block, blocks, locals) = self.with(b, frame, &mut read, (first, Vec::new()), |e| {
+        let (block, blocks, locals) = self.with(b, (frame, tiles), &mut read, (first, Vec::new()), |e| {
             let block = e.extent(&self.cutting.block);
             let blocks = self.blocks().map(|(length, count)| (e.extent(&length), e.extent(&count)));
             let (base, bytes) = (e.slot(SCRATCH), e.slot(SCRATCH_BYTES));
@@ -353,7 +360,7 @@ impl Driver<'_> {
         for (part, &local) in self.parts.iter().zip(&locals) {
             let value = match part.result {
                 Some(slot) => Pointer::Slot(slot),
-                None => Pointer::Value(self.with(b, frame, &mut read, (part, Vec::new()), |e| {
+                None => Pointer::Value(self.with(b, (frame, tiles), &mut read, (part, Vec::new()), |e| {
                     let before = e.times(origin, &part.row_bytes);
                     e.b.ins().isub(local, before)
                 })),
@@ -364,7 +371,7 @@ impl Driver<'_> {
                 None => values[k - self.request.operands.len()],
             };
             let operands = part.nest.operands.iter().map(operand).collect();
-            self.with(b, frame, &mut read, (part, operands), |e| {
+            self.with(b, (frame, tiles), &mut read, (part, operands), |e| {
                 e.items(&part.cut, items.0, items.1, span, &[value])
             })?;
         }

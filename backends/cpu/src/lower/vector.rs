@@ -126,7 +126,7 @@ pub(super) fn spread(b: &mut FunctionBuilder, dtype: DType, value: Val) -> Value
 }
 
 /// A scalar as its lane.
-fn to_lane(b: &mut FunctionBuilder, dtype: DType, x: Value) -> Value {
+pub(super) fn to_lane(b: &mut FunctionBuilder, dtype: DType, x: Value) -> Value {
     match dtype {
         DType::Bool => b.ins().bmask(I32, x),
         DType::U8 | DType::U16 => b.ins().uextend(I32, x),

@@ -4,7 +4,9 @@
 #![allow(dead_code, reason = "each test and bench uses its own part")]
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
-use cranelift_codegen::Context;
+use cranelift_codegen::binemit::Reloc;
+use cranelift_codegen::ir::ExternalName;
+use cranelift_codegen::{Context, FinalizedRelocTarget};
 use cranelift_codegen::control::ControlPlane;
 use cranelift_codegen::ir::types::I64;
 use cranelift_codegen::ir::{AbiParam, Value};
@@ -15,6 +17,7 @@ use memmap2::{Mmap, MmapMut, MmapOptions};
 use std::fs::File;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+pub(crate) mod lanes;
 pub(crate) mod random;
 
 /// The host as a target, at the given Cranelift optimisation level.
@@ -105,6 +108,39 @@ pub(crate) fn machine_code(isa: &dyn isa::TargetIsa, mut ctx: Context) -> (Vec<u
     (code.code_buffer().to_vec(), code.vcode.clone().unwrap_or_default())
 }
 
+/// Compiles a function that calls tiles by their numbers, and puts these after it.
+pub(crate) fn compile_linked(
+    isa: &dyn isa::TargetIsa,
+    func: cranelift_codegen::ir::Function,
+    tiles: &[Vec<u8>],
+) -> Code {
+    let names = func.params.user_named_funcs().clone();
+    let mut ctx = Context::for_function(func);
+    ctx.set_disasm(true);
+    let code = match ctx.compile(isa, &mut ControlPlane::default()) {
+        Ok(code) => code,
+        Err(err) => panic!("{:?}", err.inner),
+    };
+    let mut bytes = code.code_buffer().to_vec();
+    let mut places = Vec::with_capacity(tiles.len());
+    for tile in tiles {
+        bytes.resize(bytes.len().next_multiple_of(64), 0xcc);
+        places.push(bytes.len());
+        bytes.extend(tile);
+    }
+    for reloc in code.buffer.relocs() {
+        let FinalizedRelocTarget::ExternalName(ExternalName::User(name)) = &reloc.target else {
+            panic!("calls something else: {reloc:?}")
+        };
+        assert_eq!(names[*name].namespace, nnc_cpu::wide::NAMESPACE, "calls something else: {reloc:?}");
+        assert_eq!(reloc.kind, Reloc::X86CallPCRel4);
+        let (at, to) = (reloc.offset as usize, places[names[*name].index as usize]);
+        let distance = i32::try_from(to as i64 - at as i64 + reloc.addend).unwrap();
+        bytes[at..at + 4].copy_from_slice(&distance.to_le_bytes());
+    }
+    load(&bytes, code.vcode.clone().unwrap_or_default())
+}
+
 fn finish(isa: &dyn isa::TargetIsa, ctx: Context) -> Code {
     let (bytes, listing) = machine_code(isa, ctx);
     load(&bytes, listing)
@@ -162,15 +198,30 @@ impl Rng {
 pub(crate) struct Guarded {
     map: MmapMut,
     start: usize,
+    /// Bytes.
     n: usize,
 }
 
 impl Guarded {
     /// `n` elements, all `fill`.
     pub(crate) fn new(n: usize, fill: f32) -> Self {
+        let mut guarded = Self::of_len(n * 4);
+        guarded.slice().fill(fill);
+        guarded
+    }
+
+    /// A copy of bytes.
+    pub(crate) fn of_bytes(bytes: &[u8]) -> Self {
+        let mut guarded = Self::of_len(bytes.len());
+        guarded.bytes().copy_from_slice(bytes);
+        guarded
+    }
+
+    /// So many bytes.
+    fn of_len(n: usize) -> Self {
         const PAGE: usize = 4096;
         static COUNT: AtomicUsize = AtomicUsize::new(0);
-        let pages = (n * 4).div_ceil(PAGE).max(1) * PAGE;
+        let pages = n.div_ceil(PAGE).max(1) * PAGE;
         let name = format!("nnc-guarded-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
         let path = std::env::temp_dir().join(name);
         let file = File::options().read(true).write(true).create_new(true).open(&path).unwrap();
@@ -179,9 +230,7 @@ impl Guarded {
         // The page after the end of the file is mapped, but has nothing behind it.
         // SAFETY: the file has no name any more, so nobody else changes it.
         let map = unsafe { MmapOptions::new().len(pages + PAGE).map_mut(&file).unwrap() };
-        let mut guarded = Guarded { map, start: pages - n * 4, n };
-        guarded.slice().fill(fill);
-        guarded
+        Guarded { map, start: pages - n, n }
     }
 
     /// A copy of elements.
@@ -192,8 +241,13 @@ impl Guarded {
     }
 
     pub(crate) fn slice(&mut self) -> &mut [f32] {
-        // SAFETY: the bytes from start to the end of the file are n f32, aligned since pages are.
-        unsafe { std::slice::from_raw_parts_mut(self.map[self.start..].as_mut_ptr().cast(), self.n) }
+        assert!(self.n.is_multiple_of(4), "f32 have four bytes");
+        // SAFETY: the bytes from start to the end of the file are n / 4 f32, aligned since pages are.
+        unsafe { std::slice::from_raw_parts_mut(self.map[self.start..].as_mut_ptr().cast(), self.n / 4) }
+    }
+
+    pub(crate) fn bytes(&mut self) -> &mut [u8] {
+        &mut self.map[self.start..][..self.n]
     }
 
     pub(crate) fn address(&self) -> i64 {

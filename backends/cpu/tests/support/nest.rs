@@ -2,7 +2,7 @@
 #![allow(dead_code, reason = "each test uses its own part")]
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
-use crate::support::{Code, Rng, call, compile_function, host_isa};
+use crate::support::{Code, Rng, call, compile_linked, host_isa, host_levels};
 use memmap2::{MmapMut, MmapOptions};
 use nnc_cpu::{
     frame::{Frame, PointerSlot},
@@ -18,6 +18,8 @@ use nnc_ir::{
     form::{Bounds, Combine, Ix, Load, LoopForm},
     program::Binary,
 };
+use nnc_x86::Level;
+use std::cell::Cell;
 use std::fs::File;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -76,6 +78,8 @@ pub(crate) struct Compiled {
     pub(crate) scratch_bytes: Extent,
     /// Whether tiles do it.
     pub(crate) scheduled: bool,
+    /// Wide tiles that it calls.
+    pub(crate) tiles: usize,
     frame: Frame,
     pointers: usize,
     packed: Vec<(PointerSlot, Buffer)>,
@@ -84,8 +88,31 @@ pub(crate) struct Compiled {
 /// Workers that a test runs at most.
 const WORKERS: usize = 4;
 
-/// Compiles with `lower`; buffers get the slots in order.
+thread_local! {
+    /// Wide code that the next kernel may call, by its position: none, AVX2, AVX-512.
+    static NEXT: Cell<usize> = const { Cell::new(0) };
+}
+
+/// What this machine can do: the kernels of a test are made with each in turn.
+fn next_level() -> Option<Level> {
+    let levels: Vec<Option<Level>> = std::iter::once(None).chain(host_levels().into_iter().map(Some)).collect();
+    let level = levels[NEXT.get() % levels.len()];
+    NEXT.set(NEXT.get() + 1);
+    println!("wide code: {level:?}");
+    level
+}
+
+/// Compiles with `lower`; buffers get the slots in order. Kernels take turns in what wide code they may call.
 pub(crate) fn compile_with(
+    pointers: usize,
+    lower: impl FnOnce(&[PointerSlot], &mut LowerCx<'_>) -> Result<Kernel, LowerError>,
+) -> Compiled {
+    compile_at(next_level(), pointers, lower)
+}
+
+/// Likewise, with the wide code given.
+pub(crate) fn compile_at(
+    level: Option<Level>,
     pointers: usize,
     lower: impl FnOnce(&[PointerSlot], &mut LowerCx<'_>) -> Result<Kernel, LowerError>,
 ) -> Compiled {
@@ -93,12 +120,16 @@ pub(crate) fn compile_with(
     let mut frame = Frame::new();
     let slots: Vec<PointerSlot> = (0..pointers).map(|_| frame.add_pointer()).collect();
     let mut packed = Vec::new();
-    let mut tiles = nnc_cpu::wide::WideTiles::new(None);
+    let mut tiles = nnc_cpu::wide::WideTiles::new(level);
     let mut cx = LowerCx { isa: &*isa, frame: &mut frame, packed: &mut packed, tiles: &mut tiles };
     let kernel = lower(&slots, &mut cx).unwrap();
     let isa = if kernel.scheduled { host_isa("none") } else { isa };
+    let made = |tile| nnc_x86::emit(tile, level.unwrap()).unwrap_or_else(|e| panic!("{tile:?}: {e:?}"));
+    let wide: Vec<Vec<u8>> = tiles.list().map(made).collect();
+    tiles.list().for_each(|t| println!("{t:?}"));
     Compiled {
-        code: compile_function(&*isa, kernel.function),
+        code: compile_linked(&*isa, kernel.function, &wide),
+        tiles: wide.len(),
         scratch_bytes: kernel.scratch_bytes,
         scheduled: kernel.scheduled,
         packed: packed.iter().map(|(constant, slot)| (*slot, Buffer::new(&constant.bytes()))).collect(),
@@ -120,7 +151,17 @@ pub(crate) fn compile_known(
     operands: &[Option<Constant>],
     placement: Vec<Option<Placement>>,
 ) -> Compiled {
-    compile_with(operands.len() + form.results.len(), |slots, cx| {
+    compile_known_at(next_level(), form, operands, placement)
+}
+
+/// Likewise, with the wide code given.
+pub(crate) fn compile_known_at(
+    level: Option<Level>,
+    form: &LoopForm,
+    operands: &[Option<Constant>],
+    placement: Vec<Option<Placement>>,
+) -> Compiled {
+    compile_at(level, operands.len() + form.results.len(), |slots, cx| {
         let (inputs, results) = slots.split_at(operands.len());
         let request = NestRequest {
             name: "test".into(),

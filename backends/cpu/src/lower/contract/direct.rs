@@ -122,6 +122,7 @@ impl Direct {
                 let to = g.b.ins().iadd_imm_s(from, self.group);
                 let to = g.min(to, n_panels);
                 self.panels.each(g, columns, (from, to), &mut |g, at| {
+                    let at = self.no_wider_than_columns(at);
                     let b = self.b_panel(g, p, &b, scratch, at);
                     tiles.panel(g, &origin, at, b, &self.blocks, rows);
                 });
@@ -164,6 +165,14 @@ impl Direct {
                     around.iter().map(|(a, v)| (*v, at.coefficients[*a].clone())).collect();
                 g.address(base, &parts)
             }
+        }
+    }
+
+    /// Where B is read as it lies, a tile reads what is there and no more.
+    fn no_wider_than_columns(&self, at: At) -> At {
+        match at.cols {
+            Cols::Const(n) if matches!(self.b, Source::InPlace) && n % 4 == 0 => At { width: n, ..at },
+            _ => at,
         }
     }
 

@@ -2,16 +2,16 @@
 
 use nnc_ir::{
     constant::Constant,
-    dtype::{DType, Scalar},
+    dtype::Scalar,
     extent::Extent,
-    program::{Binary, Inst, Program, Ref, Unary},
+    program::{Inst, Program},
 };
 use nnc_tile::{
     epilogue::{Epilogue, EpilogueInput},
-    program::{LaneType, Op, Ref as Lane, VectorProgram},
+    program::{LaneType, Ref as Lane, VectorProgram},
 };
 
-use super::Refusal;
+use super::{super::lanes, Refusal};
 
 /// Most operands of an epilogue.
 const MOST: usize = 6;
@@ -48,14 +48,14 @@ pub(super) fn translate(
         let value = match inst {
             Inst::Acc(0) => program.input(0),
             Inst::Load(k) => match splat(*k) {
-                Some(c) => constant(&mut program, c).ok_or(wide)?,
+                Some(c) => lanes::constant(&mut program, c).ok_or(wide)?,
                 None => {
                     operands.push(operand(*k)?);
                     program.input(u16::try_from(operands.len()).map_err(|_| MANY)?)
                 }
             },
-            Inst::Const(c) => constant(&mut program, *c).ok_or(wide)?,
-            other => translate_inst(&mut program, finish, other, *dtype, &values).ok_or(wide)?,
+            Inst::Const(c) => lanes::constant(&mut program, *c).ok_or(wide)?,
+            other => lanes::inst(&mut program, finish, (other, *dtype), &values).ok_or(wide)?,
         };
         values.push(value);
     }
@@ -83,11 +83,11 @@ pub(super) fn lanes(
     for (inst, dtype) in source.insts() {
         let value = match inst {
             Inst::Load(k) => match splat(*k) {
-                Some(c) => constant(&mut program, c)?,
+                Some(c) => lanes::constant(&mut program, c)?,
                 None => program.input(u16::try_from(input(*k)?).ok()?),
             },
-            Inst::Const(c) => constant(&mut program, *c)?,
-            other => translate_inst(&mut program, source, other, *dtype, &values)?,
+            Inst::Const(c) => lanes::constant(&mut program, *c)?,
+            other => lanes::inst(&mut program, source, (other, *dtype), &values)?,
         };
         values.push(value);
     }
@@ -98,102 +98,4 @@ pub(super) fn lanes(
 /// The element of a constant that is the same everywhere.
 pub(super) fn splat_of(constant: Option<&Constant>) -> Option<Scalar> {
     constant.and_then(Constant::as_splat)
-}
-
-fn constant(program: &mut VectorProgram, c: Scalar) -> Option<Lane> {
-    Some(match c.dtype {
-        DType::F32 => program.f32(c.to_f32()),
-        DType::Bool => program.i32(if c.bits == 0 { 0 } else { -1 }),
-        DType::I32 | DType::U32 => {
-            program.i32(i32::from_le_bytes(c.bits.to_le_bytes()[..4].try_into().ok()?))
-        }
-        _ => return None,
-    })
-}
-
-/// What lanes hold an element of the type; `bool` is a mask.
-fn lane(dtype: DType) -> Option<LaneType> {
-    match dtype {
-        DType::F32 => Some(LaneType::F32),
-        DType::I32 | DType::U32 | DType::Bool => Some(LaneType::I32),
-        _ => None,
-    }
-}
-
-fn translate_inst(
-    program: &mut VectorProgram,
-    finish: &Program,
-    inst: &Inst,
-    dtype: DType,
-    values: &[Lane],
-) -> Option<Lane> {
-    let v = |r: Ref| values[r.index()];
-    let ty = |r: Ref| finish.dtype(r);
-    lane(dtype)?;
-    let op = match *inst {
-        Inst::Unary(op, x) => {
-            let x_ty = ty(x);
-            match (op, x_ty) {
-                (Unary::Neg, DType::F32) => Op::Neg(v(x)),
-                (Unary::Abs, DType::F32) => Op::Abs(v(x)),
-                (Unary::Sqrt, DType::F32) => Op::Sqrt(v(x)),
-                (Unary::Floor, DType::F32) => Op::Floor(v(x)),
-                (Unary::Ceil, DType::F32) => Op::Ceil(v(x)),
-                (Unary::Trunc, DType::F32) => Op::Trunc(v(x)),
-                (Unary::Nearest, DType::F32) => Op::Nearest(v(x)),
-                (Unary::Not, DType::Bool | DType::I32 | DType::U32) => Op::Not(v(x)),
-                _ => return None,
-            }
-        }
-        Inst::Binary(op, x, y) => binary(finish, op, ty(x), (x, y), values)?,
-        Inst::Fma(x, y, z) if dtype == DType::F32 => Op::Fma(v(x), v(y), v(z)),
-        Inst::Select(c, x, y) => Op::Select(v(c), v(x), v(y)),
-        Inst::Cast(to, x) => match (ty(x), to) {
-            (DType::I32, DType::F32) => Op::ConvI32ToF32(v(x)),
-            (DType::F32, DType::I32) => Op::TruncF32ToI32(v(x)),
-            (DType::Bool, DType::F32) => {
-                let (one, zero) = (program.f32(1.0), program.f32(0.0));
-                Op::Select(v(x), one, zero)
-            }
-            _ => return None,
-        },
-        Inst::Bitcast(to, x) => match (lane(ty(x))?, lane(to)?) {
-            (a, b) if a == b => return Some(v(x)),
-            _ => Op::Bitcast(v(x)),
-        },
-        _ => return None,
-    };
-    Some(program.push(op))
-}
-
-fn binary(finish: &Program, op: Binary, ty: DType, (x, y): (Ref, Ref), values: &[Lane]) -> Option<Op> {
-    let (a, b) = (values[x.index()], values[y.index()]);
-    let float = ty == DType::F32;
-    let int = matches!(ty, DType::I32 | DType::U32);
-    let count = || match finish.inst(y) {
-        Inst::Const(c) => c.as_i64().and_then(|n| u8::try_from(n).ok()).filter(|n| *n < 32),
-        _ => None,
-    };
-    Some(match op {
-        Binary::Add if float => Op::Add(a, b),
-        Binary::Sub if float => Op::Sub(a, b),
-        Binary::Mul if float => Op::Mul(a, b),
-        Binary::Div if float => Op::Div(a, b),
-        Binary::Max if float => Op::Max(a, b),
-        Binary::Min if float => Op::Min(a, b),
-        Binary::Add if int => Op::IAdd(a, b),
-        Binary::Sub if int => Op::ISub(a, b),
-        Binary::Mul if int => Op::IMul(a, b),
-        Binary::And if !float => Op::And(a, b),
-        Binary::Or if !float => Op::Or(a, b),
-        Binary::Xor if !float => Op::Xor(a, b),
-        Binary::Shl if int => Op::Shl(a, count()?),
-        Binary::ShrU if int => Op::ShrU(a, count()?),
-        Binary::ShrS if ty == DType::I32 => Op::ShrS(a, count()?),
-        Binary::Eq if float || int => Op::Eq(a, b),
-        Binary::Ne if float || int => Op::Ne(a, b),
-        Binary::Lt if float || ty == DType::I32 => Op::Lt(a, b),
-        Binary::Le if float || ty == DType::I32 => Op::Le(a, b),
-        _ => return None,
-    })
 }
