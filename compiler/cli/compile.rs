@@ -135,6 +135,7 @@ fn made(report: &PlanReport) -> Value {
         "intermediate_bytes": report.intermediate_bytes,
         "peak_live_bytes": report.peak_live_bytes,
         "in_place": report.in_place,
+        "channels_last": report.channels_last,
         "copies": report.copies,
     })
 }

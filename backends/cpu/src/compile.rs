@@ -35,6 +35,8 @@ pub struct CompileOptions {
     pub notes: Vec<(String, String)>,
     /// Whether no result is written over an operand: for comparison.
     pub keep_operands: bool,
+    /// Whether all tensors lie in the order of their axes: for comparison.
+    pub keep_layouts: bool,
 }
 
 /// A compiled module.
@@ -428,6 +430,9 @@ fn report(plan: &Plan, slots: &Slots) -> PlanReport {
         Step::Nest(nest) => {
             if nest.in_place {
                 report.in_place.push(kernel_name(nest.kernel, &nest.what));
+            }
+            if nest.channels_last {
+                report.channels_last.push(kernel_name(nest.kernel, &nest.what));
             }
             report.copies += usize::from(lower::concat::is_copy(&nest.form));
         }

@@ -355,6 +355,68 @@ fn convolutions() {
     }
 }
 
+/// Puts channels, axis 1, last, or back.
+fn channels_last(g: &mut Graph, x: ValueId, last: bool) -> ValueId {
+    let rank = g.m.ty(x).shape.len();
+    let perm: Vec<usize> = if last {
+        [0].into_iter().chain(2..rank).chain([1]).collect()
+    } else {
+        [0, rank - 1].into_iter().chain(1..rank - 1).collect()
+    };
+    g.op(Transpose { perm }, &[x])
+}
+
+#[test]
+fn convolutions_with_channels_last() {
+    let mut rng = Rng::new(8);
+    for case in 0..240 {
+        let mut shapes = Shapes::new(rng.below(2) == 0);
+        let rank = 1 + rng.below(2);
+        let depthwise = rng.below(2) == 0;
+        let groups = if depthwise { length(&mut rng) } else { [1, 1, 2][rng.below(3)] };
+        let (c, m) = if depthwise { (1, 1) } else { (1 + rng.below(9) as i64, length(&mut rng)) };
+        let first = !depthwise && rng.below(3) == 0;
+        let n = shapes.dim(1 + rng.below(2) as i64);
+        let (mut input, mut kernel) = (vec![n], vec![]);
+        let (mut strides, mut dilations, mut pads_before, mut spatial) = (vec![], vec![], vec![], vec![]);
+        for _ in 0..rank {
+            let (k, s, d) = ([1, 2, 3, 3, 5][rng.below(5)], 1 + rng.below(3) as i64, [1, 1, 2][rng.below(3)]);
+            let (before, after) = (rng.below(k as usize) as i64, rng.below(k as usize) as i64);
+            let e = shapes.dim((k - 1) * d + 2 + rng.below(20) as i64);
+            spatial.push(conv_output(&e, k, s, d, before + after));
+            input.push(e);
+            kernel.push(Extent::Const(k));
+            strides.push(s);
+            dilations.push(d);
+            pads_before.push(before);
+        }
+        let what = format!(
+            "case {case}: {:?} {} groups {groups} c {c} m {m} kernel {kernel:?} strides {strides:?} dilations {dilations:?} pads {pads_before:?} out {spatial:?} {first}",
+            shapes.values, shapes.symbolic
+        );
+        // One window along an axis, or one channel: nothing is left to be a row, or to be a column.
+        if spatial.iter().any(|e| e.is(1)) {
+            continue;
+        }
+        if groups * m == 1
+            || (groups > 1 && m == 1 && !depthwise)
+            || (depthwise && kernel.iter().all(|k| k.is(1)))
+        {
+            continue;
+        }
+        let mut g = Graph::new();
+        input.insert(if first { 1 } else { rank + 1 }, Extent::Const(groups * c));
+        let x = g.input(&input);
+        let x = if first { x } else { channels_last(&mut g, x, false) };
+        let w = g.input(&[vec![Extent::Const(groups * m), Extent::Const(c)], kernel].concat());
+        let y = g.op(Conv { groups, strides, dilations, pads_before, spatial }, &[x, w]);
+        let y = channels_last(&mut g, y, true);
+        let y = epilogue(&mut g, y, &mut rng);
+        let form = g.form(y);
+        check(&what, &form, &shapes, &[1], &mut rng);
+    }
+}
+
 fn conv_epilogue(g: &mut Graph, y: ValueId, rng: &mut Rng) -> ValueId {
     let shape = g.m.ty(y).shape.clone();
     let mut y = y;

@@ -48,7 +48,7 @@ pub(super) struct Condition {
 }
 
 /// Strides of a dense row-major tensor.
-pub(super) fn dense_strides(shape: &[Extent]) -> Vec<Extent> {
+pub(crate) fn dense_strides(shape: &[Extent]) -> Vec<Extent> {
     (0..shape.len()).map(|i| product(&shape[i + 1..])).collect()
 }
 
@@ -94,7 +94,7 @@ pub(super) fn range(a: &Affine, extents: &[Extent]) -> Option<(Extent, Extent)> 
 }
 
 /// Whether an index is in `0..extent` wherever the nest goes.
-pub(super) fn inside(ix: &Ix, extent: &Extent, extents: &[Extent]) -> bool {
+pub(crate) fn inside(ix: &Ix, extent: &Extent, extents: &[Extent]) -> bool {
     if matches!(ix, Ix::Axis(a) if extents[*a] == *extent) {
         return true;
     }

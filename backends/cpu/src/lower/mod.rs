@@ -27,6 +27,9 @@ mod stream;
 mod transpose;
 mod vector;
 
+pub(crate) use access::{dense_strides, inside as access_inside};
+pub(crate) use contract::{LastWay, last_way};
+
 use nnc_ir::{
     constant::Constant,
     form::{Class, LoopForm},

@@ -62,6 +62,9 @@ pub(crate) fn build(module: &Module, options: &CompileOptions) -> Result<Plan, V
     let intermediate_bytes = intermediate_bytes(&buffers);
     let mut plan =
         Plan { buffers, main, outputs, constants, node_names, kernels, counters, intermediate_bytes };
+    if !options.keep_layouts {
+        plan.lay_out();
+    }
     if !options.keep_operands {
         plan.reuse_operands(&module.symbols);
     }
@@ -298,6 +301,7 @@ impl Planner<'_> {
                     nodes: nodes.clone(),
                     at: self.clock,
                     in_place: false,
+                    channels_last: false,
                 })));
                 let kernel = self.next_kernel();
                 let step = ScatterStep { kernel, what, form, ty, operands, result, nodes };
@@ -381,6 +385,7 @@ impl Planner<'_> {
             nodes,
             at: self.clock,
             in_place: false,
+            channels_last: false,
         })));
     }
 

@@ -53,6 +53,7 @@ impl Planner<'_> {
                 nodes: nodes.clone(),
                 at: self.clock,
                 in_place: false,
+                channels_last: false,
             })));
         }
         self.joined.push(Joined { axis, operands: node.operands.clone(), result: node.results[0] });

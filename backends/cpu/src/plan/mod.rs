@@ -9,6 +9,7 @@ mod build;
 mod concat;
 mod control;
 mod in_place;
+mod layout;
 mod memory;
 mod outputs;
 mod rows;
@@ -169,6 +170,8 @@ pub struct PlanReport {
     pub peak_live_bytes: i64,
     /// Kernels that write over an operand, by name.
     pub in_place: Vec<String>,
+    /// Kernels that write a result with its channels last, by name.
+    pub channels_last: Vec<String>,
     /// Kernels and calls that do nothing but copy a tensor as it is.
     pub copies: usize,
     /// Contractions that plain loops do and not tiles, several times slower: kernels by name, and why.
@@ -201,6 +204,7 @@ impl PlanReport {
             ("peak_live_bytes", self.peak_live_bytes.to_string()),
             ("copies", self.copies.to_string()),
             ("in_place", self.in_place.join(", ")),
+            ("channels_last", self.channels_last.join(", ")),
             ("plain_products", plain.join(", ")),
         ];
         // That nothing is slower than it might be goes without saying.

@@ -91,6 +91,8 @@ pub(crate) struct NestStep {
     pub(crate) at: usize,
     /// Whether it writes a result over an operand.
     pub(crate) in_place: bool,
+    /// Whether its results have their channels last.
+    pub(crate) channels_last: bool,
 }
 
 /// A row nest to be made into a kernel.

@@ -75,6 +75,29 @@ impl LaneConvArgs {
     }
 }
 
+impl LaneConvArgs {
+    /// The arguments in the order of [`LaneConv::args`].
+    ///
+    /// # Panics
+    /// If one that the spec asks for is missing.
+    #[must_use]
+    pub fn values(&self, spec: &LaneConv) -> Vec<Value> {
+        let value = |arg: LaneConvArg| match arg {
+            LaneConvArg::X => Some(self.x),
+            LaneConvArg::W => Some(self.w),
+            LaneConvArg::C => Some(self.c),
+            LaneConvArg::Taps => self.taps.map(|(list, _)| list),
+            LaneConvArg::TapCount => self.taps.map(|(_, count)| count),
+            LaneConvArg::Width => self.width,
+            LaneConvArg::XStep => self.x_step,
+            LaneConvArg::CStep => self.c_step,
+            LaneConvArg::Epilogue(i) => Some(self.epilogue[i].ptr),
+            LaneConvArg::EpilogueStride(i) => self.epilogue[i].stride,
+        };
+        spec.args().into_iter().map(|arg| value(arg).expect("what the spec asks for is given")).collect()
+    }
+}
+
 /// A function of the arguments of [`LaneConv::args`], 64-bit each, that computes one tile.
 #[must_use]
 pub fn lane_conv_function(spec: &LaneConv, call_conv: CallConv, config: TargetFrontendConfig) -> Function {

@@ -83,7 +83,8 @@ pub(super) enum BFrom {
 }
 
 impl Linear {
-    fn of(access: &Access) -> Option<Linear> {
+    /// Where an access is, if nothing about it is checked or computed.
+    pub(super) fn of(access: &Access) -> Option<Linear> {
         let plain = access.conditions.is_empty() && access.extra.is_empty();
         plain.then(|| Linear { base: access.base.clone(), coefficients: access.coefficients.clone() })
     }

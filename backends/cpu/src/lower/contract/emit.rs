@@ -9,13 +9,13 @@ use cranelift_codegen::{
 };
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
 use nnc_ir::extent::Extent;
-use nnc_tile::{Tile, gemm::GemmTile};
+use nnc_tile::{Tile, gemm::GemmTile, lane_conv::LaneConv};
 use rustc_hash::FxHashMap;
 
 use crate::{
     frame::{Frame, FrameValue, PointerSlot},
     kernel::{LowerCx, empty_kernel, open_kernel},
-    tile::{GemmArgs, Schedule, emit_gemm_tile},
+    tile::{GemmArgs, LaneConvArgs, Schedule, emit_gemm_tile, emit_lane_conv},
     wide::{self, WideTiles},
 };
 
@@ -57,6 +57,14 @@ impl Gen<'_, '_> {
         match self.tiles.number(&Tile::Gemm(spec.clone())) {
             Some(tile) => wide::call(self.b, tile, &args.values(spec)),
             None => emit_gemm_tile(self.b, spec, args, Schedule::of(spec)),
+        }
+    }
+
+    /// Columns of a depthwise convolution: by a call where there is wide code for them.
+    pub(super) fn lane_conv(&mut self, spec: &LaneConv, args: &LaneConvArgs) {
+        match self.tiles.number(&Tile::LaneConv(spec.clone())) {
+            Some(tile) => wide::call(self.b, tile, &args.values(spec)),
+            None => emit_lane_conv(self.b, spec, args),
         }
     }
 

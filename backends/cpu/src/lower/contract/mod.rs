@@ -1,7 +1,8 @@
 //! contract - contractions by tiles: matrix products, convolutions, einsum, with what is fused to them.
 //!
 //! Reading order: `split` and `analyze` (what are rows, columns and sums), `epilogue` (the fused program), `direct`
-//! (operands at linear places, computed first by `prologue`), `window`, `fill`, `conv` and `depthwise` (convolutions); `panel`, `pack`, `rows`,
+//! (operands at linear places, computed first by `prologue`), `window`, `fill`, `conv` and `depthwise` (convolutions),
+//! `last`, `fill_last`, `taps` and `lanes` (convolutions with channels last); `panel`, `pack`, `rows`,
 //! `weights`, `tiles` and `emit` serve both. What is no case for tiles is the generic nest's.
 //!
 //! Share of the 128-bit multiply-add peak on a Zen 5 core, f32, bias and rectifier fused, constant weights
@@ -29,11 +30,15 @@ mod direct;
 mod emit;
 mod epilogue;
 mod fill;
+mod fill_last;
+mod lanes;
+mod last;
 mod pack;
 mod panel;
 mod prologue;
 mod rows;
 mod split;
+mod taps;
 mod tiles;
 mod weights;
 mod window;
@@ -43,6 +48,9 @@ use self::{
     conv::Conv,
     depthwise::Depthwise,
     direct::Direct,
+    lanes::Lanes,
+    last::Last,
+    taps::TapsConv,
 };
 use super::scalar::Abilities;
 use crate::kernel::{Kernel, LowerCx, NestRequest};
@@ -52,7 +60,7 @@ pub(super) type Refusal = &'static str;
 
 /// Why tiles cannot do a contraction, whatever the target.
 pub(super) fn refusal(request: &NestRequest) -> Option<Refusal> {
-    Problem::of(request).err()
+    Problem::of(request).err().filter(|_| Last::of(request).is_none())
 }
 
 /// The kernel of a contraction, or why it is none that tiles can do.
@@ -61,7 +69,10 @@ pub(super) fn lower(request: &NestRequest, cx: &mut LowerCx<'_>) -> Result<Kerne
     if !Abilities::of(cx.isa).is_ok_and(|can| can.fma) {
         return Err("the target has no fused multiply-add");
     }
-    let mut problem = Problem::of(request)?;
+    let mut problem = match Problem::of(request) {
+        Ok(problem) => problem,
+        Err(why) => return lower_last(request, cx).ok_or(why),
+    };
     problem.level = problem.wide_level(cx.tiles.level());
     Ok(match &problem.b_from {
         BFrom::Linear { .. } => {
@@ -76,4 +87,38 @@ pub(super) fn lower(request: &NestRequest, cx: &mut LowerCx<'_>) -> Result<Kerne
             }
         },
     })
+}
+
+/// The kernel of a convolution with channels last.
+fn lower_last(request: &NestRequest, cx: &mut LowerCx<'_>) -> Option<Kernel> {
+    let mut last = Last::of(request)?;
+    if last.depthwise {
+        return Some(Lanes::new(&last, request, cx)?.lower(&last, request, cx));
+    }
+    last.problem.level = last.problem.wide_level(cx.tiles.level());
+    Some(TapsConv::new(&last, request, cx)?.lower(&last, request, cx))
+}
+
+/// How tiles do a contraction whose result has its channels last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum LastWay {
+    /// As products with so many columns, which are channels.
+    Product(i64),
+    /// Every channel by itself.
+    Depthwise,
+}
+
+/// The way of a request, if tiles can do it with channels as columns and constant weights.
+pub(crate) fn last_way(request: &NestRequest) -> Option<LastWay> {
+    let columns = |p: &Problem| p.extent(&p.n).as_const().map(LastWay::Product);
+    match Problem::of(request) {
+        Ok(problem) => {
+            let constant = request.operands[problem.nest.loads[problem.b].operand].constant.is_some();
+            (constant && matches!(problem.b_from, BFrom::Linear { .. })).then(|| columns(&problem))?
+        }
+        Err(_) => {
+            let last = Last::of(request)?;
+            if last.depthwise { Some(LastWay::Depthwise) } else { columns(&last.problem) }
+        }
+    }
 }

@@ -48,6 +48,8 @@ pub(super) struct Tiles<'p> {
     k: Value,
     a_row: Option<Value>,
     a_k: Option<Value>,
+    /// Elements of a run of A, and the table of runs.
+    a_runs: Option<(u32, Value)>,
     ldc: Value,
     strides: Vec<Value>,
 }
@@ -60,7 +62,12 @@ impl<'p> Tiles<'p> {
         let k = g.extent(&problem.extent(&problem.k));
         let ldc = g.extent(&problem.c_row);
         let strides = problem.operands.iter().map(|(o, _)| g.extent(&o.row_stride)).collect();
-        Tiles { problem, k, a_row, a_k, ldc, strides }
+        Tiles { problem, k, a_row, a_k, a_runs: None, ldc, strides }
+    }
+
+    /// The same over an A that lies in runs.
+    pub(super) fn with_runs(self, run: u32, table: Value) -> Self {
+        Tiles { a_runs: Some((run, table)), ..self }
     }
 
     /// Where an item begins: `at` are positions on axes of the nest; others are 0.
@@ -140,7 +147,7 @@ impl<'p> Tiles<'p> {
                 ldc: self.ldc,
                 a_row: self.a_row,
                 a_k: self.a_k,
-                a_table: None,
+                a_table: self.a_runs.map(|(_, table)| table),
                 b_k,
                 b_table,
                 cols: at.cols_value,
@@ -157,7 +164,7 @@ impl<'p> Tiles<'p> {
             cols,
             a_row: stride(&self.problem.a_row),
             a_k: stride(&self.problem.a_k),
-            a_runs: None,
+            a_runs: self.a_runs.map(|(run, _)| run),
             b_rows: match b {
                 BPanel::Apart(_, stride, _) => BRows::Apart(*stride),
                 BPanel::Table(..) => BRows::Table,

@@ -1,0 +1,361 @@
+//! lanes - depthwise convolutions with channels last: channels are lanes, the input is read where it is.
+//!
+//! ```text
+//! for item = (loops around, block of rows of the result):
+//!   for row in block:
+//!     columns whose windows are inside:   one tile, with the taps in it
+//!     the others:                         a tile each, with a list of the taps that are inside
+//! ```
+
+use cranelift_codegen::ir::{InstBuilder, Value, condcodes::IntCC};
+use nnc_ir::{
+    constant::{Constant, Payload},
+    dtype::DType,
+    extent::{Extent, product},
+};
+use nnc_tile::{
+    gemm::{Init, Stride},
+    lane_conv::{self, LaneConv},
+    row_conv::Width,
+};
+
+use super::{
+    analyze::{BFrom, Problem},
+    emit::{Gen, kernel_function},
+    last::{Last, Taps, Windows},
+    pack::flags,
+    tiles::{Origin, Tiles, stride},
+};
+use crate::{
+    frame::PointerSlot,
+    kernel::{Kernel, LowerCx, NestRequest},
+    tile::{EpilogueArg, LaneConvArgs},
+};
+
+/// Multiply-adds an item should have at least.
+const ITEM_WORK: i64 = 1 << 15;
+/// Items there should be where there is enough work.
+const ITEMS: i64 = 16;
+
+/// How a depthwise convolution will be done.
+#[derive(Clone, Debug)]
+pub(super) struct Lanes {
+    weight: PointerSlot,
+    /// The tile for columns whose windows are inside.
+    inner: Option<LaneConv>,
+    /// The tile for any others.
+    listed: LaneConv,
+    /// The columns whose windows are inside: the first, and the first after them.
+    inside: (Extent, Extent),
+    /// Rows of the result in an item.
+    rows: i64,
+}
+
+impl Lanes {
+    /// Decides; packs the weights.
+    pub(super) fn new(last: &Last, request: &NestRequest, cx: &mut LowerCx<'_>) -> Option<Lanes> {
+        let (p, windows) = (&last.problem, &last.windows);
+        let extents = &p.nest.extents;
+        let channels = u32::try_from(p.extent(&p.n).as_const()?).ok()?;
+        let taps = windows.rows() * windows.x.count;
+        let weights = packed(p, request.operands.get(p.nest.loads[p.b].operand)?.constant.as_ref()?)?;
+        let row = windows.dim(&windows.x);
+        let columns = &extents[windows.x.pixel];
+        let inside = inside(&windows.x, windows, columns);
+        let x_step = stride(&row.stride.scale(windows.x.stride));
+        let listed = LaneConv {
+            taps: lane_conv::Taps::Listed,
+            channels,
+            width: Width::Const(1),
+            x_step,
+            c_step: stride(&p.c_row),
+            init: Init::Zero,
+            epilogue: p.epilogue.clone(),
+        };
+        // Rows of the input whose distance is known when running have their taps listed, too.
+        let taps_of_inner = match fixed(windows) {
+            Some(at) => lane_conv::Taps::Fixed { at, w_step: channels },
+            None => lane_conv::Taps::Listed,
+        };
+        let inner = Some(LaneConv {
+            taps: taps_of_inner,
+            width: match (&inside.1 - &inside.0).as_const().and_then(|n| u32::try_from(n).ok()) {
+                Some(n) if n > 0 => Width::Const(n),
+                _ => Width::Arg,
+            },
+            ..listed.clone()
+        });
+        let inner = inner.filter(|_| !(&inside.1 - &inside.0).is(0));
+        let around: Vec<Extent> = p
+            .outer
+            .iter()
+            .filter(|&&a| windows.y.is_none_or(|y| y.pixel != a))
+            .map(|&a| extents[a].clone())
+            .collect();
+        let work = columns.as_const().unwrap_or(32) * taps * i64::from(channels);
+        let rows = windows.y.map_or(1, |y| extents[y.pixel].as_const().unwrap_or(64));
+        let items = product(&around).as_const().unwrap_or(1).max(1);
+        let parts = ((ITEMS + items - 1) / items).clamp(1, rows.max(1));
+        let rows = (rows / parts).max(ITEM_WORK / work.max(1)).clamp(1, rows.max(1));
+        Some(Lanes { weight: cx.add_weight(weights), inner, listed, inside, rows })
+    }
+
+    /// Makes the kernel.
+    pub(super) fn lower(&self, last: &Last, request: &NestRequest, cx: &mut LowerCx<'_>) -> Kernel {
+        let (p, windows) = (&last.problem, &last.windows);
+        let extents = &p.nest.extents;
+        let around: Vec<usize> =
+            p.outer.iter().copied().filter(|&a| windows.y.is_none_or(|y| y.pixel != a)).collect();
+        let mut digits: Vec<Extent> = around.iter().map(|&a| extents[a].clone()).collect();
+        let all_rows = windows.y.map_or(Extent::ONE, |y| extents[y.pixel].clone());
+        digits.push(all_rows.ceil_div(&Extent::Const(self.rows)));
+        let taps = windows.rows() * windows.x.count;
+        let function = kernel_function(cx, |g, begin, end, worker| {
+            let list = g.scratch(worker);
+            let tiles = Tiles::new(g, p);
+            let n_rows = g.extent(&all_rows);
+            g.range(begin, end, |g, item| {
+                let at = g.digits(item, &digits);
+                let place: Vec<(usize, Value)> = around.iter().copied().zip(at.iter().copied()).collect();
+                let from = g.b.ins().imul_imm_s(at[around.len()], self.rows);
+                let to = g.b.ins().iadd_imm_s(from, self.rows);
+                let to = g.min(to, n_rows);
+                // The input at position 0 of both axes with windows.
+                let mut input = g.pointer(request.operands[p.nest.loads[p.a].operand].pointer);
+                for (d, dim) in windows.window.dims.iter().enumerate() {
+                    if d == windows.x.dim || windows.y.is_some_and(|y| y.dim == d) {
+                        continue;
+                    }
+                    let mut position = g.extent(&dim.base);
+                    for (axis, step) in &dim.outer {
+                        if let Some((_, i)) = place.iter().find(|(a, _)| a == axis) {
+                            let step = g.times(*i, step);
+                            position = g.b.ins().iadd(position, step);
+                        }
+                    }
+                    input = g.address(input, &[(position, dim.stride.clone())]);
+                }
+                g.range(from, to, |g, row| {
+                    let mut place = place.clone();
+                    if let Some(y) = windows.y {
+                        place.push((y.pixel, row));
+                    }
+                    let zero = g.int(0);
+                    let origin = tiles.origin(g, request, &place, zero);
+                    Row { lanes: self, p, windows, list, input, origin }.emit(g, row);
+                });
+            });
+        });
+        let per_row = &p.extent(&p.n) * &extents[windows.x.pixel];
+        Kernel {
+            function,
+            name: request.name.clone(),
+            items: product(&digits),
+            item_cost: per_row.scale(taps * self.rows).floor_div(&Extent::Const(4)),
+            scratch_bytes: Extent::Const((16 * taps + 63) / 64 * 64),
+            may_fault: false,
+            scheduled: true,
+            plain: None,
+        }
+    }
+}
+
+/// The weights as rows of channels, one a tap.
+fn packed(p: &Problem, constant: &Constant) -> Option<Constant> {
+    let BFrom::Linear { at, .. } = &p.b_from else { return None };
+    if constant.dtype() != DType::F32 {
+        return None;
+    }
+    let bytes = constant.bytes();
+    let (elements, _) = bytes.as_chunks::<4>();
+    let mut places = vec![at.base.as_const()?];
+    for &axis in p.k.iter().chain(&p.n) {
+        let (n, step) = (p.nest.extents[axis].as_const()?, at.coefficients[axis].as_const()?);
+        places = places.iter().flat_map(|&place| (0..n).map(move |i| place + i * step)).collect();
+    }
+    // Axes around have no part in the weights of a depthwise convolution.
+    if p.outer.iter().chain(&p.m).any(|&axis| !at.coefficients[axis].is(0)) {
+        return None;
+    }
+    let element = |&place: &i64| elements.get(usize::try_from(place).ok()?).copied();
+    let packed: Vec<[u8; 4]> = places.iter().map(element).collect::<Option<_>>()?;
+    let n = i64::try_from(packed.len()).ok()?;
+    Constant::new(DType::F32, &[n], Payload::Inline(packed.as_flattened().into()))
+}
+
+/// The pixels of an axis whose windows are inside the input.
+fn inside(taps: &Taps, windows: &Windows, pixels: &Extent) -> (Extent, Extent) {
+    let dim = windows.dim(taps);
+    if !dim.guarded {
+        return (Extent::ZERO, pixels.clone());
+    }
+    let step = Extent::Const(taps.stride);
+    // base + i * step >= 0 and base + i * step + reach <= extent - 1
+    let from = (&Extent::ZERO - &dim.base).ceil_div(&step).max_with(&Extent::ZERO).min_with(pixels);
+    let room = &(&dim.extent - &dim.base) - &Extent::Const(taps.reach());
+    let to = room.ceil_div(&step).min_with(pixels).max_with(&from);
+    (from, to)
+}
+
+/// Elements from the first tap to each.
+fn fixed(windows: &Windows) -> Option<Vec<u32>> {
+    let along = |taps: &Taps| -> Option<Vec<i64>> {
+        let step = windows.dim(taps).stride.as_const()?.checked_mul(taps.dilation)?;
+        (0..taps.count).map(|k| step.checked_mul(k)).collect()
+    };
+    let (rows, columns) = (windows.y.as_ref().map_or(Some(vec![0]), &along)?, along(&windows.x)?);
+    let all = rows.iter().flat_map(|row| columns.iter().map(move |column| row + column));
+    all.map(|at| u32::try_from(at).ok().filter(|&at| at < 1 << 28)).collect()
+}
+
+/// One row of the result.
+struct Row<'a> {
+    lanes: &'a Lanes,
+    p: &'a Problem,
+    windows: &'a Windows,
+    /// Address of the list of taps.
+    list: Value,
+    /// Address of the input at position 0 of both axes with windows.
+    input: Value,
+    /// Addresses at column 0.
+    origin: Origin,
+}
+
+impl Row<'_> {
+    fn emit(&self, g: &mut Gen<'_, '_>, row: Value) {
+        let windows = self.windows;
+        let columns = g.extent(&self.p.nest.extents[windows.x.pixel]);
+        let (rows, start) = match windows.y {
+            Some(y) => {
+                let start = self.start(g, &y, row);
+                (self.taps_inside(g, &y, start), self.at(g, self.input, &y, start))
+            }
+            None => {
+                let (zero, one) = (g.int(0), g.int(1));
+                ((zero, one), self.input)
+            }
+        };
+        let (mut skip_from, mut skipped) = (columns, g.int(0));
+        if let Some(inner) = &self.lanes.inner {
+            let (from, to) = (g.extent(&self.lanes.inside.0), g.extent(&self.lanes.inside.1));
+            let count = g.b.ins().isub(to, from);
+            let all = g.b.ins().isub(rows.1, rows.0);
+            let full = g.b.ins().icmp_imm_s(IntCC::Equal, all, windows.rows());
+            // A list may leave out rows of taps, too.
+            let listed = inner.taps == lane_conv::Taps::Listed;
+            let full = if listed { g.b.ins().icmp(IntCC::Equal, all, all) } else { full };
+            g.when(full, |g| {
+                let x = self.start(g, &windows.x, from);
+                let x = self.at(g, start, &windows.x, x);
+                let width = (inner.width == Width::Arg).then_some(count);
+                let taps = listed.then(|| {
+                    let (zero, all) = (g.int(0), g.int(windows.x.count));
+                    (self.list, self.write_list(g, rows, (zero, all)))
+                });
+                self.tile(g, inner, from, x, width, taps);
+            });
+            // What has been done is left out below.
+            let zero = g.int(0);
+            skipped = g.b.ins().select(full, count, zero);
+            skip_from = from;
+        }
+        let zero = g.int(0);
+        let left = g.b.ins().isub(columns, skipped);
+        g.range(zero, left, |g, i| {
+            let beyond = g.b.ins().icmp(IntCC::SignedGreaterThanOrEqual, i, skip_from);
+            let after = g.b.ins().iadd(i, skipped);
+            let column = g.b.ins().select(beyond, after, i);
+            let position = self.start(g, &windows.x, column);
+            let inside = self.taps_inside(g, &windows.x, position);
+            let count = self.write_list(g, rows, inside);
+            let x = self.at(g, start, &windows.x, position);
+            self.tile(g, &self.lanes.listed, column, x, None, Some((self.list, count)));
+        });
+    }
+
+    /// Position on the input's axis that the first tap of a pixel reads.
+    fn start(&self, g: &mut Gen<'_, '_>, taps: &Taps, pixel: Value) -> Value {
+        let at = g.times(pixel, &Extent::Const(taps.stride));
+        g.plus(at, &self.windows.dim(taps).base)
+    }
+
+    /// The address of a position.
+    fn at(&self, g: &mut Gen<'_, '_>, base: Value, taps: &Taps, position: Value) -> Value {
+        g.address(base, &[(position, self.windows.dim(taps).stride.clone())])
+    }
+
+    /// The taps that are inside, for a window whose first tap is at `start`.
+    fn taps_inside(&self, g: &mut Gen<'_, '_>, taps: &Taps, start: Value) -> (Value, Value) {
+        let (zero, count) = (g.int(0), g.int(taps.count));
+        let dim = self.windows.dim(taps);
+        if !dim.guarded {
+            return (zero, count);
+        }
+        // The first tap at or after a position.
+        let first = |g: &mut Gen<'_, '_>, position: Value| {
+            let gap = g.b.ins().isub(position, start);
+            let gap = g.max(gap, zero);
+            let up = g.b.ins().iadd_imm_s(gap, taps.dilation - 1);
+            let (tap, _) = g.div_rem(up, &Extent::Const(taps.dilation));
+            g.min(tap, count)
+        };
+        let extent = g.extent(&dim.extent);
+        (first(g, zero), first(g, extent))
+    }
+
+    /// Lists the taps of these rows and columns; gives their number.
+    fn write_list(&self, g: &mut Gen<'_, '_>, rows: (Value, Value), columns: (Value, Value)) -> Value {
+        let windows = self.windows;
+        let step = |taps: &Taps| windows.dim(taps).stride.scale(taps.dilation);
+        let w_step = self.p.extent(&self.p.n);
+        let end = g.carry(rows, 1, &[self.list], |g, ky, at| {
+            let x = match &windows.y {
+                Some(y) => g.times(ky, &step(y)),
+                None => g.int(0),
+            };
+            let w = g.times(ky, &w_step.scale(windows.x.count));
+            g.carry(columns, 1, &[at[0]], |g, kx, at| {
+                let (dx, dw) = (g.times(kx, &step(&windows.x)), g.times(kx, &w_step));
+                let (x, w) = (g.b.ins().iadd(x, dx), g.b.ins().iadd(w, dw));
+                g.b.ins().store(flags(), x, at[0], 0);
+                g.b.ins().store(flags(), w, at[0], 8);
+                vec![g.b.ins().iadd_imm_s(at[0], 16)]
+            })
+        });
+        let bytes = g.b.ins().isub(end[0], self.list);
+        g.b.ins().ushr_imm_u(bytes, 4)
+    }
+
+    /// Columns from `column` on.
+    fn tile(
+        &self,
+        g: &mut Gen<'_, '_>,
+        spec: &LaneConv,
+        column: Value,
+        x: Value,
+        width: Option<Value>,
+        taps: Option<(Value, Value)>,
+    ) {
+        let p = self.p;
+        let epilogue = p.operands.iter().zip(&self.origin.operands).map(|((o, _), &ptr)| {
+            let ptr = g.address(ptr, &[(column, o.row_stride.clone())]);
+            EpilogueArg { ptr, stride: Some(g.extent(&o.row_stride)) }
+        });
+        let epilogue = epilogue.collect();
+        let arg = |g: &mut Gen<'_, '_>, stride: Stride, extent: &Extent| {
+            (stride == Stride::Arg).then(|| g.extent(extent))
+        };
+        let row = self.windows.dim(&self.windows.x).stride.scale(self.windows.x.stride);
+        let args = LaneConvArgs {
+            x,
+            w: g.pointer(self.lanes.weight),
+            c: g.address(self.origin.c, &[(column, p.c_row.clone())]),
+            taps,
+            width,
+            x_step: arg(g, spec.x_step, &row),
+            c_step: arg(g, spec.c_step, &p.c_row),
+            epilogue,
+        };
+        g.lane_conv(spec, &args);
+    }
+}

@@ -1,0 +1,210 @@
+//! last - convolutions with channels last: which axes are pixels, channels, taps.
+//!
+//! ```text
+//! result[around.., oy, ox, m] = sum over ky, kx, c of input[around.., oy * s + ky * d - p, ox * s + kx * d - p, c] * weight[m, ky, kx, c]
+//! ```
+//!
+//! The weights are constant and their output channels are the columns of the product: always whole vectors, packed when
+//! compiling. Its rows are the pixels of one row of the result. The input is read through windows. A depthwise
+//! convolution has no sum over channels: input and weights both walk along the last axis.
+
+use nnc_ir::{
+    dtype::DType,
+    extent::Extent,
+    form::{Bounds, Class},
+};
+use nnc_tile::epilogue::EpilogueInput;
+
+use super::{
+    analyze::{BFrom, Linear, Problem},
+    epilogue::{self, Operand},
+    split,
+    window::{self, Dim, Window},
+};
+use crate::{kernel::NestRequest, lower::access::Access};
+
+/// Taps of a window, at most.
+const TAPS: i64 = 128;
+
+/// A convolution with channels last.
+#[derive(Clone, Debug)]
+pub(super) struct Last {
+    /// Rows are pixels, columns are channels. Where the input is, `windows` says.
+    pub(super) problem: Problem,
+    /// How the input is read.
+    pub(super) windows: Windows,
+    /// Whether every channel has windows of its own.
+    pub(super) depthwise: bool,
+}
+
+/// The windows over the input.
+#[derive(Clone, Debug)]
+pub(super) struct Windows {
+    /// All axes of the input.
+    pub(super) window: Window,
+    /// Along the rows of the result, if it has more than one axis of pixels.
+    pub(super) y: Option<Taps>,
+    /// Along its columns.
+    pub(super) x: Taps,
+    /// Number of the input's axis that is summed over without a window, and its extent.
+    pub(super) channels: Option<(usize, i64)>,
+}
+
+/// Taps along one axis of the input.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Taps {
+    /// Number of the input's axis.
+    pub(super) dim: usize,
+    /// The axis of pixels.
+    pub(super) pixel: usize,
+    /// Positions of the input from one pixel to the next.
+    pub(super) stride: i64,
+    /// Number of taps.
+    pub(super) count: i64,
+    /// Positions of the input from one tap to the next.
+    pub(super) dilation: i64,
+}
+
+impl Taps {
+    /// Positions beyond that of the first tap.
+    pub(super) fn reach(&self) -> i64 {
+        (self.count - 1) * self.dilation
+    }
+}
+
+impl Windows {
+    /// The input's axis of some taps.
+    pub(super) fn dim(&self, taps: &Taps) -> &Dim {
+        &self.window.dims[taps.dim]
+    }
+
+    /// Taps along the rows: one where there is no such axis.
+    pub(super) fn rows(&self) -> i64 {
+        self.y.map_or(1, |y| y.count)
+    }
+
+    /// The windows, and the axes of the sum in the order in which tiles walk along them: rows of taps, the taps of a row,
+    /// channels.
+    fn new(nest: &split::Nest, window: Window) -> Option<(Windows, Vec<usize>)> {
+        let taps = |dim: usize| -> Option<Taps> {
+            let (pixel, stride) = window.dims[dim].n?;
+            let (count, dilation) = match window.dims[dim].k {
+                Some((axis, step)) => (nest.extents[axis].as_const()?, step),
+                None => (1, 1),
+            };
+            let alone = window.dims[dim].outer.is_empty();
+            (count >= 1 && alone).then_some(Taps { dim, pixel, stride, count, dilation })
+        };
+        let x = taps(window.row)?;
+        let dims = || 0..window.dims.len();
+        let other = dims().find(|&d| window.dims[d].n.is_some() && d != window.row);
+        let y = match other {
+            Some(d) => Some(taps(d)?),
+            None => None,
+        };
+        let sum = dims().find(|&d| window.dims[d].n.is_none() && window.dims[d].k.is_some());
+        let channels = match sum {
+            Some(d) => {
+                let (axis, step) = window.dims[d].k?;
+                let plain = step == 1 && !window.dims[d].guarded;
+                Some((d, nest.extents[axis].as_const().filter(|&c| c >= 1 && plain)?))
+            }
+            None => None,
+        };
+        let axis = |dim: usize| window.dims[dim].k.map(|(axis, _)| axis);
+        let order = [y.and_then(|y| axis(y.dim)), axis(x.dim), channels.and_then(|(d, _)| axis(d))];
+        let order: Vec<usize> = order.into_iter().flatten().collect();
+        let all = order.len() == nest.extents.len() - nest.space;
+        let few = y.map_or(1, |y| y.count).checked_mul(x.count)? <= TAPS;
+        (all && few).then_some((Windows { window, y, x, channels }, order))
+    }
+}
+
+impl Last {
+    /// The nest of a request as such a convolution.
+    pub(super) fn of(request: &NestRequest) -> Option<Last> {
+        let form = &request.form;
+        if form.class() != Class::Contraction || form.results != [DType::F32] {
+            return None;
+        }
+        let (x, y) = form.product_loads()?;
+        let fits = |l: usize| form.loads[l].dtype == DType::F32 && form.loads[l].bounds != Bounds::Check;
+        let constant = |l: usize| {
+            let operand = request.operands.get(form.loads[l].operand);
+            operand.is_some_and(|o| o.constant.is_some())
+        };
+        let (a, b) = match (constant(x), constant(y)) {
+            (false, true) => (x, y),
+            (true, false) => (y, x),
+            _ => return None,
+        };
+        let nest = split::nest(request);
+        let extents = nest.extents.clone();
+        let last = nest.space.checked_sub(1)?;
+        if !fits(a) || !fits(b) || !nest.strides[last].is(1) {
+            return None;
+        }
+        let access: Vec<Access> = nest.loads.iter().map(|l| Access::of_load(l, &extents)).collect();
+        let mentions = |l: usize, axis: usize| {
+            !access[l].coefficients[axis].is(0) || access[l].indices().any(|ix| ix.mentions(axis))
+        };
+        let at = Linear::of(&access[b])?;
+        let depthwise = mentions(a, last);
+        let k: Vec<usize> = (nest.space..extents.len()).collect();
+        let pixels: Vec<usize> = (0..last).filter(|&x| mentions(a, x) && !mentions(b, x)).collect();
+        let pixels = &pixels[pixels.len().saturating_sub(2)..];
+        let (windows, k) = Windows::new(&nest, window::analyze(&nest, a, pixels, &k)?)?;
+        let along =
+            |d: &Dim| d.outer.iter().any(|(axis, step)| *axis == last && step.is(1)) && d.stride.is(1);
+        let whole = windows.window.dims.iter().any(along) && windows.channels.is_none();
+        if !mentions(b, last) || extents[last].as_const().is_none_or(|n| n <= 0) || (depthwise && !whole) {
+            return None;
+        }
+        let (m, n) = (vec![windows.x.pixel], vec![last]);
+        let mut coefficients = nest.strides.clone();
+        coefficients.resize(extents.len(), Extent::ZERO);
+        let c_at = Linear { base: nest.offset.clone(), coefficients };
+        let splat = |l: usize| {
+            let operand = request.operands.get(nest.loads[l].operand)?;
+            let plain = nest.loads[l].bounds == Bounds::Inside;
+            epilogue::splat_of(operand.constant.as_ref()).filter(|c| plain && c.dtype == DType::F32)
+        };
+        let place = |l: usize| if nest.loads[l].dtype == DType::F32 { Linear::of(&access[l]) } else { None };
+        let operand = |l: usize| {
+            let at = place(l).ok_or("what follows reads something else than f32 at linear places")?;
+            let (row, col) = (&at.coefficients[m[0]], &at.coefficients[last]);
+            let kind = match (row, col) {
+                (Extent::Const(0), Extent::Const(0)) => EpilogueInput::Scalar,
+                (Extent::Const(1), Extent::Const(0)) => EpilogueInput::Row,
+                (Extent::Const(0), Extent::Const(1)) => EpilogueInput::Col,
+                (_, Extent::Const(1)) => EpilogueInput::Tile,
+                _ => return Err("what follows reads elements apart along rows or columns"),
+            };
+            Ok(Operand { load: l, kind, row_stride: row.clone() })
+        };
+        let (epilogue, operands) = epilogue::translate(&nest.finish, &splat, &operand).ok()?;
+        let operands = operands.into_iter().map(|o| Some((place(o.load)?, o)).map(|(at, o)| (o, at)));
+        let operands = operands.collect::<Option<Vec<_>>>()?;
+        let problem = Problem {
+            outer: (0..last).filter(|x| !m.contains(x)).collect(),
+            flat: true,
+            a,
+            b,
+            a_at: Linear { base: Extent::ZERO, coefficients: vec![Extent::ZERO; extents.len()] },
+            a_row: Extent::ZERO,
+            a_k: Extent::ONE,
+            b_from: BFrom::Linear { n_stride: at.coefficients[last].clone(), at },
+            c_row: c_at.coefficients[m[0]].clone(),
+            c_at,
+            epilogue,
+            operands,
+            level: None,
+            prologue: None,
+            m,
+            n,
+            k,
+            nest,
+        };
+        Some(Last { problem, windows, depthwise })
+    }
+}

@@ -1,0 +1,249 @@
+//! taps - convolutions with channels last: products of a row's pixels, tap by tap, and packed weights.
+//!
+//! ```text
+//! for item = (loops around, block of rows of the result, group of panels):
+//!   copy the rows of the input that the windows reach, padded:   [rows][columns][channels]
+//!   for panel in group:
+//!     for row in block:
+//!       for pixels of the row:     tile, over all taps and channels, with the epilogue
+//! ```
+//!
+//! In the copy a pixel's taps of one row are neighbours, so that the sum runs over a run of memory for each row of taps.
+//! An input without padding that lies like that is read in place.
+
+use cranelift_codegen::ir::{InstBuilder, Value, condcodes::IntCC};
+use nnc_ir::extent::{Extent, product};
+
+use super::{
+    analyze::{BFrom, Problem},
+    emit::kernel_function,
+    fill_last::{self, Target},
+    last::{Last, Windows},
+    pack::flags,
+    panel::{Panels, RowBlocks},
+    tiles::{BPanel, Tiles},
+    weights,
+};
+use crate::{
+    frame::PointerSlot,
+    kernel::{Kernel, LowerCx, NestRequest},
+};
+use nnc_tile::gemm::Stride;
+
+/// Items there should be where there is enough work.
+const ITEMS: i64 = 16;
+/// Multiply-adds an item should have at least.
+const ITEM_WORK: i64 = 1 << 16;
+/// Bytes of weights that stay in the second-level cache beside a block of the input.
+const WEIGHTS: i64 = 512 << 10;
+/// Bytes of the block of the input.
+const BLOCK: i64 = 256 << 10;
+
+/// How such a convolution will be done.
+#[derive(Clone, Debug)]
+pub(super) struct TapsConv {
+    panels: Panels,
+    /// Panels of an item.
+    group: i64,
+    /// Rows of the result in an item.
+    rows: i64,
+    weight: PointerSlot,
+    /// Elements of the packed weights along axes around.
+    strides: Vec<(usize, Extent)>,
+    /// Elements of a run, and where each begins.
+    run: u32,
+    table: Vec<Extent>,
+    /// Elements from one pixel of the result to the next, and from one row to the next, in the block or in the input.
+    pixel: Extent,
+    row: Extent,
+    /// The block, or none if the input is read in place.
+    block: Option<Target>,
+}
+
+impl TapsConv {
+    /// Decides; packs the weights.
+    pub(super) fn new(last: &Last, request: &NestRequest, cx: &mut LowerCx<'_>) -> Option<TapsConv> {
+        let (p, windows) = (&last.problem, &last.windows);
+        let BFrom::Linear { at, .. } = &p.b_from else { return None };
+        let extents = &p.nest.extents;
+        let (columns, n) = (&extents[windows.x.pixel], p.extent(&p.n));
+        let (k, n_const) = (p.extent(&p.k).as_const()?, n.as_const()?);
+        let panels = Panels::new(columns.as_const(), n.as_const(), p.level);
+        let constant = request.operands.get(p.nest.loads[p.b].operand)?.constant.as_ref()?;
+        let outer: Vec<usize> = p.outer.iter().copied().filter(|&a| !at.coefficients[a].is(0)).collect();
+        let packed = weights::pack(constant, at, extents, [&outer, &p.n, &p.k], &panels)?;
+        let one = Extent::Const(k.checked_mul(i64::try_from(panels.padded()).ok()?)?);
+        let below = |i: usize| product(outer[i + 1..].iter().map(|&a| &extents[a]));
+        let strides = outer.iter().enumerate().map(|(i, &axis)| (axis, &one * &below(i))).collect();
+
+        let channels = windows.channels.map_or(1, |(_, c)| c);
+        let pitch = &(columns - &Extent::ONE).scale(windows.x.stride) + &Extent::Const(windows.x.reach() + 1);
+        let (y_stride, y_dilation, y_reach) =
+            windows.y.map_or((1, 1, 0), |y| (y.stride, y.dilation, y.reach()));
+        // Elements from one position of the input to the next, where tiles read it.
+        let (line, position, in_place) = match in_place(windows, channels) {
+            Some((line, position)) => (line, position, true),
+            None => (pitch.scale(channels), Extent::Const(channels), false),
+        };
+        let x = windows.x;
+        let (run, per_row) = if position.is(channels) && (x.dilation == 1 || x.count == 1) {
+            (x.count * channels, 1)
+        } else {
+            (channels, x.count)
+        };
+        let rows_of_taps = windows.rows();
+        let table = (0..rows_of_taps).flat_map(|ky| {
+            let (line, position) = (line.clone(), position.clone());
+            (0..per_row).map(move |kx| &line.scale(ky * y_dilation) + &position.scale(kx * x.dilation))
+        });
+        let table = table.collect();
+
+        // Rows of an item: all if that fits, but enough items.
+        let all_rows = windows.y.map_or(Extent::ONE, |y| extents[y.pixel].clone());
+        let known_rows = all_rows.as_const().unwrap_or(64).max(1);
+        let line_bytes = 4 * pitch.as_const().unwrap_or(64) * channels;
+        let fit = if in_place {
+            known_rows
+        } else {
+            ((BLOCK / line_bytes.max(1) - y_reach - 1) / y_stride + 1).max(1)
+        };
+        let around: Vec<&Extent> = p
+            .outer
+            .iter()
+            .filter(|&&a| windows.y.is_none_or(|y| y.pixel != a))
+            .map(|&a| &extents[a])
+            .collect();
+        let items = product(around).as_const().unwrap_or(1).max(1);
+        let row_work = (columns.as_const().unwrap_or(32) * k).saturating_mul(n_const).max(1);
+        let wanted = (ITEMS + items - 1) / items;
+        let by_rows = if 4 * k * n_const <= WEIGHTS { wanted } else { 1 };
+        let rows = (known_rows / by_rows).max(ITEM_WORK / row_work).clamp(1, fit.min(known_rows));
+        let blocks = (known_rows + rows - 1) / rows;
+        let n_panels = panels.count(&n).as_const()?;
+        let panel_work = (row_work / n_panels.max(1)).saturating_mul(rows).max(1);
+        let groups = ((wanted + blocks - 1) / blocks).clamp(1, n_panels.max(1));
+        let group = ((n_panels + groups - 1) / groups).max(ITEM_WORK / panel_work).clamp(1, n_panels.max(1));
+        let block = (!in_place).then(|| Target {
+            pitch: pitch.clone(),
+            channels,
+            lines: (rows - 1) * y_stride + y_reach + 1,
+        });
+        Some(TapsConv {
+            panels,
+            group,
+            rows,
+            weight: cx.add_weight(packed),
+            strides,
+            run: u32::try_from(run).ok()?,
+            table,
+            pixel: position.scale(windows.x.stride),
+            row: line.scale(y_stride),
+            block,
+        })
+    }
+
+    /// Makes the kernel.
+    pub(super) fn lower(&self, last: &Last, request: &NestRequest, cx: &mut LowerCx<'_>) -> Kernel {
+        let windows = &last.windows;
+        let p = &Problem { a_row: self.pixel.clone(), ..last.problem.clone() };
+        let extents = &p.nest.extents;
+        let (n, k) = (p.extent(&p.n), p.extent(&p.k));
+        let around: Vec<usize> =
+            p.outer.iter().copied().filter(|&a| windows.y.is_none_or(|y| y.pixel != a)).collect();
+        let mut digits: Vec<Extent> = around.iter().map(|&a| extents[a].clone()).collect();
+        let all_rows = windows.y.map_or(Extent::ONE, |y| extents[y.pixel].clone());
+        digits.push(all_rows.ceil_div(&Extent::Const(self.rows)));
+        let n_panels = self.panels.count(&n);
+        let groups = n_panels.ceil_div(&Extent::Const(self.group));
+        let table_bytes = (8 * self.table.len()).next_multiple_of(64) as i64;
+        let block_bytes = self.block.as_ref().map_or(Extent::ZERO, Target::bytes);
+        let pixels =
+            RowBlocks { m: extents[windows.x.pixel].clone(), block: extents[windows.x.pixel].clone() };
+        let function = kernel_function(cx, |g, begin, end, worker| {
+            let table = g.scratch(worker);
+            let memory = g.plus(table, &Extent::Const(table_bytes));
+            for (i, at) in self.table.iter().enumerate() {
+                let at = g.extent(at);
+                g.b.ins().store(flags(), at, table, 8 * i as i32);
+            }
+            let tiles = Tiles::new(g, p).with_runs(self.run, table);
+            let (columns, n_panels) = (g.extent(&n), g.extent(&n_panels));
+            let (n_rows, n_pixels) = (g.extent(&all_rows), g.extent(&pixels.m));
+            let none = g.int(-1);
+            g.carry((begin, end), 1, &[none], |g, item, carried| {
+                let (place, group) = g.div_rem(item, &groups);
+                let at = g.digits(place, &digits);
+                let around: Vec<(usize, Value)> = around.iter().copied().zip(at.iter().copied()).collect();
+                let from = g.b.ins().imul_imm_s(at[around.len()], self.rows);
+                let left = g.b.ins().isub(n_rows, from);
+                let rows = g.int(self.rows);
+                let rows = g.min(rows, left);
+                let tensor = g.pointer(request.operands[p.nest.loads[p.a].operand].pointer);
+                let source = fill_last::source(g, windows, tensor, &around);
+                let input = match &self.block {
+                    Some(target) => {
+                        let stale = g.b.ins().icmp(IntCC::NotEqual, place, carried[0]);
+                        g.when(stale, |g| {
+                            fill_last::emit(g, windows, target, source, &around, (from, rows), memory);
+                        });
+                        memory
+                    }
+                    None => {
+                        // Without padding the first tap of the first pixel is where the input's positions begin.
+                        let mut parts = Vec::new();
+                        for taps in windows.y.iter().chain([&windows.x]) {
+                            let start = g.extent(&windows.dim(taps).base);
+                            parts.push((start, windows.dim(taps).stride.clone()));
+                        }
+                        parts.push((from, self.row.clone()));
+                        g.address(source, &parts)
+                    }
+                };
+                let weights = g.pointer(self.weight);
+                let parts: Vec<(Value, Extent)> = (self.strides.iter())
+                    .filter_map(|(axis, s)| Some((around.iter().find(|(a, _)| a == axis)?.1, s.clone())))
+                    .collect();
+                let weights = g.address(weights, &parts);
+                let first = g.b.ins().imul_imm_s(group, self.group);
+                let end = g.b.ins().iadd_imm_s(first, self.group);
+                let end = g.min(end, n_panels);
+                self.panels.each(g, columns, (first, end), &mut |g, at| {
+                    let start = g.address(weights, &[(at.start, k.clone())]);
+                    let b = BPanel::Apart(start, Stride::Const(u32::from(at.width)), None);
+                    let zero = g.int(0);
+                    g.range(zero, rows, |g, r| {
+                        let mut place = around.clone();
+                        if let Some(y) = windows.y {
+                            place.push((y.pixel, g.b.ins().iadd(from, r)));
+                        }
+                        let mut origin = tiles.origin(g, request, &place, zero);
+                        origin.a = g.address(input, &[(r, self.row.clone())]);
+                        tiles.panel(g, &origin, at, b, &pixels, n_pixels);
+                    });
+                });
+                vec![place]
+            });
+        });
+        let per_item = (&extents[windows.x.pixel] * &k).scale(self.rows * self.group);
+        Kernel {
+            function,
+            name: request.name.clone(),
+            items: &product(&digits) * &groups,
+            item_cost: per_item.scale(self.panels.widest()).floor_div(&Extent::Const(4)),
+            scratch_bytes: &block_bytes + &Extent::Const(table_bytes),
+            may_fault: false,
+            scheduled: true,
+            plain: None,
+        }
+    }
+}
+
+/// Elements from one line of the input to the next and from one position to the next, if tiles can read it as it lies.
+fn in_place(windows: &Windows, channels: i64) -> Option<(Extent, Extent)> {
+    let guarded = windows.window.dims.iter().any(|d| d.guarded);
+    let dense = windows.channels.is_none_or(|(d, _)| windows.window.dims[d].stride.is(1));
+    let position = windows.dim(&windows.x).stride.clone();
+    let fixed = position.as_const().is_some_and(|s| s >= channels);
+    let line = windows.y.map_or(Extent::ZERO, |y| windows.dim(&y).stride.clone());
+    (!guarded && dense && fixed).then_some((line, position))
+}

@@ -1,0 +1,133 @@
+//! cost - whether tensors should have their channels last, in steps of vectors.
+//!
+//! Convolutions are counted with the lanes that they leave empty: those of a plane's last vector with channels first, those
+//! of the channels' last vector with channels last. A nest that reads one order and writes the other costs a step an
+//! element.
+
+use nnc_ir::{
+    extent::Extent,
+    form::{Class, Ix, LoopForm},
+};
+
+use super::{is_aligned, rewrite::Tensors, worth_an_order};
+use crate::{
+    frame::PointerSlot,
+    kernel::{NestRequest, OperandRef},
+    lower::{LastWay, last_way},
+    plan::{BufferKind, NestStep, Plan},
+};
+
+/// Lanes of the widest vectors.
+const LANES: i64 = 16;
+/// What an extent counts as that is known only when running.
+const UNKNOWN: i64 = 32;
+
+/// Steps, first those with channels first.
+#[derive(Clone, Copy, Debug, Default)]
+struct Steps {
+    first: i64,
+    last: i64,
+}
+
+/// Whether the tensors that are last in `view` should be.
+pub(super) fn pays(plan: &Plan, view: &Tensors<'_>, nests: &[&NestStep]) -> bool {
+    let mut sum = Steps::default();
+    for nest in nests {
+        let steps = of_nest(plan, view, nest);
+        sum.first = sum.first.saturating_add(steps.first);
+        sum.last = sum.last.saturating_add(steps.last);
+    }
+    sum.last < sum.first
+}
+
+fn known(extents: &[Extent]) -> i64 {
+    extents.iter().map(|e| e.as_const().unwrap_or(UNKNOWN).max(1)).fold(1, i64::saturating_mul)
+}
+
+fn vectors(elements: i64) -> i64 {
+    (elements + LANES - 1) / LANES
+}
+
+fn of_nest(plan: &Plan, view: &Tensors<'_>, nest: &NestStep) -> Steps {
+    let form = &nest.form;
+    let buffer = |l: usize| plan.resolve(nest.operands[form.loads[l].operand]).0;
+    let writes = nest.results.iter().any(|&r| view.last[plan.resolve(r).0]);
+    let product = form.product_loads().filter(|_| form.class() == Class::Contraction);
+    let is_product = |l: usize| product.is_some_and(|(x, y)| l == x || l == y);
+    if !writes && !(0..form.loads.len()).any(|l| view.last[buffer(l)]) {
+        return Steps::default();
+    }
+    let elements = known(&form.space);
+    let mut steps = Steps::default();
+    let mut result_last = writes;
+    if let Some((x, y)) = product {
+        let constant = |l: usize| matches!(plan.buffers[buffer(l)].kind, BufferKind::Constant(_));
+        let input = if constant(x) { y } else { x };
+        if (writes || view.last[buffer(input)]) && worth_an_order(&form.space) {
+            steps = convolution(plan, view, nest, input);
+            if view.last[buffer(input)] != writes {
+                steps.last += if writes { known(&form.loads[input].extents) } else { elements };
+            }
+            result_last = true;
+        }
+    }
+    for (l, load) in form.loads.iter().enumerate().filter(|(l, _)| !is_product(*l)) {
+        let last = view.last[buffer(l)];
+        let turned = worth_an_order(&load.extents) && worth_an_order(&form.space) && is_aligned(form, l);
+        if turned && last != result_last {
+            steps.last += elements;
+        }
+        // Channels in an order of their own are read one by one.
+        let plain = load.index.get(1).is_some_and(|ix| ix.affine(form.axes()).is_some());
+        if last && !plain {
+            steps.last += 2 * elements;
+        }
+    }
+    steps
+}
+
+/// A convolution of the operand that load `input` reads.
+fn convolution(plan: &Plan, view: &Tensors<'_>, nest: &NestStep, input: usize) -> Steps {
+    let form = &nest.form;
+    let step = plan.in_order(nest, view, true);
+    let operand = |&buffer: &crate::plan::BufferId| OperandRef {
+        pointer: PointerSlot(0),
+        constant: match plan.buffer(buffer).kind {
+            BufferKind::Constant(c) => Some(plan.constants.get(c).clone()),
+            _ => None,
+        },
+    };
+    let request = NestRequest {
+        name: String::new(),
+        form: step.form,
+        operands: step.operands.iter().map(operand).collect(),
+        results: vec![PointerSlot(0)],
+        placement: step.placement,
+        fault_node: 0,
+    };
+    let (elements, sums) = (known(&form.space), known(&form.reduce));
+    let copied = known(&form.loads[input].extents) / 4;
+    let last = match last_way(&request) {
+        Some(LastWay::Product(n)) => sums * (elements / n.max(1)) * vectors(n) / 2 + copied,
+        Some(LastWay::Depthwise) => {
+            sums * (elements / known(&form.space[1..2])) * vectors(known(&form.space[1..2])) * 5 / 8
+        }
+        None => sums.saturating_mul(elements),
+    };
+    Steps { first: with_channels_first(form, input, elements, sums) + copied, last }
+}
+
+/// Steps of a convolution whose vectors are pixels.
+fn with_channels_first(form: &LoopForm, input: usize, elements: i64, sums: i64) -> i64 {
+    let channels = known(&form.space[1..2]);
+    let pixels = elements / channels.max(1);
+    let row = known(&form.space[form.space.len() - 1..]);
+    let own = form.loads[input].index.get(1) == Some(&Ix::Axis(1));
+    if own {
+        // Rows are copied and done one by one.
+        return sums * channels * (pixels / row.max(1)) * vectors(row);
+    }
+    // Each vector of pixels is copied for each term.
+    sums * channels * vectors(pixels) / 2
+        + if sums > known(&form.reduce[..1]) { 2 * sums * vectors(pixels) } else { 0 }
+}
