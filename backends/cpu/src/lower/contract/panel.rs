@@ -68,15 +68,16 @@ impl Panels {
             };
             return Panels::Counted { width: first.width, rows: first.rows };
         };
-        if let Some(level) = level {
-            return Panels::Fixed(runs_of(&wide_cover(level, m, n, None), 0, 0));
-        }
         let mut runs: Vec<Run> = Vec::new();
         // What lies far away from the end is covered by the panel that is best for many columns.
-        let (whole, mut start, mut number) = (cover(m, 240)[0], 0, 0);
+        let (seen, whole) = match level {
+            Some(level) => (2048, wide_cover(level, m, n.clamp(1, 2048), None)[0]),
+            None => (480, cover(m, 240)[0]),
+        };
+        let (mut start, mut number) = (0, 0);
         let width = usize::from(whole.width);
-        if n > 480 {
-            let count = (n - 240) / width;
+        if n > seen {
+            let count = (n - seen / 2) / width;
             runs.push(Run {
                 first: 0,
                 count,
@@ -87,7 +88,11 @@ impl Panels {
             });
             (start, number) = (count * width, count);
         }
-        runs.extend(runs_of(&cover(m, n - start), number, start));
+        let rest = match level {
+            Some(level) => wide_cover(level, m, n - start, None),
+            None => cover(m, n - start),
+        };
+        runs.extend(runs_of(&rest, number, start));
         Panels::Fixed(runs)
     }
 
