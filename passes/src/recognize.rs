@@ -73,6 +73,7 @@ mod rotary;
 mod scene;
 mod softmax;
 mod term;
+mod unrolled;
 
 use nnc_ir::{
     Module,
@@ -125,6 +126,7 @@ pub(crate) const RULES: &[&Rule] = &[
     &cell::GATES,
     &cell::LSTM_CELL,
     &cell::GRU_CELL,
+    &unrolled::UNROLLED,
 ];
 
 pub(crate) fn run(module: &mut Module, cx: &mut PassCx<'_>) -> Result<(), Bug> {
@@ -137,7 +139,7 @@ pub(crate) fn run(module: &mut Module, cx: &mut PassCx<'_>) -> Result<(), Bug> {
             break;
         }
     }
-    Ok(())
+    unrolled::roll(module, cx)
 }
 
 /// Walks the module once.

@@ -65,27 +65,36 @@ fn find_gates(scene: &Scene<'_>, node: NodeId) -> Result<Found, Option<String>> 
     found(result, apply(f, vec![slice(cut, scene, x)]))
 }
 
+/// Of the new state of a cell: what is kept of the old one and by which gate, what is added and by which.
+fn state(module: &Module, value: ValueId) -> Option<[(ValueId, ValueId); 2]> {
+    let [a, b] = both::<Add>(module, value)?;
+    let (a, b) = (gated(module, a)?, gated(module, b)?);
+    match (under::<Tanh>(module, a.1), under::<Tanh>(module, b.1)) {
+        (None, Some(_)) => Some([a, b]),
+        (Some(_), None) => Some([b, a]),
+        _ => None,
+    }
+}
+
+/// The state of a cell before a step, if `value` is the one after it.
+pub(super) fn previous(module: &Module, value: ValueId) -> Option<ValueId> {
+    state(module, value).map(|[(_, c), _]| c)
+}
+
 /// The new state of a cell, or what it shows.
 fn find_lstm(scene: &Scene<'_>, node: NodeId) -> Result<Found, Option<String>> {
     let module = scene.module;
     let (op, operands, result) = scene.node(node).ok_or(None)?;
     let is_gate = |v: ValueId| under::<Sigmoid>(module, v).is_some();
-    let state = |v: ValueId| {
-        let [a, b] = both::<Add>(module, v)?;
-        let (a, b) = (gated(module, a)?, gated(module, b)?);
-        let [(f, c), (i, g)] = match (under::<Tanh>(module, a.1), under::<Tanh>(module, b.1)) {
-            (None, Some(_)) => [a, b],
-            (Some(_), None) => [b, a],
-            _ => return None,
-        };
-        Some(add(mul(f, c), mul(i, g)))
-    };
     match (op, operands) {
-        (Op::Add(_), _) => found(result, state(result).ok_or(None)?),
+        (Op::Add(_), _) => {
+            let [(f, c), (i, g)] = state(module, result).ok_or(None)?;
+            found(result, add(mul(f, c), mul(i, g)))
+        }
         (Op::Mul(_), &[a, b]) => {
             let (o, shown) = if is_gate(a) { (a, b) } else { (b, a) };
             let c = under::<Tanh>(module, shown).ok_or(None)?;
-            if !is_gate(o) || state(c).is_none() {
+            if !is_gate(o) || state(module, c).is_none() {
                 return Err(None);
             }
             Ok(Found { term: mul(o, shown), key: c })

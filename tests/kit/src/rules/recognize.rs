@@ -2,6 +2,7 @@
 
 mod group;
 mod rotary;
+mod unrolled;
 
 use std::f64::consts::{FRAC_1_SQRT_2, PI};
 
@@ -40,6 +41,7 @@ pub(super) const ROWS: &[Row] = &[
     ("recurrent-gates", gates),
     ("lstm-cell", lstm_cell),
     ("gru-cell", gru_cell),
+    ("unrolled-lstm", unrolled::unrolled_lstm),
 ];
 
 fn extents(dims: &[i64]) -> Vec<Extent> {
