@@ -5,6 +5,7 @@
 use std::{
     cell::{OnceCell, RefCell},
     collections::HashMap,
+    sync::Arc,
 };
 
 use nnc_cpu::{CompileOptions, Target, compile, elem_type};
@@ -61,7 +62,12 @@ impl Evaluator {
         let results = program.run(&mut session, &inputs).ok()?;
         let dtypes = result_types(op, &types)?;
         let constant = |(tensor, ty): (nnc_runtime::Tensor, TensorType)| {
-            Constant::new(ty.dtype, tensor.dims(), Payload::Inline(tensor.bytes().into()))
+            let (dims, len) = (tensor.dims().to_vec(), tensor.bytes().len());
+            Constant::new(
+                ty.dtype,
+                &dims,
+                Payload::Range { buffer: Arc::new(tensor.into_bytes()), offset: 0, len },
+            )
         };
         results.into_iter().zip(dtypes).map(constant).collect()
     }

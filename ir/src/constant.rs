@@ -19,6 +19,11 @@ use crate::{
 /// Most bytes of a splat that are compared with those of other constants.
 pub const SPELT_BYTES: usize = 1 << 16;
 
+/// A fingerprint looks at so many pieces of a large constant.
+const SAMPLES: usize = 256;
+/// Bytes of such a piece.
+const SAMPLE_BYTES: usize = 64;
+
 /// A read-only buffer that constants share.
 pub type Buffer = Arc<dyn AsRef<[u8]> + Send + Sync>;
 
@@ -49,6 +54,7 @@ struct Inner {
     dims: Vec<i64>,
     payload: Payload,
     digest: OnceLock<[u8; 32]>,
+    fingerprint: OnceLock<u64>,
 }
 
 impl Constant {
@@ -65,7 +71,13 @@ impl Constant {
             Payload::Inline(b) => b.len() == bytes,
             Payload::Splat(s) => s.dtype == dtype.compute(),
         };
-        let inner = Inner { dtype, dims: dims.to_vec(), payload, digest: OnceLock::new() };
+        let inner = Inner {
+            dtype,
+            dims: dims.to_vec(),
+            payload,
+            digest: OnceLock::new(),
+            fingerprint: OnceLock::new(),
+        };
         right.then(|| Self(Arc::new(inner)))
     }
 
@@ -189,6 +201,55 @@ impl Constant {
             *hasher.finalize().as_bytes()
         })
     }
+    /// A number that equal constants share, and others hardly ever: of type, length, and samples of the bytes.
+    #[must_use]
+    pub fn fingerprint(&self) -> u64 {
+        *self.0.fingerprint.get_or_init(|| self.samples_hashed())
+    }
+
+    fn samples_hashed(&self) -> u64 {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(self.ty().to_string().as_bytes());
+        match self.repeated_element() {
+            Some(element) => {
+                hasher.update(b"splat");
+                hasher.update(&element);
+            }
+            None => {
+                let bytes = self.bytes();
+                let step = (bytes.len() / SAMPLES).max(SAMPLE_BYTES);
+                for at in (0..bytes.len()).step_by(step) {
+                    hasher.update(&bytes[at..bytes.len().min(at + SAMPLE_BYTES)]);
+                }
+                hasher.update(&bytes[bytes.len().saturating_sub(SAMPLE_BYTES)..]);
+            }
+        }
+        u64::from_le_bytes(*hasher.finalize().as_bytes().first_chunk().expect("32 bytes"))
+    }
+
+    /// The bytes of the element of a splat that is never spelt out.
+    fn repeated_element(&self) -> Option<Vec<u8>> {
+        let Payload::Splat(s) = &self.0.payload else { return None };
+        let width = self.0.dtype.bytes();
+        let mut element = [0; 8];
+        s.store(self.0.dtype, &mut element);
+        (self.elements().saturating_mul(width) > SPELT_BYTES).then(|| element[..width].to_vec())
+    }
+
+    /// Whether the bytes are the same, by digests if both are known.
+    fn same_bytes(&self, other: &Self) -> bool {
+        if let (Some(a), Some(b)) = (self.0.digest.get(), other.0.digest.get()) {
+            return a == b;
+        }
+        match (self.repeated_element(), other.repeated_element()) {
+            (None, None) => {
+                let (a, b) = (self.bytes(), other.bytes());
+                std::ptr::eq(&raw const *a, &raw const *b) || a == b
+            }
+            (a, b) => a == b,
+        }
+    }
+
     /// First eight bytes of the digest in hexadecimal: the constant's name in text.
     #[must_use]
     pub fn short_digest(&self) -> String {
@@ -199,15 +260,13 @@ impl Constant {
 impl PartialEq for Constant {
     fn eq(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
-            || (self.0.dtype == other.0.dtype
-                && self.0.dims == other.0.dims
-                && self.digest() == other.digest())
+            || (self.0.dtype == other.0.dtype && self.0.dims == other.0.dims && self.same_bytes(other))
     }
 }
 impl Eq for Constant {}
 impl Hash for Constant {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        self.digest().hash(state);
+        self.fingerprint().hash(state);
     }
 }
 impl fmt::Debug for Constant {

@@ -174,6 +174,16 @@ impl Module {
         }
     }
 
+    /// Lets go of the elements of all constants: for who needs only types and symbols from now on. The verifier refuses
+    /// what is left.
+    pub fn forget_constants(&mut self) {
+        for id in (0..self.node_count()).map(NodeId::new) {
+            if let Op::ConstantOp(op) = &mut self.node_mut(id).op {
+                op.value = Constant::i64s(&[]);
+            }
+        }
+    }
+
     /// The same module without the values, nodes and regions that the main region does not reach. Ids change.
     ///
     /// # Errors

@@ -11,6 +11,9 @@ use crate::{
     form::Ix,
 };
 
+/// How many operations a division or a square root counts as.
+pub const DIVISION: i64 = 4;
+
 /// A value of a program: the position of its instruction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Ref(pub u32);
@@ -140,6 +143,18 @@ impl Program {
     pub fn result_dtypes(&self) -> impl Iterator<Item = DType> {
         self.results.iter().map(|&r| self.dtype(r))
     }
+    /// Scalar operations of one evaluation: a multiply-add counts twice, a division or root as often as [`DIVISION`] says.
+    #[must_use]
+    pub fn operations(&self) -> i64 {
+        let one = |inst: &Inst| match inst {
+            Inst::Load(_) | Inst::Acc(_) | Inst::Index(_) | Inst::Const(_) | Inst::Bitcast(..) => 0,
+            Inst::Fma(..) => 2,
+            Inst::Binary(Binary::Div | Binary::Rem, ..) | Inst::Unary(Unary::Sqrt, _) => DIVISION,
+            Inst::Unary(..) | Inst::Binary(..) | Inst::Select(..) | Inst::Cast(..) => 1,
+        };
+        self.insts.iter().map(|(inst, _)| one(inst)).sum()
+    }
+
     /// The instruction of a value.
     #[must_use]
     pub fn inst(&self, r: Ref) -> &Inst {

@@ -13,7 +13,7 @@ use nnc_ir::{
     form::{Class, Form, Ix, Load, LoopForm},
     graph::{NodeId, RegionId, ValueId},
     ops::Op,
-    program::{Binary, Inst, Program, Unary},
+    program::{Inst, Program},
 };
 
 use crate::target::TargetDesc;
@@ -21,13 +21,10 @@ use crate::target::TargetDesc;
 /// What a symbol counts as, if its range allows.
 pub const NOMINAL_EXTENT: i64 = 16;
 
-/// How many operations a division or a square root counts as.
-pub const DIVISION: i64 = 4;
-
 /// What one kernel, or several, cost.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Cost {
-    /// Scalar operations; a multiply-add counts twice, a division or root as often as [`DIVISION`] says.
+    /// Scalar operations; a multiply-add counts twice, a division or root as often as [`nnc_ir::program::DIVISION`] says.
     pub flops: i64,
     /// Of these, those that multiply and add at once.
     pub contraction_flops: i64,
@@ -96,16 +93,6 @@ pub fn value_bytes(module: &Module, value: ValueId) -> i64 {
     let ty = module.ty(value);
     let width = i64::try_from(ty.dtype.bytes()).unwrap_or(i64::MAX);
     points(module, &ty.shape).saturating_mul(width)
-}
-
-fn program_flops(program: &Program) -> i64 {
-    let one = |inst: &Inst| match inst {
-        Inst::Load(_) | Inst::Acc(_) | Inst::Index(_) | Inst::Const(_) | Inst::Bitcast(..) => 0,
-        Inst::Fma(..) => 2,
-        Inst::Binary(Binary::Div | Binary::Rem, ..) | Inst::Unary(Unary::Sqrt, _) => DIVISION,
-        Inst::Unary(..) | Inst::Binary(..) | Inst::Select(..) | Inst::Cast(..) => 1,
-    };
-    program.insts().iter().map(|(inst, _)| one(inst)).sum()
 }
 
 /// How the elements that a load reads lie along an axis.
@@ -213,7 +200,7 @@ fn factor_flops(module: &Module, form: &LoopForm, factors: &[Program; 2]) -> i64
         (0..form.loads.len()).any(|k| read(k) && walk(form, &form.loads[k], axis) != Walk::Same)
     };
     let one = |factor: &Program, other: &Program| {
-        let flops = program_flops(factor);
+        let flops = factor.operations();
         if flops == 0 {
             return 0;
         }
@@ -234,11 +221,11 @@ fn factor_flops(module: &Module, form: &LoopForm, factors: &[Program; 2]) -> i64
 pub fn of_nest(module: &Module, form: &LoopForm) -> Cost {
     let space = points(module, &form.space);
     let turns = space.saturating_mul(points(module, &form.reduce));
-    let body = program_flops(&form.body) + i64::from(form.combine.is_some());
+    let body = form.body.operations() + i64::from(form.combine.is_some());
     let factors = form.factors();
     let all = turns.saturating_mul(if factors.is_some() { 2 } else { body });
     let before = factors.map_or(0, |factors| factor_flops(module, form, &factors));
-    let flops = all.saturating_add(before).saturating_add(space.saturating_mul(program_flops(&form.finish)));
+    let flops = all.saturating_add(before).saturating_add(space.saturating_mul(form.finish.operations()));
     let width = |bytes: usize| i64::try_from(bytes).unwrap_or(i64::MAX);
     let read = read_bytes(module, form);
     let results = form.results.iter().map(|d| width(d.bytes()));

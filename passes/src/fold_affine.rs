@@ -41,6 +41,7 @@ mod coefficient;
 mod data;
 mod linear;
 mod plan;
+mod scaled;
 mod step;
 
 use nnc_ir::{

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use nnc_ir::{Module, graph::Phase, hash::content_hash, text, verify::verify};
+use nnc_ir::{Module, graph::Phase, hash::change_hash, text, verify::verify};
 
 use crate::{
     cost::{self, Cost},
@@ -98,7 +98,7 @@ impl Facts {
             nodes: cost::count_nodes(module),
             cost: watch.costs.then(|| cost::of_module(module)),
             phase: module.phase,
-            hash: content_hash(module),
+            hash: change_hash(module),
             text: (watch.diff || watch.text).then(|| text::print(module)),
         }
     }

@@ -3,10 +3,7 @@
 //! Large ranges of a shared buffer (the model file) become sections without a copy; small constants are put together
 //! into one pool, so that a thousand scalars are not a thousand sections.
 
-use nnc_ir::{
-    constant::{Constant, Payload},
-    types::TensorType,
-};
+use nnc_ir::constant::{Constant, Payload};
 use nnc_runtime::{AlignedBytes, WeightSection, Weights};
 use rustc_hash::FxHashMap;
 
@@ -24,30 +21,26 @@ pub(crate) struct ConstantId(pub(crate) usize);
 #[derive(Default)]
 pub(crate) struct Constants {
     items: Vec<Constant>,
-    seen: FxHashMap<Identity, ConstantId>,
-}
-
-/// What makes two constants share memory: the same bytes.
-#[derive(PartialEq, Eq, Hash)]
-enum Identity {
-    /// The same range of the same buffer as the same type; large ranges are not read just to find equal ones elsewhere.
-    Range(usize, usize, TensorType),
-    Digest([u8; 32]),
+    /// Those with a fingerprint.
+    seen: FxHashMap<u64, Vec<ConstantId>>,
 }
 
 impl Constants {
     /// The constant's number.
     pub(crate) fn add(&mut self, constant: &Constant) -> ConstantId {
-        let identity = match constant.payload() {
-            Payload::Range { buffer, offset, len } if *len >= POOLED => {
-                Identity::Range((**buffer).as_ref().as_ptr().addr(), *offset, constant.ty())
-            }
-            _ => Identity::Digest(*constant.digest()),
-        };
-        *self.seen.entry(identity).or_insert_with(|| {
-            self.items.push(constant.clone());
-            ConstantId(self.items.len() - 1)
-        })
+        let alike = self.seen.entry(constant.fingerprint()).or_default();
+        if let Some(&id) = alike.iter().find(|id| self.items[id.0] == *constant) {
+            return id;
+        }
+        self.items.push(constant.clone());
+        let id = ConstantId(self.items.len() - 1);
+        alike.push(id);
+        id
+    }
+
+    /// Lets go of the elements of a constant that nobody needs any more.
+    pub(crate) fn release(&mut self, id: ConstantId) {
+        self.items[id.0] = Constant::i64s(&[]);
     }
 
     /// The constant with a number.

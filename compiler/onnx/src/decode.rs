@@ -16,6 +16,8 @@ use std::sync::Arc;
 /// What is needed to decode one file, and where in it the decoder is.
 pub(crate) struct Decoder<'a> {
     pub(crate) buffer: Buffer,
+    /// Payloads that are in buffers of their own, by where they begin in the file.
+    pub(crate) large: BTreeMap<usize, Buffer>,
     pub(crate) payloads: Vec<Range<usize>>,
     pub(crate) external: ExternalFiles<'a>,
     pub(crate) limits: &'a Limits,
@@ -41,6 +43,7 @@ impl<'a> Decoder<'a> {
     ) -> Self {
         Self {
             buffer,
+            large: BTreeMap::new(),
             payloads,
             external,
             limits,

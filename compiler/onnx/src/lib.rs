@@ -11,6 +11,7 @@ pub mod load;
 pub mod model;
 pub mod pb;
 
+mod apart;
 mod attribute;
 mod check_graph;
 mod decode;

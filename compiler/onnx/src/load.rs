@@ -1,7 +1,8 @@
 //! load - a model file or its bytes to a `Model`, or every problem found on the way.
 
+use crate::apart::{Apart, read_apart};
 use crate::decode::Decoder;
-use crate::external::{ExternalFiles, open_without_blocking, read_whole};
+use crate::external::{ExternalFiles, open_without_blocking};
 use crate::limits::Limits;
 use crate::model::{Buffer, Model};
 use crate::problems::Problems;
@@ -47,20 +48,20 @@ pub fn load_bytes(
     if bytes.len() as u64 > options.limits.proto_bytes {
         return Err(vec![too_large(bytes.len() as u64)]);
     }
-    load("model", bytes, external_dir, options)
+    load("model", Apart::whole(bytes), external_dir, options)
 }
 
 fn load(
     name: &str,
-    bytes: Vec<u8>,
+    file: Apart,
     folder: Option<&Path>,
     options: &LoadOptions,
 ) -> Result<Model, Vec<Diagnostic>> {
-    if let Some(other) = magic::recognise(&bytes, name) {
+    if let Some(other) = magic::recognise(&file.bytes, name) {
         return Err(vec![other]);
     }
     let mut problems = Problems::new(options.limits.problems);
-    let mut model = decode(Arc::new(bytes), folder, options, &mut problems);
+    let mut model = decode(file, folder, options, &mut problems);
     if let Some(model) = &mut model {
         check_graph::check_model(model, &options.limits, &mut problems);
     }
@@ -72,17 +73,21 @@ fn load(
 }
 
 fn decode(
-    buffer: Buffer,
+    file: Apart,
     folder: Option<&Path>,
     options: &LoadOptions,
     problems: &mut Problems,
 ) -> Option<Model> {
     let limits = &options.limits;
+    let Apart { bytes, large } = file;
+    let buffer: Buffer = Arc::new(bytes);
     let scanned = scan::scan(Msg::Model, &buffer, limits, problems)?;
     let proto: pb::ModelProto = parse(&scanned.slim, limits, problems)?;
     drop(scanned.slim);
     let external = ExternalFiles::new(folder, options.allow_symlinks, options.strict, limits);
-    Decoder::new(buffer, scanned.payloads, external, limits, problems).model(proto)
+    let mut decoder = Decoder::new(buffer, scanned.payloads, external, limits, problems);
+    decoder.large = large;
+    decoder.model(proto)
 }
 
 /// Decodes slim bytes; after a sound scan this fails on nothing known.
@@ -102,7 +107,7 @@ pub(crate) fn parse<M: Message>(slim: &[u8], limits: &Limits, problems: &mut Pro
 }
 
 /// All bytes of a regular file of at most `limit` bytes.
-fn read_file(path: &Path, limit: u64) -> Result<Vec<u8>, Box<Diagnostic>> {
+fn read_file(path: &Path, limit: u64) -> Result<Apart, Box<Diagnostic>> {
     let name = path.display();
     let cannot_open = |e: std::io::Error| {
         let why = match e.kind() {
@@ -126,8 +131,8 @@ fn read_file(path: &Path, limit: u64) -> Result<Vec<u8>, Box<Diagnostic>> {
     if metadata.len() > limit {
         return Err(Box::new(too_large(metadata.len())));
     }
-    match read_whole(file, metadata.len()) {
-        Ok(Ok(bytes)) => Ok(bytes),
+    match read_apart(file, metadata.len()) {
+        Ok(Ok(file)) => Ok(file),
         Ok(Err(has)) => {
             let message = format!("'{name}': size changed from {} to {has}", metadata.len());
             Err(Box::new(Diagnostic::error(602, message)))

@@ -124,8 +124,9 @@ impl Decoder<'_> {
             }
             (Some(raw), None) => {
                 what.check_bytes(raw.len())?;
-                let buffer = self.buffer.clone();
-                Ok(what.stored(TensorData::Range { buffer, offset: raw.start, len: raw.len() }))
+                let own = self.large.get(&raw.start).filter(|own| own.len() == raw.len());
+                let (buffer, offset) = own.map_or((&self.buffer, raw.start), |own| (own, 0));
+                Ok(what.stored(TensorData::Range { buffer: buffer.clone(), offset, len: raw.len() }))
             }
             (None, Some((field, several))) => {
                 if let Some(other) = several {

@@ -1,6 +1,6 @@
 //! tensor - tensors of an evaluation, and rows of their elements.
 
-use std::{borrow::Cow, rc::Rc};
+use std::{borrow::Cow, rc::Rc, sync::Arc};
 
 use crate::{
     constant::{Constant, Payload},
@@ -53,7 +53,8 @@ impl Tensor {
     /// The same tensor, as a constant.
     #[must_use]
     pub fn into_constant(self) -> Option<Constant> {
-        Constant::new(self.dtype, &self.dims, Payload::Inline(self.bytes.into()))
+        let (len, buffer) = (self.bytes.len(), Arc::new(self.bytes));
+        Constant::new(self.dtype, &self.dims, Payload::Range { buffer, offset: 0, len })
     }
 }
 

@@ -3,18 +3,30 @@
 use std::fmt::Write;
 
 use crate::{
+    constant::Constant,
     entity::EntityId,
     extent::SymbolOrigin,
     graph::{ConstraintKind, Module, NodeId, Phase, Provenance, RegionId, ValueId},
-    text::quote::quote,
+    ops::Op,
+    text::{constant, quote::quote},
 };
 
 /// The module as text. Values are numbered in the order in which they are written, so the text depends on the program
 /// and not on how it was built.
 #[must_use]
 pub fn print(module: &Module) -> String {
-    let mut printer =
-        Printer { module, numbers: vec![None; module.value_count()], next: 0, out: String::new() };
+    print_with(module, constant::print)
+}
+
+/// The same but for large constants, which are named by their fingerprints: it tells modules apart without reading all
+/// of their weights, and does not parse back.
+pub(crate) fn print_fingerprints(module: &Module) -> String {
+    print_with(module, constant::print_fingerprint)
+}
+
+fn print_with(module: &Module, constant: fn(&Constant) -> String) -> String {
+    let numbers = vec![None; module.value_count()];
+    let mut printer = Printer { module, constant, numbers, next: 0, out: String::new() };
     printer.header();
     printer.main();
     printer.out
@@ -33,6 +45,8 @@ pub fn phase_name(phase: Phase) -> &'static str {
 
 struct Printer<'m> {
     module: &'m Module,
+    /// Spelling of constants.
+    constant: fn(&Constant) -> String,
     /// Numbers of values written so far.
     numbers: Vec<Option<usize>>,
     next: usize,
@@ -111,7 +125,10 @@ impl Printer<'_> {
         if !operands.is_empty() {
             let _ = write!(text, " {}", operands.join(", "));
         }
-        let attrs: Vec<String> = node.op.attrs().into_iter().map(|(n, v)| format!("{n}={v}")).collect();
+        let attrs: Vec<String> = match &node.op {
+            Op::ConstantOp(c) => vec![format!("value={}", (self.constant)(&c.value))],
+            op => op.attrs().into_iter().map(|(n, v)| format!("{n}={v}")).collect(),
+        };
         if !attrs.is_empty() {
             let _ = write!(text, " {{{}}}", attrs.join(", "));
         }

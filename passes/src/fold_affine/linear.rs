@@ -10,7 +10,10 @@ use nnc_ir::{
     ops::{Conv, Mul, Op},
 };
 
-use super::coefficient::{self, Consts, Refused};
+use super::{
+    coefficient::{self, Consts, Refused},
+    scaled::scaled,
+};
 
 /// A product of data and a constant weight.
 pub(super) struct Linear {
@@ -96,8 +99,10 @@ impl Linear {
     }
 
     fn times(&self, consts: Consts<'_>, s: &Constant) -> Result<Constant, Refused> {
-        let s = consts.broadcast(s, self.weight.dims())?;
-        consts.sound(Mul {}, &self.weight, &s)
+        match scaled(&self.weight, s) {
+            Some(weight) => Ok(weight),
+            None => consts.sound(Mul {}, &self.weight, &consts.broadcast(s, self.weight.dims())?),
+        }
     }
 
     /// A coefficient in the weight's axes, each of its own extent or 1.

@@ -3,11 +3,15 @@
 //! Panel after panel, each `[k][width]`, with zeros where the last panel is wider than what remains: column j of the
 //! panel that begins at column s is at `s * k + p * width + j`.
 
+use std::sync::Arc;
+
 use nnc_ir::{
     constant::{Constant, Payload},
     dtype::DType,
     extent::Extent,
 };
+
+use nnc_runtime::AlignedBytes;
 
 use super::{analyze::Linear, panel::Panels};
 
@@ -28,30 +32,34 @@ pub(super) fn pack(
     let (outer, n, k) = (places(at, extents, outer)?, places(at, extents, n)?, places(at, extents, k)?);
     let bytes = constant.bytes();
     let (elements, _) = bytes.as_chunks::<4>();
-    let mut out: Vec<[u8; 4]> = Vec::with_capacity(outer.len() * k.len() * panels.padded());
+    let len = outer.len() * k.len() * panels.padded();
+    // The buffer becomes a section of the program's weights as it is.
+    let mut out = AlignedBytes::zeroed(4 * len).ok()?;
+    let mut rest = out.as_chunks_mut::<4>().0;
     for block in &outer {
         for run in runs {
             for number in 0..run.count {
                 let first = run.start + number * usize::from(run.width);
                 let columns = &n[first..first + usize::from(run.cols)];
-                let padding = usize::from(run.width - run.cols);
                 let dense = columns.windows(2).all(|c| c[1] == c[0] + 1);
                 for row in &k {
                     let origin = base + block + row;
+                    let (into, after) = rest.split_at_mut_checked(usize::from(run.width))?;
+                    rest = after;
                     if dense {
                         let from = origin + columns[0];
-                        out.extend_from_slice(elements.get(from..from + columns.len())?);
+                        into[..columns.len()].copy_from_slice(elements.get(from..from + columns.len())?);
                     } else {
-                        let element = |c: &usize| elements.get(origin + c).copied().unwrap_or_default();
-                        out.extend(columns.iter().map(element));
+                        for (into, c) in into.iter_mut().zip(columns) {
+                            *into = elements.get(origin + c).copied().unwrap_or_default();
+                        }
                     }
-                    out.extend(std::iter::repeat_n([0; 4], padding));
                 }
             }
         }
     }
-    let elements = i64::try_from(out.len()).ok()?;
-    Constant::new(DType::F32, &[elements], Payload::Inline(out.as_flattened().into()))
+    let payload = Payload::Range { offset: 0, len: out.len(), buffer: Arc::new(out) };
+    Constant::new(DType::F32, &[i64::try_from(len).ok()?], payload)
 }
 
 /// Distances from the origin of all positions on `axes`, in row-major order.
