@@ -19,10 +19,12 @@ use nnc_passes::{
     pipeline::{REQUIRED, STRIP, allows, pipeline},
     target::TargetDesc,
 };
-use nnc_runtime::{Program, Session, SessionOptions, Signature, Tensor, TensorView, TensorViewMut, artefact};
+use nnc_runtime::{
+    Image, Program, Session, SessionOptions, Signature, Tensor, TensorView, TensorViewMut, artefact,
+};
 
 use crate::{
-    Failure, Options, Training,
+    Cache, Failure, Options, Training,
     consts::Evaluator,
     fit::{self, MemoryReport},
     repeated, training,
@@ -40,6 +42,16 @@ pub struct Imported {
     pub module: Module,
     /// What was odd but not wrong.
     pub warnings: Vec<Diagnostic>,
+}
+
+/// A program, not loaded.
+pub struct Made {
+    /// The program.
+    pub image: Image,
+    /// What was odd but not wrong in the model, and what the user should know of the program.
+    pub warnings: Vec<Diagnostic>,
+    /// Whether it was in the cache.
+    pub cached: bool,
 }
 
 /// A module after all passes.
@@ -185,8 +197,21 @@ impl Compiler {
     pub fn generate_with(&self, module: &Module, options: CompileOptions) -> Result<Compiled, Failure> {
         let target = self.target()?;
         repeated::check(module).map_err(|d| vec![*d])?;
-        let options = CompileOptions { name: self.options.name.clone(), ..options };
+        let options =
+            CompileOptions { name: self.options.name.clone(), trace: self.options.trace, ..options };
         Ok(nnc_cpu::compile(module, &target, &options)?)
+    }
+
+    /// Likewise, for a module that nobody needs afterwards: its weights are freed as they are packed.
+    ///
+    /// # Errors
+    /// As [`Compiler::generate`].
+    pub fn generate_owned(&self, module: Module, options: CompileOptions) -> Result<Compiled, Failure> {
+        let target = self.target()?;
+        repeated::check(&module).map_err(|d| vec![*d])?;
+        let options =
+            CompileOptions { name: self.options.name.clone(), trace: self.options.trace, ..options };
+        Ok(nnc_cpu::compile_owned(module, &target, &options)?)
     }
 
     pub(crate) fn target(&self) -> Result<Target, Failure> {
@@ -213,12 +238,35 @@ impl Compiler {
     }
 
     fn finish(&self, imported: Imported, start: Instant) -> Result<CompiledModel, Failure> {
-        let mut warnings = imported.warnings;
-        let lowered = self.optimize(imported.module)?;
+        let Made { image, warnings, cached } = self.make(imported)?;
+        let program = Program::load(image)?;
+        Ok(CompiledModel { program, warnings, cached, time: start.elapsed(), session: Mutex::new(None) })
+    }
+
+    /// The program of an imported module: that of the cache, if there is a cache and it has it, else a new one, which the
+    /// cache then keeps.
+    ///
+    /// # Errors
+    /// As [`Compiler::optimize`] and [`Compiler::generate`].
+    pub fn make(&self, imported: Imported) -> Result<Made, Failure> {
+        let Imported { module, mut warnings } = imported;
+        let cache = match &self.options.cache {
+            Some(folder) => Some((Cache::new(folder), Cache::key(&module, &self.target()?, &self.options))),
+            None => None,
+        };
+        if let Some(image) = cache.as_ref().and_then(|(cache, key)| cache.get(key)) {
+            return Ok(Made { image, warnings, cached: true });
+        }
+        let lowered = self.optimize(module)?;
+        let notes = lowered.memory.as_ref().map(MemoryReport::notes).unwrap_or_default();
+        let options = CompileOptions { notes, ..CompileOptions::default() };
+        let mut image = self.generate_owned(lowered.module, options)?.image;
+        // What is said of a program would be lost with it.
+        if let (Some((cache, key)), true) = (&cache, lowered.warnings.is_empty()) {
+            cache.put(key, &mut image);
+        }
         warnings.extend(lowered.warnings);
-        let compiled = self.generate(&lowered.module)?;
-        let program = Program::load(compiled.image)?;
-        Ok(CompiledModel { program, warnings, time: start.elapsed(), session: Mutex::new(None) })
+        Ok(Made { image, warnings, cached: false })
     }
 }
 
@@ -258,6 +306,7 @@ fn too_early(pass: &PassInfo) -> Failure {
 pub struct CompiledModel {
     program: Program,
     warnings: Vec<Diagnostic>,
+    cached: bool,
     time: Duration,
     session: Mutex<Option<Session>>,
 }
@@ -271,7 +320,8 @@ impl CompiledModel {
         let start = Instant::now();
         let image = artefact::read(path.as_ref(), nnc_runtime::default_max_memory())?;
         let program = Program::load(image)?;
-        Ok(Self { program, warnings: Vec::new(), time: start.elapsed(), session: Mutex::new(None) })
+        let (warnings, cached, session) = (Vec::new(), false, Mutex::new(None));
+        Ok(Self { program, warnings, cached, time: start.elapsed(), session })
     }
 
     /// Writes the artefact, whole or not at all, and gives its bytes.
@@ -298,6 +348,12 @@ impl CompiledModel {
     #[must_use]
     pub fn warnings(&self) -> &[Diagnostic] {
         &self.warnings
+    }
+
+    /// Whether the program was in the cache.
+    #[must_use]
+    pub fn is_cached(&self) -> bool {
+        self.cached
     }
 
     /// Time from the file to the loaded program.

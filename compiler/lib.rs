@@ -9,6 +9,7 @@
 //! ```
 #![forbid(unsafe_code)]
 
+mod cache;
 mod compiler;
 mod consts;
 mod failure;
@@ -23,7 +24,8 @@ pub mod io;
 pub mod sample;
 pub mod verify;
 
-pub use compiler::{CompiledModel, Compiler, Imported, Lowered};
+pub use cache::{Cache, CacheSize};
+pub use compiler::{CompiledModel, Compiler, Imported, Lowered, Made};
 pub use failure::Failure;
 pub use fit::MemoryReport;
 pub use nnc_cpu as cpu;

@@ -1,5 +1,7 @@
 //! options - what a user may ask of the compiler.
 
+use std::path::PathBuf;
+
 pub use nnc_passes::pipeline::OptLevel;
 
 /// Which form of a model is compiled.
@@ -37,6 +39,10 @@ pub struct Options {
     /// Bytes that the arena of intermediates may have; values are computed again rather than kept where it would be
     /// larger.
     pub max_memory: Option<i64>,
+    /// Make code of which profiles see every kernel, also those that are too small to be worth several threads.
+    pub trace: bool,
+    /// Folder that programs are kept in and taken from; none: every program is made anew.
+    pub cache: Option<PathBuf>,
     /// Check generated code with Cranelift's verifier.
     pub verify_code: bool,
 }
@@ -55,6 +61,8 @@ impl Default for Options {
             watch_passes: false,
             watch_costs: false,
             max_memory: None,
+            trace: false,
+            cache: None,
             verify_code: false,
         }
     }

@@ -38,6 +38,7 @@ const UNSAFE: &[&str] = &[
     "backends/runtime/src/arena.rs",
     "backends/runtime/src/code.rs",
     "backends/runtime/src/externs/view.rs",
+    "backends/runtime/src/probe.rs",
     "backends/runtime/src/program.rs",
     "backends/runtime/src/threads.rs",
     "backends/runtime/src/weights.rs",

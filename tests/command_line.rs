@@ -184,3 +184,66 @@ fn explain_follows_a_node() {
     assert!(said.contains("fuse: ") && said.contains(node), "{node}: {said}");
     assert!(nnc(&["explain", MODEL, "--node", "no such node"]).stdout.is_empty());
 }
+
+#[test]
+fn a_profile_names_kernels_and_writes_a_trace() {
+    let trace = temporary("trace.json", b"");
+    let args =
+        ["profile", MODEL, "--inputs", INPUTS, "--seconds", "0.05", "--threads", "1", "--json", "--trace"];
+    let output = nnc(&[&args[..], &[trace.to_str().unwrap()]].concat());
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let kernels = report["kernels"].as_array().unwrap();
+    // Small kernels are seen, too.
+    let compiled = nnc(&["inspect", MODEL, "--json"]);
+    let inspected: serde_json::Value = serde_json::from_slice(&compiled.stdout).unwrap();
+    assert_eq!(kernels.len(), inspected["kernels"].as_array().unwrap().len());
+    assert!(report["machine"]["gflops"].as_f64().unwrap() > 0.1);
+    for kernel in kernels {
+        assert!(!kernel["nodes"].as_array().unwrap().is_empty(), "{kernel}");
+        assert!(kernel["ms"].as_f64().unwrap() > 0.0 && kernel["bytes"].as_f64().unwrap() > 0.0, "{kernel}");
+    }
+    // Two convolutions and two products: 9.03 MFLOP by hand.
+    let flops = report["flops"].as_f64().unwrap();
+    assert!((9.0e6..9.4e6).contains(&flops), "{flops}");
+    let trace: serde_json::Value = serde_json::from_slice(&fs::read(&trace).unwrap()).unwrap();
+    let events = trace["traceEvents"].as_array().unwrap();
+    assert!(events.iter().filter(|e| e["ph"] == "X" && e["tid"] == 0).count() >= kernels.len());
+}
+
+#[test]
+fn the_cache_gives_the_same_program_and_replaces_damaged_ones() {
+    let folder = std::env::temp_dir().join(format!("nnc-line-{}-cache", std::process::id()));
+    let cache = folder.to_str().unwrap();
+    let out = temporary("cached.nnc", b"");
+    let compile = |more: &[&str]| {
+        let args = ["compile", MODEL, "--cache", cache, "-o", out.to_str().unwrap()];
+        let output = nnc(&[&args[..], more].concat());
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        fs::read(&out).unwrap()
+    };
+    let cached = || {
+        let output = nnc(&["bench", MODEL, "--inputs", INPUTS, "--calls", "1", "--json", "--cache", cache]);
+        let figures: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        figures["cached"].as_bool().unwrap()
+    };
+    let first = compile(&[]);
+    assert!(cached());
+    assert_eq!(first, compile(&[]));
+    assert_ne!(first, compile(&["-O0"]));
+    let entries: Vec<PathBuf> = fs::read_dir(&folder).unwrap().map(|e| e.unwrap().path()).collect();
+    assert_eq!(entries.len(), 2);
+    for entry in &entries {
+        let mut bytes = fs::read(entry).unwrap();
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+        fs::write(entry, bytes).unwrap();
+    }
+    assert!(!cached(), "a damaged program was taken");
+    assert!(cached());
+    let shown = nnc(&["cache", "show", "--cache", cache]);
+    assert!(String::from_utf8_lossy(&shown.stdout).contains("has 2 programs"), "{shown:?}");
+    assert!(nnc(&["cache", "clear", "--cache", cache]).status.success());
+    assert_eq!(fs::read_dir(&folder).unwrap().count(), 0);
+    fs::remove_dir(&folder).unwrap();
+}

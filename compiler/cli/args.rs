@@ -38,6 +38,10 @@ pub(crate) enum Command {
     Run(RunArgs),
     /// Time a model
     Bench(BenchArgs),
+    /// Time the kernels of a model
+    Profile(ProfileArgs),
+    /// Show or empty the compile cache
+    Cache(CacheArgs),
     /// Compare models with the expected outputs of ONNX test folders
     Verify(VerifyArgs),
     /// Say everything that is wrong with or unsupported in a model
@@ -71,6 +75,24 @@ pub(crate) struct CompileOptions {
     /// Instruction set: native, x86-64-v2, x86-64-v3, x86-64-v4, generic
     #[arg(long, default_value = "native")]
     pub(crate) cpu: String,
+    #[command(flatten)]
+    pub(crate) cache: CacheFolder,
+}
+
+/// Where the compile cache is.
+#[derive(Args, Clone)]
+pub(crate) struct CacheFolder {
+    /// Keep compiled programs in this folder, and take them from there [default: NNC_CACHE; without it none is kept]
+    #[arg(long = "cache", value_name = "DIR")]
+    path: Option<PathBuf>,
+}
+
+impl CacheFolder {
+    /// The folder, if there is to be a cache.
+    pub(crate) fn folder(&self) -> Option<PathBuf> {
+        let named = || std::env::var_os("NNC_CACHE").filter(|v| !v.is_empty()).map(PathBuf::from);
+        self.path.clone().or_else(named)
+    }
 }
 
 /// What becomes of training forms.
@@ -99,6 +121,7 @@ impl CompileOptions {
                 Some(TrainingForm::Strip) | None => Training::Strip,
             },
             cpu: self.cpu.clone(),
+            cache: self.cache.folder(),
             dims: self.dims.clone(),
             shapes: self.shapes.clone(),
             ..Options::default()
@@ -195,6 +218,9 @@ pub(crate) struct RunArgs {
     /// Folder for the outputs, NAME.npy each; without it a summary is printed
     #[arg(long, value_name = "DIR")]
     pub(crate) outputs: Option<PathBuf>,
+    /// Show times and memory on standard error
+    #[arg(short, long)]
+    pub(crate) verbose: bool,
     #[command(flatten)]
     pub(crate) session: SessionArgs,
     #[command(flatten)]
@@ -206,14 +232,17 @@ pub(crate) struct RunArgs {
 pub(crate) struct BenchArgs {
     /// ONNX file or .nnc artefact
     pub(crate) model: PathBuf,
-    /// Folder with the inputs: 0.npy, 1.npy ... in the model's order, or NAME.npy
+    /// Folder with the inputs: 0.npy, 1.npy ... in the model's order, or NAME.npy [default: made up]
     #[arg(long, value_name = "DIR")]
-    pub(crate) inputs: PathBuf,
+    pub(crate) inputs: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) session: SessionArgs,
     /// How long to repeat
     #[arg(long, default_value = "2", value_parser = parse_seconds)]
     pub(crate) seconds: Duration,
+    /// Instead: how many calls to time
+    #[arg(long, conflicts_with = "seconds", value_parser = parse_calls)]
+    pub(crate) calls: Option<usize>,
     /// One line of JSON
     #[arg(long)]
     pub(crate) json: bool,
@@ -222,6 +251,48 @@ pub(crate) struct BenchArgs {
     pub(crate) outputs: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) options: CompileOptions,
+}
+
+#[derive(Args)]
+#[command(after_help = "Example:\n  nnc profile model.onnx --inputs inputs --threads 1 --trace trace.json")]
+pub(crate) struct ProfileArgs {
+    /// ONNX file or .nnc artefact (of which kernels too small for several threads are not seen)
+    pub(crate) model: PathBuf,
+    /// Folder with the inputs: 0.npy, 1.npy ... in the model's order, or NAME.npy [default: made up]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) inputs: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) session: SessionArgs,
+    /// How long to repeat
+    #[arg(long, default_value = "2", value_parser = parse_seconds)]
+    pub(crate) seconds: Duration,
+    /// One line of JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Write a run of median length as a trace that Perfetto opens
+    #[arg(long, value_name = "FILE")]
+    pub(crate) trace: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) options: CompileOptions,
+}
+
+#[derive(Args)]
+#[command(after_help = "Example:\n  nnc cache clear --cache ~/.cache/nnc")]
+pub(crate) struct CacheArgs {
+    /// What to do
+    #[arg(value_enum)]
+    pub(crate) action: CacheAction,
+    #[command(flatten)]
+    pub(crate) folder: CacheFolder,
+}
+
+/// What `cache` does.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum CacheAction {
+    /// Say how many programs there are, and their bytes
+    Show,
+    /// Remove all programs
+    Clear,
 }
 
 #[derive(Args)]
@@ -357,6 +428,15 @@ fn parse_bytes(text: &str) -> Result<i64, String> {
     let number: i64 = digits.parse().map_err(|e| format!("'{text}': {e}"))?;
     let bytes = number.checked_mul(1 << shift).filter(|b| *b >= 0);
     bytes.ok_or_else(|| format!("'{text}' is out of range"))
+}
+
+/// So many that their times have room in memory.
+fn parse_calls(text: &str) -> Result<usize, String> {
+    let calls: usize = text.parse().map_err(|e| format!("{e}"))?;
+    (1..=1 << 24)
+        .contains(&calls)
+        .then_some(calls)
+        .ok_or_else(|| format!("{calls} is not in 1 to {}", 1 << 24))
 }
 
 fn parse_seconds(text: &str) -> Result<Duration, String> {

@@ -9,21 +9,26 @@ use super::{
     Outcome,
     args::{BenchArgs, ErrorFormat},
     output::say,
+    process::{cpu_ms, memory_mb, page_faults},
     source,
 };
 
 pub(crate) fn run(args: &BenchArgs, format: ErrorFormat) -> Outcome {
     let base_rss = memory_mb("VmRSS:");
     let model = source::load_or_compile(&args.model, args.options.to_options(), format)?;
-    let inputs = source::read_inputs_dir(&args.inputs, model.signature())?;
+    let inputs = match &args.inputs {
+        Some(dir) => source::read_inputs_dir(dir, model.signature())?,
+        None => nnc::sample::sample_inputs(model.program())?,
+    };
     let mut session = Session::new(&args.session.to_options());
     let start = Instant::now();
     let mut outputs = model.run_in(&mut session, &inputs)?;
     let first = start.elapsed();
-    let mut times = measure(&model, &mut session, &inputs, &mut outputs, args.seconds)?;
+    let Measured { mut times, cpu_ms, page_faults } =
+        measure(&model, &mut session, &inputs, &mut outputs, (args.seconds, args.calls))?;
     times.sort_unstable();
     let ms = |d: Duration| d.as_secs_f64() * 1e3;
-    let quantile = |q: usize| ms(times[(times.len() - 1) * q / 100]);
+    let quantile = |q: usize| times.get(times.len().saturating_sub(1) * q / 100).map_or(0.0, |&t| ms(t));
     let dir = match &args.outputs {
         Some(dir) => dir.clone(),
         None => std::env::temp_dir().join(format!("nnc-bench-{}", std::process::id())),
@@ -35,8 +40,9 @@ pub(crate) fn run(args: &BenchArgs, format: ErrorFormat) -> Outcome {
     }
     let figures = json!({
         "median_ms": quantile(50), "p10_ms": quantile(10), "p90_ms": quantile(90), "calls": times.len(),
-        "compile_ms": ms(model.compile_time()), "first_ms": ms(first),
+        "compile_ms": ms(model.compile_time()), "cached": model.is_cached(), "first_ms": ms(first),
         "peak_rss_mb": memory_mb("VmHWM:"), "base_rss_mb": base_rss,
+        "cpu_ms": cpu_ms, "page_faults": page_faults,
         "arena_bytes": session.workspace_bytes(), "outputs_dir": dir,
     });
     if args.json {
@@ -50,44 +56,57 @@ pub(crate) fn run(args: &BenchArgs, format: ErrorFormat) -> Outcome {
             quantile(90)
         );
         say!(
-            "{:.1} ms to compile, {:.3} ms first call, {} bytes of arena",
+            "{:.1} ms to compile, {:.3} ms first call, {} bytes of arena, {:.1} MB at most, {page_faults} page faults",
             ms(model.compile_time()),
             ms(first),
-            session.workspace_bytes()
+            session.workspace_bytes(),
+            memory_mb("VmHWM:")
         );
     }
     Ok(0)
 }
 
-/// Times calls for about `length`, after a tenth of that as warm-up, and at least one.
+/// What calls took.
+struct Measured {
+    times: Vec<Duration>,
+    /// Processor time of all threads, a call.
+    cpu_ms: f64,
+    /// In all calls together, after the warm-up.
+    page_faults: u64,
+}
+
+/// Times calls for about `length`, after a tenth of that as warm-up, and at least one; or as many as are asked for, after one.
 fn measure(
     model: &CompiledModel,
     session: &mut Session,
     inputs: &[Tensor],
     outputs: &mut [Tensor],
-    length: Duration,
-) -> Result<Vec<Duration>, Failure> {
+    (length, calls): (Duration, Option<usize>),
+) -> Result<Measured, Failure> {
     let views: Vec<TensorView<'_>> = inputs.iter().map(Tensor::view).collect();
-    let mut times = Vec::new();
+    // Written to once, so that noting a time faults no page.
+    let mut times = vec![Duration::MAX; calls.unwrap_or(1 << 16)];
+    times.clear();
+    let (mut cpu, mut faults) = (0.0, 0);
     for (share, keep) in [(10, false), (1, true)] {
+        (cpu, faults) = (cpu_ms(), page_faults());
         let start = Instant::now();
         let budget = length / share;
-        while start.elapsed() < budget || (keep && times.is_empty()) {
+        let mut done = 0;
+        let goes_on = |done: usize| match calls {
+            Some(calls) => done < if keep { calls } else { 1 },
+            None => start.elapsed() < budget || (keep && done == 0),
+        };
+        while goes_on(done) {
             let mut targets: Vec<TensorViewMut<'_>> = outputs.iter_mut().map(Tensor::view_mut).collect();
             let call = Instant::now();
             model.run_into(session, &views, &mut targets)?;
             if keep {
                 times.push(call.elapsed());
             }
+            done += 1;
         }
     }
-    Ok(times)
-}
-
-/// A line of this process's memory figures, in MB; 0 where the system has none.
-fn memory_mb(field: &str) -> f64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find_map(|l| l.strip_prefix(field));
-    let kib = line.and_then(|l| l.split_whitespace().next()?.parse::<f64>().ok()).unwrap_or(0.0);
-    kib / 1024.0
+    let (cpu_ms, page_faults) = ((cpu_ms() - cpu) / times.len().max(1) as f64, page_faults() - faults);
+    Ok(Measured { times, cpu_ms, page_faults })
 }

@@ -1,9 +1,12 @@
 //! compile - `nnc compile`: an ONNX model to an artefact or a text.
 
-use std::{fs, path::Path};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use nnc::{
-    Compiler, Failure, Lowered, MemoryReport, Options,
+    Compiler, Failure, Imported, Lowered, MemoryReport, Options,
     cpu::{CompileOptions, PlanReport},
     runtime::artefact,
 };
@@ -28,6 +31,11 @@ pub(crate) fn run(args: &CompileArgs, format: ErrorFormat) -> Outcome {
     let compiler = Compiler::new(options);
     let imported = compiler.import_file(&args.model)?;
     output::diagnostics(&imported.warnings, format);
+    let plain =
+        args.emit == Emit::Nnc && !args.json && !args.verbose && !args.time_passes && args.dump_ir.is_none();
+    if plain {
+        return artefact_only(args, &compiler, imported, format);
+    }
     let lowered = compiler.optimize(imported.module)?;
     output::diagnostics(&lowered.warnings, format);
     if args.time_passes || args.verbose {
@@ -39,13 +47,7 @@ pub(crate) fn run(args: &CompileArgs, format: ErrorFormat) -> Outcome {
     if let Some(dir) = &args.dump_ir {
         dump(dir, &lowered)?;
     }
-    let extension = match args.emit {
-        Emit::Nnc => "nnc",
-        Emit::Ir => "nnir",
-        Emit::Clif => "clif",
-        Emit::Asm => "s",
-    };
-    let path = args.output.clone().unwrap_or_else(|| args.model.with_extension(extension));
+    let path = output_path(args);
     let generate = |options: CompileOptions| compiler.generate_with(&lowered.module, options);
     let notes = lowered.memory.as_ref().map(MemoryReport::notes).unwrap_or_default();
     let plain = CompileOptions { notes, ..CompileOptions::default() };
@@ -79,6 +81,32 @@ pub(crate) fn run(args: &CompileArgs, format: ErrorFormat) -> Outcome {
     } else {
         say!("{}", path.display());
     }
+    Ok(0)
+}
+
+fn output_path(args: &CompileArgs) -> PathBuf {
+    let extension = match args.emit {
+        Emit::Nnc => "nnc",
+        Emit::Ir => "nnir",
+        Emit::Clif => "clif",
+        Emit::Asm => "s",
+    };
+    args.output.clone().unwrap_or_else(|| args.model.with_extension(extension))
+}
+
+/// The program and nothing else: from the cache, if it is there.
+fn artefact_only(
+    args: &CompileArgs,
+    compiler: &Compiler,
+    imported: Imported,
+    format: ErrorFormat,
+) -> Outcome {
+    // Those of the import have been printed.
+    let made = compiler.make(Imported { warnings: Vec::new(), ..imported })?;
+    output::diagnostics(&made.warnings, format);
+    let path = output_path(args);
+    artefact::write(&made.image, &path)?;
+    say!("{}", path.display());
     Ok(0)
 }
 

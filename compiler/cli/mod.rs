@@ -2,15 +2,19 @@
 
 mod args;
 mod bench;
+mod cache;
 mod check;
 mod compile;
 mod explain;
 mod inspect;
 mod opt;
 mod output;
+mod process;
+mod profile;
 mod report;
 mod run;
 mod source;
+mod trace;
 mod verify;
 
 use std::process::ExitCode;
@@ -28,6 +32,8 @@ pub(crate) fn main() -> ExitCode {
         Command::Compile(args) => compile::run(&args, format),
         Command::Run(args) => run::run(&args, format),
         Command::Bench(args) => bench::run(&args, format),
+        Command::Profile(args) => profile::run(&args, format),
+        Command::Cache(args) => cache::run(&args),
         Command::Verify(args) => verify::run(&args),
         Command::Check(args) => check::run(&args, format),
         Command::Inspect(args) => inspect::run(&args, format),

@@ -1,13 +1,17 @@
 //! run - `nnc run`: one run, from files to files.
 
-use std::path::Path;
+use std::{
+    path::Path,
+    time::{Duration, Instant},
+};
 
 use nnc::{CompiledModel, Failure, Tensor, io};
 
 use super::{
     Outcome,
     args::{ErrorFormat, RunArgs},
-    output::say,
+    output::{say, tell},
+    process::{memory_mb, page_faults},
     source,
 };
 
@@ -15,7 +19,20 @@ pub(crate) fn run(args: &RunArgs, format: ErrorFormat) -> Outcome {
     let model = source::load_or_compile(&args.model, args.options.to_options(), format)?;
     let inputs = inputs(args, &model)?;
     let mut session = nnc::Session::new(&args.session.to_options());
+    let start = Instant::now();
     let outputs = model.run_in(&mut session, &inputs)?;
+    if args.verbose {
+        let ms = |d: Duration| d.as_secs_f64() * 1e3;
+        let whence = if model.is_cached() { "from the cache" } else { "to compile or load" };
+        tell!("{:.1} ms {whence}, {:.3} ms the run", ms(model.compile_time()), ms(start.elapsed()));
+        tell!(
+            "{} bytes of weights, {} of arena, {:.1} MB at most in the process, {} page faults",
+            model.program().image().weights.total_bytes(),
+            session.workspace_bytes(),
+            memory_mb("VmHWM:"),
+            page_faults()
+        );
+    }
     match &args.outputs {
         Some(dir) => write_outputs(dir, &model, &outputs)?,
         None => {

@@ -25,7 +25,7 @@ pub(crate) fn load_or_compile(
 }
 
 /// Whether the file begins as an artefact does. One that cannot be read is reported by whoever reads it whole.
-fn is_artefact(path: &Path) -> bool {
+pub(crate) fn is_artefact(path: &Path) -> bool {
     let mut head = Vec::new();
     // Opening a FIFO waits for a writer.
     if let Some(file) = path.is_file().then(|| File::open(path).ok()).flatten() {

@@ -5,7 +5,7 @@ use nnc_ir::{
     constant::Constant, definitions::bare_symbol, diag::Diagnostic, entity::EntityId, extent::Extent,
     graph::Module,
 };
-use nnc_runtime::{Dim, Entries, Image, Port, Signature, externs::Extern};
+use nnc_runtime::{Dim, Entries, Image, Port, Signature, Work, externs::Extern};
 
 use crate::{
     emit,
@@ -18,8 +18,9 @@ use crate::{
         self, Block, Bounds, BufferId, BufferKind, NestStep, Plan, PlanReport, RowsStep, ScatterStep, Step,
     },
     target::Target,
-    weights::{self, ConstantId},
+    weights::{self, ConstantId, Constants},
     wide::WideTiles,
+    work::Amounts,
 };
 
 /// What to compile besides the program.
@@ -37,6 +38,8 @@ pub struct CompileOptions {
     pub keep_operands: bool,
     /// Whether all tensors lie in the order of their axes: for comparison.
     pub keep_layouts: bool,
+    /// Whether every kernel is called so that a profile sees it, also those that are not worth splitting.
+    pub trace: bool,
 }
 
 /// A compiled module.
@@ -61,12 +64,40 @@ pub fn compile(
     target: &Target,
     options: &CompileOptions,
 ) -> Result<Compiled, Vec<Diagnostic>> {
-    let mut plan = plan::build(module, options)?;
+    finish(module, plan::build(module, options)?, target, options)
+}
+
+/// Likewise, and lets go of each constant when all kernels that read it are made of other forms of it: packed weights
+/// take the place of those they are made of.
+///
+/// # Errors
+/// As [`compile`].
+pub fn compile_owned(
+    mut module: Module,
+    target: &Target,
+    options: &CompileOptions,
+) -> Result<Compiled, Vec<Diagnostic>> {
+    let plan = plan::build(&module, options)?;
+    // The plan holds those that the program needs.
+    module.forget_constants();
+    finish(&module, plan, target, options)
+}
+
+fn finish(
+    module: &Module,
+    mut plan: Plan,
+    target: &Target,
+    options: &CompileOptions,
+) -> Result<Compiled, Vec<Diagnostic>> {
     let mut frame = Frame::new();
     let slots = Slots::new(module, &plan, &mut frame);
     let mut functions = Functions::new(target.isa.frontend_config());
     let mut tiles = WideTiles::new(target.wide);
-    let mut kernels = Kernels::lower(module, &plan, &slots, target, &mut frame, &mut functions, &mut tiles)?;
+    let mut constants = std::mem::take(&mut plan.constants);
+    let sources = Sources { module, plan: &plan, slots: &slots };
+    let mut kernels =
+        Kernels::lower(&sources, &mut constants, target, &mut frame, &mut functions, &mut tiles)?;
+    plan.constants = constants;
     let packed = kernels.add_packed(&mut plan);
     let (weights, places) = weights::lay_out(&plan.constants, &kernels.constants)
         .map_err(|e| vec![Diagnostic::error(e.code(), e.message())])?;
@@ -77,7 +108,8 @@ pub fn compile(
         kernels: &kernels.callees,
         weights: &places,
         packed: &packed,
-        scratch_bytes: kernels.scratch_bytes,
+        scratch_bytes: kernels.scratch_bytes.clone(),
+        trace: options.trace,
     };
     let ids = entry::emit(&program, &mut frame, &mut functions);
     let units: Option<Vec<Unit<'_>>> = (functions.list.iter())
@@ -103,7 +135,7 @@ pub fn compile(
             run: at(ids.run),
         },
         signature: signature(module),
-        kernels: kernel_table(&kernels.callees, &kernels.nodes, &functions, &blob.places),
+        kernels: kernel_table(&kernels, &functions, &blob.places),
         nodes: plan.node_names.clone(),
         externs: externs(&plan),
         notes: options.notes.clone(),
@@ -133,6 +165,8 @@ struct Kernels {
     callees: Vec<Callee>,
     /// Numbers of the nodes of each.
     nodes: Vec<Vec<u32>>,
+    /// What a call of each does.
+    work: Vec<Work>,
     /// Which constants are read.
     constants: Vec<bool>,
     /// Constants made while lowering.
@@ -143,29 +177,48 @@ struct Kernels {
 }
 
 /// A kernel that is to be lowered.
-enum Work<'a> {
+enum Job<'a> {
     Nest(&'a NestStep),
     Rows(&'a RowsStep),
     Scatter(&'a ScatterStep),
 }
 
+impl Job<'_> {
+    fn operands(&self) -> &[BufferId] {
+        match self {
+            Job::Nest(step) => &step.operands,
+            Job::Rows(step) => &step.operands,
+            Job::Scatter(step) => &step.operands,
+        }
+    }
+
+    fn amounts(&self) -> Amounts {
+        match self {
+            Job::Nest(step) => Amounts::of_nest(&step.form),
+            Job::Rows(step) => Amounts::of_rows(&step.form),
+            Job::Scatter(step) => Amounts::of_scatter(&step.form, &step.ty),
+        }
+    }
+}
+
 impl Kernels {
     fn lower(
-        module: &Module,
-        plan: &Plan,
-        slots: &Slots,
+        sources: &Sources<'_>,
+        constants: &mut Constants,
         target: &Target,
         frame: &mut Frame,
         functions: &mut Functions,
         tiles: &mut WideTiles,
     ) -> Result<Self, Vec<Diagnostic>> {
-        let mut work: Vec<Option<Work<'_>>> = (0..plan.kernels).map(|_| None).collect();
+        let &Sources { module, plan, slots } = sources;
+        let mut work: Vec<Option<Job<'_>>> = (0..plan.kernels).map(|_| None).collect();
         let mut copied = vec![false; plan.buffers.len()];
         collect(&plan.main, &mut work, &mut |buffer| copied[plan.resolve(buffer).0] = true);
         let mut out = Self {
             callees: Vec::new(),
             nodes: Vec::new(),
-            constants: vec![false; plan.constants.len()],
+            work: Vec::new(),
+            constants: vec![false; constants.len()],
             packed: Vec::new(),
             scratch_bytes: Extent::ZERO,
             plain: Vec::new(),
@@ -177,11 +230,19 @@ impl Kernels {
         }
         let bounds = Bounds::new(&module.symbols);
         let mut problems = Vec::new();
+        let constant = |&operand: &BufferId| match plan.buffer(operand).kind {
+            BufferKind::Constant(c) => Some(c),
+            _ => None,
+        };
+        let mut readers = vec![0usize; constants.len()];
+        for work in work.iter().flatten() {
+            work.operands().iter().filter_map(constant).for_each(|c| readers[c.0] += 1);
+        }
         for (number, work) in work.iter().flatten().enumerate() {
             let (what, nodes) = match work {
-                Work::Nest(step) => (&step.what, &step.nodes),
-                Work::Rows(step) => (&step.what, &step.nodes),
-                Work::Scatter(step) => (&step.what, &step.nodes),
+                Job::Nest(step) => (&step.what, &step.nodes),
+                Job::Rows(step) => (&step.what, &step.nodes),
+                Job::Scatter(step) => (&step.what, &step.nodes),
             };
             let mut problem = |what: String| {
                 let names: Vec<&str> = nodes.iter().map(|&n| &*plan.node_names[n as usize]).collect();
@@ -189,7 +250,7 @@ impl Kernels {
             };
             let name = kernel_name(number, what);
             let mut cx = LowerCx { isa: &*target.isa, frame, packed: &mut out.packed, tiles };
-            let kernel = match lower_one(work, name, plan, slots, &mut cx) {
+            let kernel = match lower_one(work, name, sources, constants, &mut cx) {
                 Ok(kernel) => kernel,
                 Err(error) => {
                     problem(error.to_string());
@@ -200,16 +261,15 @@ impl Kernels {
                 Some(bytes) => out.scratch_bytes = out.scratch_bytes.max_with(&bytes),
                 None => problem("data decide the size of its scratch memory, and it has no bound".into()),
             }
-            let operands = match work {
-                Work::Nest(step) => &step.operands,
-                Work::Rows(step) => &step.operands,
-                Work::Scatter(step) => &step.operands,
-            };
             let read = frame_reads(&kernel.function);
-            for &operand in operands {
-                let at = entry::offset(slots.buffer(plan, operand).0);
-                if let BufferKind::Constant(c) = plan.buffer(operand).kind {
+            for operand in work.operands() {
+                let at = entry::offset(slots.buffer(plan, *operand).0);
+                if let Some(c) = constant(operand) {
                     out.constants[c.0] |= read.as_ref().is_none_or(|read| read.contains(&at));
+                    readers[c.0] -= 1;
+                    if readers[c.0] == 0 && !out.constants[c.0] {
+                        constants.release(c);
+                    }
                 }
             }
             let Kernel { function, name, items, item_cost, may_fault, scheduled, plain, .. } = kernel;
@@ -221,6 +281,7 @@ impl Kernels {
                 may_fault,
             });
             out.nodes.push(nodes.clone());
+            out.work.push(work.amounts().formulas());
         }
         if problems.is_empty() { Ok(out) } else { Err(problems) }
     }
@@ -242,23 +303,30 @@ fn kernel_name(number: usize, what: &str) -> String {
     format!("k{number:03}_{what}")
 }
 
+/// What kernels are lowered from, beside constants.
+struct Sources<'a> {
+    module: &'a Module,
+    plan: &'a Plan,
+    slots: &'a Slots,
+}
+
 fn lower_one(
-    work: &Work<'_>,
+    work: &Job<'_>,
     name: String,
-    plan: &Plan,
-    slots: &Slots,
+    &Sources { plan, slots, .. }: &Sources<'_>,
+    constants: &Constants,
     cx: &mut LowerCx<'_>,
 ) -> Result<Kernel, lower::LowerError> {
     let operand = |&buffer: &BufferId| OperandRef {
         pointer: slots.buffer(plan, buffer),
         constant: match plan.buffer(buffer).kind {
-            BufferKind::Constant(c) => Some(plan.constants.get(c).clone()),
+            BufferKind::Constant(c) => Some(constants.get(c).clone()),
             _ => None,
         },
     };
     let first = |nodes: &[u32]| nodes.first().map_or(-1, |&n| i64::from(n));
     match work {
-        Work::Nest(step) => {
+        Job::Nest(step) => {
             let request = NestRequest {
                 name,
                 form: step.form.clone(),
@@ -269,7 +337,7 @@ fn lower_one(
             };
             lower::lower_nest(&request, cx)
         }
-        Work::Rows(step) => {
+        Job::Rows(step) => {
             let request = RowsRequest {
                 name,
                 form: step.form.clone(),
@@ -279,7 +347,7 @@ fn lower_one(
             };
             lower::rows::lower_rows(&request, cx)
         }
-        Work::Scatter(step) => {
+        Job::Scatter(step) => {
             let request = ScatterRequest {
                 name,
                 form: step.form.clone(),
@@ -294,12 +362,12 @@ fn lower_one(
 }
 
 /// Puts kernels at their numbers, and reports buffers that something else than a kernel reads.
-fn collect<'a>(block: &'a Block, work: &mut [Option<Work<'a>>], reads: &mut dyn FnMut(BufferId)) {
+fn collect<'a>(block: &'a Block, work: &mut [Option<Job<'a>>], reads: &mut dyn FnMut(BufferId)) {
     for step in &block.steps {
         match step {
-            Step::Nest(step) => work[step.kernel] = Some(Work::Nest(step)),
-            Step::Rows(step) => work[step.kernel] = Some(Work::Rows(step)),
-            Step::Scatter(step) => work[step.kernel] = Some(Work::Scatter(step)),
+            Step::Nest(step) => work[step.kernel] = Some(Job::Nest(step)),
+            Step::Rows(step) => work[step.kernel] = Some(Job::Rows(step)),
+            Step::Scatter(step) => work[step.kernel] = Some(Job::Scatter(step)),
             Step::Copy { from, .. } | Step::ReadExtents { from, .. } => reads(*from),
             Step::Extern(step) => step.operands.iter().for_each(|(b, ..)| reads(*b)),
             Step::If(step) => {
@@ -372,22 +440,18 @@ fn signature(module: &Module) -> Signature {
     }
 }
 
-fn kernel_table(
-    callees: &[Callee],
-    nodes: &[Vec<u32>],
-    functions: &Functions,
-    places: &[Place],
-) -> Vec<nnc_runtime::Kernel> {
-    let row = |(callee, nodes): (&Callee, &Vec<u32>)| {
+fn kernel_table(kernels: &Kernels, functions: &Functions, places: &[Place]) -> Vec<nnc_runtime::Kernel> {
+    let row = |((callee, nodes), work): ((&Callee, &Vec<u32>), &Work)| {
         let place = places[callee.function.0];
         nnc_runtime::Kernel {
             name: functions.list[callee.function.0].name.clone(),
             offset: place.offset as u64,
             len: place.len as u64,
             nodes: nodes.clone(),
+            work: work.clone(),
         }
     };
-    callees.iter().zip(nodes).map(row).collect()
+    kernels.callees.iter().zip(&kernels.nodes).zip(&kernels.work).map(row).collect()
 }
 
 /// The functions of the runtime that a program calls, each once.

@@ -16,7 +16,8 @@ mod target;
 pub mod tile;
 mod weights;
 pub mod wide;
+mod work;
 
-pub use compile::{CompileOptions, Compiled, compile, plan_memory};
+pub use compile::{CompileOptions, Compiled, compile, compile_owned, plan_memory};
 pub use plan::{PlanReport, elem_type};
 pub use target::{Target, TargetDesc};

@@ -14,8 +14,9 @@
 //! the code then takes memory from [`Context::alloc`], fills it, and stores its address in `outputs[i]`. Where data
 //! decides, the code overwrites `actual_dims[i]`; elements lie densely by the *actual* extents.
 //!
-//! **Kernels** have the type [`BodyFn`]. Code calls each through [`Context::parallel_for`] where there is one, with
-//! `n = 1` for a kernel that is not to be split (which costs a few nanoseconds): a profile notes those calls.
+//! **Kernels** have the type [`BodyFn`]. Code calls one through [`Context::parallel_for`] where there is one and the kernel
+//! is worth splitting, else directly. Code that was compiled to be traced calls every kernel through it, with a negative
+//! `n` for one that is to run here and whole, over `[0, -n)`: a profile notes those calls.
 //!
 //! **Floating point.** Code is entered with rounding to nearest, denormals kept and exceptions masked, on every
 //! thread; the caller's state comes back afterwards.
@@ -65,7 +66,8 @@ pub type RunFn = unsafe extern "C" fn(
 /// at the same time have the same one.
 pub type BodyFn = unsafe extern "C" fn(arg: *mut c_void, begin: i64, end: i64, worker: i64);
 
-/// Runs `body` over `[0, n)`, in parts, on several threads; returns when all parts are done.
+/// Runs `body` over `[0, n)`, in parts, on several threads; returns when all parts are done. A negative `n` asks for
+/// `[0, -n)` in one piece on the calling thread, with the worker that this thread is.
 pub type ParallelForFn = unsafe extern "C" fn(pool: *const c_void, n: i64, body: BodyFn, arg: *mut c_void);
 
 /// Memory that lives until `run` returns; null when there is none.

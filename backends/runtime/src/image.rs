@@ -57,6 +57,20 @@ pub struct Kernel {
     pub len: u64,
     /// Nodes it computes, as indices into [`Image::nodes`].
     pub nodes: Vec<u32>,
+    /// What one call of it does.
+    pub work: Work,
+}
+
+/// What a call of a kernel does, each figure a formula over the program's symbols: `2*s0*64`, `s0` being the value of
+/// symbol 0. Empty where nobody said. The runtime does not look into them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Work {
+    /// Scalar operations, a multiply-add counted as two.
+    pub flops: String,
+    /// Bytes read: of each operand as much as is read of it, once.
+    pub read: String,
+    /// Bytes written.
+    pub written: String,
 }
 
 impl Image {

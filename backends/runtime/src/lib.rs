@@ -28,6 +28,8 @@ mod tensor;
 
 mod fault;
 mod image;
+#[expect(unsafe_code, reason = "uses vector instructions that it asked the processor for")]
+mod probe;
 mod profile;
 #[expect(unsafe_code, reason = "calls compiled code")]
 mod program;
@@ -39,9 +41,10 @@ pub use arena::AlignedBytes;
 pub use code::Code;
 pub use elem::{ElemType, tensor_bytes};
 pub use error::{Error, Result};
-pub use image::{Entries, Image, Kernel};
+pub use image::{Entries, Image, Kernel, Work};
 pub use memory::default_max_memory;
-pub use profile::Span;
+pub use probe::Machine;
+pub use profile::{Part, Span};
 pub use program::Program;
 pub use session::{CancelToken, Session, SessionOptions};
 pub use signature::{Dim, Port, Signature, Symbol};

@@ -8,7 +8,7 @@ use crate::image::Kernel;
 use crate::threads::Pool;
 
 /// One call of a kernel.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Span {
     /// Index into [`Image::kernels`](crate::Image::kernels); `None` for code that is in none of them.
     pub kernel: Option<usize>,
@@ -17,6 +17,19 @@ pub struct Span {
     /// Time since the profile was started.
     pub start: Duration,
     /// Time until all parts were done.
+    pub time: Duration,
+    /// The parts that were run, in the order of their ends.
+    pub parts: Vec<Part>,
+}
+
+/// A part of a call, run by one thread.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Part {
+    /// Number of the part, which is that of the thread whose turn it would be; any idle one may have taken it.
+    pub worker: i64,
+    /// Time since the profile was started.
+    pub start: Duration,
+    /// How long it ran.
     pub time: Duration,
 }
 
@@ -36,14 +49,17 @@ impl Profile {
     pub(crate) fn add(&mut self, calls: Vec<Call>, code: &Code, kernels: &[Kernel]) {
         let mut by_offset: Vec<_> = (0..kernels.len()).collect();
         by_offset.sort_by_key(|&kernel| kernels[kernel].offset);
-        for Call { body, iterations, begin, time } in calls {
+        for Call { body, iterations, begin, time, parts } in calls {
             let kernel = code.offset_of(body).and_then(|offset| {
                 let after = by_offset.partition_point(|&kernel| kernels[kernel].offset <= offset);
                 let kernel = *by_offset.get(after.checked_sub(1)?)?;
                 (offset - kernels[kernel].offset < kernels[kernel].len).then_some(kernel)
             });
-            let start = begin.saturating_duration_since(self.started);
-            self.spans.push(Span { kernel, iterations, start, time });
+            let since = |begin: Instant| begin.saturating_duration_since(self.started);
+            let parts = parts.into_iter();
+            let parts =
+                parts.map(|(worker, begin, time)| Part { worker, start: since(begin), time }).collect();
+            self.spans.push(Span { kernel, iterations, start: since(begin), time, parts });
         }
     }
 }
@@ -62,6 +78,7 @@ pub(crate) struct Call {
     iterations: i64,
     begin: Instant,
     time: Duration,
+    parts: Vec<(i64, Instant, Duration)>,
 }
 
 impl<'a> Recorder<'a> {
@@ -69,13 +86,24 @@ impl<'a> Recorder<'a> {
         Self { pool, calls: Mutex::new(Vec::new()) }
     }
 
-    /// Runs `call` and notes it.
-    pub(crate) fn note(&self, body: usize, iterations: i64, call: impl FnOnce()) {
+    /// Runs `body` over `[0, n)` on the pool, or, where `n` is negative, over `[0, -n)` here; notes the call and its parts.
+    pub(crate) fn run(&self, address: usize, n: i64, body: impl Fn(i64, i64, i64) + Sync) {
+        let parts = Mutex::new(Vec::new());
+        let part = |begin: i64, end: i64, worker: i64| {
+            let start = Instant::now();
+            body(begin, end, worker);
+            let time = start.elapsed();
+            parts.lock().unwrap_or_else(PoisonError::into_inner).push((worker, start, time));
+        };
         let begin = Instant::now();
-        call();
+        match n < 0 {
+            true => part(0, n.saturating_neg(), 0),
+            false => self.pool.for_each(n, part),
+        }
         let time = begin.elapsed();
-        let mut calls = self.calls.lock().unwrap_or_else(PoisonError::into_inner);
-        calls.push(Call { body, iterations, begin, time });
+        let parts = parts.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let call = Call { body: address, iterations: n.max(1), begin, time, parts };
+        self.calls.lock().unwrap_or_else(PoisonError::into_inner).push(call);
     }
 
     pub(crate) fn into_calls(self) -> Vec<Call> {
@@ -86,22 +114,25 @@ impl<'a> Recorder<'a> {
 #[cfg(all(test, target_arch = "x86_64"))]
 mod tests {
     use super::*;
+    use crate::image::Work;
 
     #[test]
     fn calls_are_found_in_unsorted_kernels() {
         let code = Code::new(&[0xc3; 100]).unwrap();
-        let kernel = |offset, len| Kernel { name: String::new(), offset, len, nodes: vec![] };
+        let kernel =
+            |offset, len| Kernel { name: String::new(), offset, len, nodes: vec![], work: Work::default() };
         let kernels = [kernel(50, 10), kernel(10, 20), kernel(60, 40)];
         let base = code.bytes().as_ptr().addr();
         let pool = Pool::new(1);
         let recorder = Recorder::new(&pool);
         let mut profile = Profile::start();
         for offset in [0, 10, 29, 30, 50, 59, 60, 99, 100] {
-            recorder.note(base + offset, 1, || {});
+            recorder.run(base + offset, if offset == 50 { -7 } else { 1 }, |_, _, _| {});
         }
         profile.add(recorder.into_calls(), &code, &kernels);
         let found: Vec<_> = profile.spans.iter().map(|span| span.kernel).collect();
         let (a, b, c) = (Some(0), Some(1), Some(2));
         assert_eq!(found, [None, b, b, None, a, a, c, c, None]);
+        assert!(profile.spans.iter().all(|span| span.iterations == 1 && span.parts.len() == 1));
     }
 }

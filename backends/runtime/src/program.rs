@@ -74,9 +74,22 @@ unsafe extern "C" fn alloc(context: *mut Context, bytes: i64) -> *mut u8 {
 unsafe extern "C" fn record(pool: *const c_void, n: i64, body: abi::BodyFn, arg: *mut c_void) {
     // SAFETY: by this function's contract.
     let recorder = unsafe { &*pool.cast::<Recorder<'_>>() };
+    let arg = Arg(arg);
     // SAFETY: by this function's contract.
-    recorder.note(body as usize, n, || unsafe { recorder.pool.parallel_for(n, body, arg) });
+    recorder.run(body as usize, n, |begin, end, worker| unsafe { body(arg.get(), begin, end, worker) });
 }
+
+/// The argument of a body, which its caller promises may cross threads.
+struct Arg(*mut c_void);
+
+impl Arg {
+    fn get(&self) -> *mut c_void {
+        self.0
+    }
+}
+
+// SAFETY: nothing looks into it but the body it is for; see `Pool::parallel_for`.
+unsafe impl Sync for Arg {}
 
 /// A place of the right alignment for tensors without elements.
 fn nowhere() -> *mut c_void {
@@ -365,6 +378,11 @@ impl Program {
 }
 
 impl Tables {
+    /// Values of symbols in the last run.
+    pub(crate) fn symbols(&self) -> &[i64] {
+        &self.symbols
+    }
+
     /// Points the tables at the inputs, or at aligned copies of them.
     fn set_inputs(&mut self, inputs: &[TensorView<'_>]) -> Result<()> {
         self.input_dims.clear();

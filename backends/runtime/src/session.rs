@@ -64,6 +64,12 @@ impl Session {
         }
     }
 
+    /// The threads.
+    #[must_use]
+    pub fn pool(&self) -> &Pool {
+        &self.pool
+    }
+
     /// Threads a run uses.
     #[must_use]
     pub fn threads(&self) -> usize {
@@ -74,6 +80,12 @@ impl Session {
     #[must_use]
     pub fn workspace_bytes(&self) -> usize {
         self.workspace.len()
+    }
+
+    /// Values of the program's symbols in the last run, in the order of its signature; 0 for those that data decide.
+    #[must_use]
+    pub fn symbols(&self) -> &[i64] {
+        self.tables.symbols()
     }
 
     /// Notes the kernels that runs call from now on.

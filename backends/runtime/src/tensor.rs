@@ -130,6 +130,12 @@ impl Tensor {
         &self.bytes
     }
 
+    /// The buffer of the elements.
+    #[must_use]
+    pub fn into_bytes(self) -> AlignedBytes {
+        self.bytes
+    }
+
     /// Elements as bytes, to write.
     pub fn bytes_mut(&mut self) -> &mut [u8] {
         &mut self.bytes

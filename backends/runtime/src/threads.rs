@@ -345,7 +345,16 @@ impl Pool {
     /// `pool` points to a live `Pool`, and the promise of [`Pool::parallel_for`] holds.
     pub(crate) unsafe extern "C" fn hook(pool: *const c_void, n: i64, body: BodyFn, arg: *mut c_void) {
         // SAFETY: by this function's contract.
-        unsafe { (*pool.cast::<Pool>()).parallel_for(n, body, arg) };
+        let pool = unsafe { &*pool.cast::<Pool>() };
+        if n < 0 {
+            let (running, inside) = RUNNING.get();
+            let worker = if running == pool.shared.address() { inside } else { 0 };
+            // SAFETY: by this function's contract.
+            unsafe { body(arg, 0, n.saturating_neg(), worker) };
+            return;
+        }
+        // SAFETY: by this function's contract.
+        unsafe { pool.parallel_for(n, body, arg) };
     }
 }
 

@@ -30,8 +30,8 @@ pub(super) struct Helpers {
 }
 
 impl Helpers {
-    /// Adds the helpers.
-    pub(super) fn new(functions: &mut Functions) -> Self {
+    /// Adds the helpers; with `trace`, kernels that are not worth splitting go where a profile sees them, too.
+    pub(super) fn new(functions: &mut Functions, trace: bool) -> Self {
         let helpers = Self {
             copy: functions.declare("nnc_copy", 3, None),
             dispatch: functions.declare("nnc_dispatch", 4, None),
@@ -39,7 +39,7 @@ impl Helpers {
             fail: functions.declare("nnc_fail", 5, Some(I32)),
         };
         functions.define(helpers.copy, |_, body| copy(body));
-        functions.define(helpers.dispatch, dispatch);
+        functions.define(helpers.dispatch, |functions, body| dispatch(functions, body, trace));
         functions.define(helpers.fail, |_, body| fail(body));
         functions.define(helpers.ensure, |functions, body| ensure(functions, body, helpers));
         helpers
@@ -62,7 +62,7 @@ fn copy(body: &mut Body<'_>) {
     body.b.ins().return_(&[]);
 }
 
-fn dispatch(functions: &mut Functions, body: &mut Body<'_>) {
+fn dispatch(functions: &mut Functions, body: &mut Body<'_>, trace: bool) {
     let (frame, kernel, items, cost) = (body.params[0], body.params[1], body.params[2], body.params[3]);
     let ctx = body.load(I64, frame, offset(CONTEXT));
     let parallel_for = body.load(I64, ctx, context::PARALLEL_FOR);
@@ -73,15 +73,20 @@ fn dispatch(functions: &mut Functions, body: &mut Body<'_>) {
     let large = body.b.ins().icmp_imm_s(IntCC::UnsignedGreaterThanOrEqual, low, PARALLEL_FROM);
     let larger = body.b.ins().icmp_imm_s(IntCC::NotEqual, high, 0);
     let worth = body.b.ins().bor(large, larger);
-    let parallel = body.b.ins().band(present, several);
-    let parallel = body.b.ins().band(parallel, worth);
+    let split = body.b.ins().band(several, worth);
+    let (parallel, parts) = if trace {
+        let whole = body.b.ins().ineg(items);
+        (present, body.b.ins().select(split, items, whole))
+    } else {
+        (body.b.ins().band(present, split), items)
+    };
     let (fork, here) = (body.b.create_block(), body.b.create_block());
     body.b.ins().brif(parallel, fork, &[], here, &[]);
     let four = functions.signature(4, None);
     let signature = body.import(four);
     body.b.switch_to_block(fork);
     let pool = body.load(I64, ctx, context::POOL);
-    body.b.ins().call_indirect(signature, parallel_for, &[pool, items, kernel, frame]);
+    body.b.ins().call_indirect(signature, parallel_for, &[pool, parts, kernel, frame]);
     body.b.ins().return_(&[]);
     body.b.switch_to_block(here);
     let zero = body.int(0);

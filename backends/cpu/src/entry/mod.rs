@@ -56,6 +56,8 @@ pub(crate) struct Program<'a> {
     pub(crate) packed: &'a [(PointerSlot, ConstantId)],
     /// Bytes of scratch a worker needs, over symbols that are known before the run.
     pub(crate) scratch_bytes: Extent,
+    /// Whether every kernel is called where a profile sees it.
+    pub(crate) trace: bool,
 }
 
 /// The entries by name.
@@ -85,7 +87,7 @@ struct Emitter<'a> {
 
 /// Adds the entries and all that they call to `functions`, which has the kernels already.
 pub(crate) fn emit(program: &Program<'_>, frame: &mut Frame, functions: &mut Functions) -> EntryIds {
-    let helpers = Helpers::new(functions);
+    let helpers = Helpers::new(functions, program.trace);
     let definitions = Definitions::new(program);
     let mut emitter = Emitter {
         program,

@@ -103,7 +103,7 @@ impl<'a> Emitter<'a> {
             return;
         }
         let items = self.extent(body, &callee.items);
-        if small {
+        if small && !program.trace {
             let zero = body.int(0);
             body.call(functions, callee.function, &[frame, zero, items, zero]);
         } else {

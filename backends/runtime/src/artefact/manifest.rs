@@ -101,6 +101,12 @@ pub(super) struct Kernel {
     len: u64,
     #[prost(uint32, repeated, tag = "4")]
     nodes: Vec<u32>,
+    #[prost(string, tag = "5")]
+    flops: String,
+    #[prost(string, tag = "6")]
+    read: String,
+    #[prost(string, tag = "7")]
+    written: String,
 }
 
 /// A function of the allowlist, by both its index and its name, which must agree.
@@ -150,6 +156,9 @@ impl Manifest {
                     offset: kernel.offset,
                     len: kernel.len,
                     nodes: kernel.nodes.clone(),
+                    flops: kernel.work.flops.clone(),
+                    read: kernel.work.read.clone(),
+                    written: kernel.work.written.clone(),
                 })
                 .collect(),
             nodes: image.nodes.clone(),
@@ -198,7 +207,13 @@ impl Manifest {
             kernels: self
                 .kernels
                 .into_iter()
-                .map(|Kernel { name, offset, len, nodes }| image::Kernel { name, offset, len, nodes })
+                .map(|Kernel { name, offset, len, nodes, flops, read, written }| image::Kernel {
+                    name,
+                    offset,
+                    len,
+                    nodes,
+                    work: image::Work { flops, read, written },
+                })
                 .collect(),
             nodes: self.nodes,
             externs: self.externs.into_iter().map(ExternName::into_extern).collect::<Result<_>>()?,

@@ -13,7 +13,7 @@ use crate::arena::AlignedBytes;
 use crate::elem::ElemType;
 use crate::error::{Error, Result};
 use crate::externs::Extern;
-use crate::image::{Entries, Image, Kernel};
+use crate::image::{Entries, Image, Kernel, Work};
 use crate::signature::{Dim, Port, Signature, Symbol};
 use crate::target::{Target, host_triple};
 use crate::weights::{WeightSection, Weights};
@@ -36,7 +36,13 @@ fn image() -> Image {
             WeightSection::copied(&[]).unwrap(),
             WeightSection::copied(&[2; 700]).unwrap(),
         ]),
-        kernels: vec![Kernel { name: "k0".into(), offset: 64, len: 100, nodes: vec![0, 1] }],
+        kernels: vec![Kernel {
+            name: "k0".into(),
+            offset: 64,
+            len: 100,
+            nodes: vec![0, 1],
+            work: Work { flops: "2*s0".into(), read: "12*s0".into(), written: String::new() },
+        }],
         nodes: vec!["conv_0".into(), "relu_1".into()],
         externs: vec![Extern::NonZero],
         notes: vec![("opt".into(), "2".into())],

@@ -11,7 +11,7 @@ use std::ffi::c_void;
 
 use nnc_runtime::abi::{self, Context, context_offset, fault};
 use nnc_runtime::{
-    Dim, ElemType, Entries, Image, Kernel, Port, Signature, Symbol, Target, WeightSection, Weights,
+    Dim, ElemType, Entries, Image, Kernel, Port, Signature, Symbol, Target, WeightSection, Weights, Work,
 };
 
 /// `mov rax, function; jmp rax`
@@ -36,7 +36,13 @@ pub fn image(
         name: "double".into(),
         target: Target { triple: nnc_runtime::host_triple(), features: vec!["sse2".into()] },
         entries: Entries { bind: 0, output_dims: 16, workspace_bytes: 32, run: 48 },
-        kernels: vec![Kernel { name: "k0".into(), offset: 48, len: 16, nodes: vec![0] }],
+        kernels: vec![Kernel {
+            name: "k0".into(),
+            offset: 48,
+            len: 16,
+            nodes: vec![0],
+            work: Work::default(),
+        }],
         code,
         signature,
         weights: Weights::new(vec![WeightSection::copied(&3f32.to_le_bytes()).unwrap()]),
