@@ -1,8 +1,10 @@
 """peers - one model under another engine, as a process that stays loaded and is asked for slices of time.
 
     python peers.py onnxruntime|openvino MODEL INPUTS-DIR THREADS OUTPUTS-DIR
+    python peers.py compare DIR DIR
 
-Prints one line of JSON when loaded and one for each line `SECONDS` that it reads. Needs numpy and the engine.
+Prints one line of JSON when loaded and one for each line `SECONDS` that it reads; `compare` prints the worst difference
+of two folders of outputs over the greatest magnitude of each. Needs numpy and the engine.
 """
 import json
 import pathlib
@@ -64,7 +66,20 @@ def with_openvino(model, inputs, threads):
     return request.infer, outputs, ov.__version__.split("-")[0]
 
 
+def compare(wanted, given):
+    worst = 0.0
+    for path in sorted(pathlib.Path(wanted).glob("*.npy")):
+        want, got = (np.load(p).astype(np.float64) for p in (path, pathlib.Path(given) / path.name))
+        if want.shape != got.shape:
+            return say(rel=None, error=f"{path.name}: {got.shape} instead of {want.shape}")
+        if want.size:
+            worst = max(worst, float(np.max(np.abs(got - want)) / max(np.max(np.abs(want)), 1e-30)))
+    return say(rel=worst)
+
+
 def main():
+    if sys.argv[1] == "compare":
+        return compare(*sys.argv[2:4])
     engine, model, inputs, threads, out = sys.argv[1:6]
     base = status_mb("VmRSS")
     make = {"onnxruntime": with_onnxruntime, "openvino": with_openvino}[engine]

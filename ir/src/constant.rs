@@ -274,3 +274,44 @@ impl fmt::Debug for Constant {
         write!(f, "constant {} : {}", self.short_digest(), self.ty())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bytes(bytes: Vec<u8>) -> Constant {
+        let dims = [i64::try_from(bytes.len()).expect("short")];
+        let payload = Payload::Range { offset: 0, len: bytes.len(), buffer: Arc::new(bytes) };
+        Constant::new(DType::U8, &dims, payload).expect("valid")
+    }
+
+    #[test]
+    fn constants_that_only_unsampled_bytes_tell_apart_are_not_equal() {
+        let plain = vec![7; 1 << 20];
+        let mut other = plain.clone();
+        // Pieces are 4096 bytes apart, and 64 bytes of each are looked at.
+        other[1000] = 8;
+        let (a, b, c) = (bytes(plain.clone()), bytes(other), bytes(plain));
+        assert_eq!(a.fingerprint(), b.fingerprint());
+        assert!(a != b && a == c);
+        assert_ne!(a.digest(), b.digest());
+        assert!(a != b && a == c, "with some digests known");
+    }
+
+    #[test]
+    fn small_splats_equal_their_spelling_and_large_ones_each_other() {
+        let splat = |n: i64, x: i64| {
+            Constant::new(DType::I64, &[n], Payload::Splat(Scalar::i64(x))).expect("valid")
+        };
+        let spelt = |n: i64, x: i64| {
+            let elements: Vec<Scalar> = (0..n).map(|_| Scalar::i64(x)).collect();
+            Constant::from_scalars(DType::I64, &[n], &elements)
+        };
+        assert_eq!(splat(100, 5), spelt(100, 5));
+        assert_eq!(splat(100, 5).fingerprint(), spelt(100, 5).fingerprint());
+        assert_ne!(splat(100, 5), splat(100, 6));
+        assert_eq!(splat(1 << 20, 5), splat(1 << 20, 5));
+        assert_ne!(splat(1 << 20, 5), splat(1 << 20, 6));
+        assert_ne!(splat(1 << 15, 5), spelt(1 << 15, 5));
+    }
+}

@@ -1,7 +1,7 @@
 //! probe - what this machine can do at most: multiply-adds a second, and bytes a second read from each level of memory.
 //!
-//! These are the roofline that profiles are held against. The figures are the best of a few rounds of some milliseconds
-//! each, all threads at once; another load on the machine makes them smaller.
+//! These are the roofline that profiles are held against. The figures are the best of some rounds of about a millisecond,
+//! all threads at once; another load on the machine makes them smaller.
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};
@@ -10,13 +10,13 @@ use crate::arena::AlignedBytes;
 use crate::error::Result;
 use crate::threads::Pool;
 
-/// Sizes for each thread at which reading is measured: within the first cache, the second, the last, and memory.
-const SIZES: [usize; 4] = [16 << 10, 256 << 10, 4 << 20, 96 << 20];
+/// Sizes for each thread at which reading is measured: within the first cache, the second, the last (twice), and memory.
+const SIZES: [usize; 5] = [16 << 10, 256 << 10, 3 << 20, 12 << 20, 96 << 20];
 
-/// How long a round takes at least.
-const ROUND: Duration = Duration::from_millis(4);
+/// How long a round takes about. Short ones have the machine to themselves more often.
+const ROUND: Duration = Duration::from_millis(1);
 /// Rounds, of which the best counts.
-const ROUNDS: usize = 6;
+const ROUNDS: usize = 16;
 
 /// The limits of this machine for so many threads.
 #[derive(Clone, Debug, PartialEq)]

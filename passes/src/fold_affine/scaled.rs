@@ -9,9 +9,11 @@ use nnc_ir::{
 
 /// The weight times a coefficient of as many axes or fewer, each of its extents 1 or the weight's, aligned with the last
 /// axis; the same bits as multiplying element by element. `None` unless both are `f32` and every product is a finite
-/// normal number or the zero that a zero gives: then the caller finds out what is wrong.
+/// normal number or the zero that a zero gives: then the caller finds out what is wrong. Nor for a weight that is one
+/// repeated element, however large.
 pub(super) fn scaled(weight: &Constant, by: &Constant) -> Option<Constant> {
-    if weight.dtype() != DType::F32 || by.dtype() != DType::F32 || weight.elements() == 0 {
+    let repeats = matches!(weight.payload(), Payload::Splat(_));
+    if weight.dtype() != DType::F32 || by.dtype() != DType::F32 || weight.elements() == 0 || repeats {
         return None;
     }
     let dims: Vec<usize> = weight.dims().iter().map(|&d| usize::try_from(d).ok()).collect::<Option<_>>()?;
