@@ -300,9 +300,8 @@ mod tests {
 
     #[test]
     fn small_splats_equal_their_spelling_and_large_ones_each_other() {
-        let splat = |n: i64, x: i64| {
-            Constant::new(DType::I64, &[n], Payload::Splat(Scalar::i64(x))).expect("valid")
-        };
+        let splat =
+            |n: i64, x: i64| Constant::new(DType::I64, &[n], Payload::Splat(Scalar::i64(x))).expect("valid");
         let spelt = |n: i64, x: i64| {
             let elements: Vec<Scalar> = (0..n).map(|_| Scalar::i64(x)).collect();
             Constant::from_scalars(DType::I64, &[n], &elements)

@@ -5,13 +5,13 @@
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 use cranelift_codegen::binemit::Reloc;
-use cranelift_codegen::ir::ExternalName;
-use cranelift_codegen::{Context, FinalizedRelocTarget};
 use cranelift_codegen::control::ControlPlane;
+use cranelift_codegen::ir::ExternalName;
 use cranelift_codegen::ir::types::I64;
 use cranelift_codegen::ir::{AbiParam, Value};
 use cranelift_codegen::isa::{self, OwnedTargetIsa};
 use cranelift_codegen::settings::{self, Configurable};
+use cranelift_codegen::{Context, FinalizedRelocTarget};
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
 use memmap2::{Mmap, MmapMut, MmapOptions};
 use std::fs::File;

@@ -95,7 +95,8 @@ thread_local! {
 
 /// What this machine can do: the kernels of a test are made with each in turn.
 fn next_level() -> Option<Level> {
-    let levels: Vec<Option<Level>> = std::iter::once(None).chain(host_levels().into_iter().map(Some)).collect();
+    let levels: Vec<Option<Level>> =
+        std::iter::once(None).chain(host_levels().into_iter().map(Some)).collect();
     let level = levels[NEXT.get() % levels.len()];
     NEXT.set(NEXT.get() + 1);
     println!("wide code: {level:?}");
