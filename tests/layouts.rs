@@ -60,9 +60,10 @@ impl Net {
         let rank = shape.len() - 2;
         let mut kernel = vec![m, shape[1] / groups];
         let (mut strides, mut dilations, mut pads_before, mut spatial) = (vec![], vec![], vec![], vec![]);
+        let point = self.rng.chance(30);
         let stride = 1 + i64::from(self.rng.chance(25));
         for &n in &shape[2..] {
-            let k = *self.rng.pick(&[1, 3, 3, 5]);
+            let k = if point { 1 } else { *self.rng.pick(&[1, 3, 3, 5]) };
             let d = if self.rng.chance(15) { 2 } else { 1 };
             let pads = (k - 1) * d;
             let k = if n + pads <= (k - 1) * d { 1 } else { k };
@@ -136,7 +137,8 @@ impl Net {
                 let mean = self.op(Reduce { kind: ReduceKind::Sum, axes, keep: true }, &[x]);
                 let gate = self.op(Sigmoid {}, &[mean]);
                 let wide = self.op(Broadcast { shape: extents(&shape) }, &[gate]);
-                self.op(Mul {}, &[x, wide])
+                let gated = self.op(Mul {}, &[x, wide]);
+                if self.rng.chance(50) { self.conv(gated, 12, 1) } else { gated }
             }
         }
     }

@@ -15,6 +15,7 @@ mod rewrite;
 use nnc_ir::{
     extent::Extent,
     form::{Bounds, Class, LoopForm},
+    program::{Inst, Program},
 };
 
 use super::{BufferId, BufferKind, NestStep, Plan, Step};
@@ -136,29 +137,30 @@ impl Plan {
         self.resolve(nest.operands[nest.form.loads[load].operand]).0
     }
 
+    /// The load of what a contraction multiplies with constant weights, or of its largest operand if that is computed.
+    fn convolved(&self, nest: &NestStep) -> Option<usize> {
+        let form = &nest.form;
+        let constant = |l: usize| matches!(self.buffers[self.of_load(nest, l)].kind, BufferKind::Constant(_));
+        let is_weight = |factor: &Program| matches!(factor.insts(), [(Inst::Load(l), _)] if constant(*l));
+        let [x, y] = form.factors()?;
+        let input = match (is_weight(&x), is_weight(&y)) {
+            (true, false) => y,
+            (false, true) => x,
+            _ => return None,
+        };
+        let loads = (0..form.loads.len()).filter(|&l| is_read(&input, l) && !constant(l));
+        loads.rev().max_by_key(|&l| cost::known(&form.loads[l].extents))
+    }
+
     /// Fixes what a nest can only do in one order.
     fn fix(&self, nest: &NestStep, tensors: &mut [Tensor]) {
         let form = &nest.form;
         let all: Vec<Extent> = form.space.iter().chain(&form.reduce).cloned().collect();
-        // An operand that is computed first is so where tiles copy it, with channels first.
-        if form.class() == Class::Contraction && form.product_loads().is_none() {
-            let all = (0..form.loads.len()).map(|l| self.of_load(nest, l));
+        if form.class() == Class::Contraction && self.convolved(nest).is_none() {
+            let factors = (0..form.loads.len()).filter(|&l| is_read(&form.body, l));
             let results = nest.results.iter().map(|&r| self.resolve(r).0);
-            all.chain(results).for_each(|b| tensors[b].fixed = true);
-        }
-        if form.class() == Class::Contraction
-            && let Some((x, y)) = form.product_loads()
-        {
-            let constant =
-                |l: usize| matches!(self.buffers[self.of_load(nest, l)].kind, BufferKind::Constant(_));
-            if constant(x) == constant(y) {
-                let results = nest.results.iter().map(|&r| self.resolve(r).0);
-                [x, y]
-                    .map(|l| self.of_load(nest, l))
-                    .into_iter()
-                    .chain(results)
-                    .for_each(|b| tensors[b].fixed = true);
-            }
+            let all: Vec<usize> = factors.map(|l| self.of_load(nest, l)).chain(results).collect();
+            all.into_iter().for_each(|b| tensors[b].fixed = true);
         }
         for (l, load) in form.loads.iter().enumerate() {
             let tensor = &mut tensors[self.of_load(nest, l)];
@@ -224,6 +226,11 @@ impl Tensor {
     fn is_free(&self) -> bool {
         !self.fixed && self.shape.is_some()
     }
+}
+
+/// Whether a program reads a load.
+fn is_read(program: &Program, load: usize) -> bool {
+    program.insts().iter().any(|(inst, _)| *inst == Inst::Load(load))
 }
 
 /// Whether there are two orders: some channels, of a known number, and some positions.

@@ -104,13 +104,13 @@ impl Linear {
 }
 
 /// The loads that a program reads.
-fn reads(program: &Program) -> Vec<usize> {
+pub(super) fn reads(program: &Program) -> Vec<usize> {
     let of = |(inst, _): &(Inst, DType)| if let Inst::Load(k) = inst { Some(*k) } else { None };
     program.insts().iter().filter_map(of).collect()
 }
 
 /// The load that a program is, if it is nothing else.
-fn single(program: &Program) -> Option<usize> {
+pub(super) fn single(program: &Program) -> Option<usize> {
     match program.insts() {
         [(Inst::Load(k), _)] => Some(*k),
         _ => None,

@@ -12,12 +12,14 @@ use nnc_ir::{
     dtype::DType,
     extent::Extent,
     form::{Bounds, Class},
+    program::Program,
 };
 use nnc_tile::epilogue::EpilogueInput;
 
 use super::{
-    analyze::{BFrom, Linear, Problem},
+    analyze::{BFrom, Linear, Problem, reads, single},
     epilogue::{self, Operand},
+    prologue::Prologue,
     split,
     window::{self, Dim, Window},
 };
@@ -127,27 +129,31 @@ impl Last {
         if form.class() != Class::Contraction || form.results != [DType::F32] {
             return None;
         }
-        let (x, y) = form.product_loads()?;
+        let [x, y] = form.factors()?;
         let fits = |l: usize| form.loads[l].dtype == DType::F32 && form.loads[l].bounds != Bounds::Check;
-        let constant = |l: usize| {
-            let operand = request.operands.get(form.loads[l].operand);
-            operand.is_some_and(|o| o.constant.is_some())
+        let constant = |factor: &Program| {
+            let operand = |l: usize| request.operands.get(form.loads[l].operand);
+            single(factor).filter(|&l| operand(l).is_some_and(|o| o.constant.is_some()))
         };
-        let (a, b) = match (constant(x), constant(y)) {
-            (false, true) => (x, y),
-            (true, false) => (y, x),
+        let (factor, b) = match (constant(&x), constant(&y)) {
+            (None, Some(b)) => (x, b),
+            (Some(b), None) => (y, b),
             _ => return None,
         };
+        let loads = reads(&factor);
         let nest = split::nest(request);
         let extents = nest.extents.clone();
         let last = nest.space.checked_sub(1)?;
-        if !fits(a) || !fits(b) || !nest.strides[last].is(1) {
+        if !loads.iter().all(|&l| fits(l)) || !fits(b) || !nest.strides[last].is(1) {
             return None;
         }
         let access: Vec<Access> = nest.loads.iter().map(|l| Access::of_load(l, &extents)).collect();
+        // Of an operand that is computed, the load that changes along most axes says where the windows are.
         let mentions = |l: usize, axis: usize| {
             !access[l].coefficients[axis].is(0) || access[l].indices().any(|ix| ix.mentions(axis))
         };
+        let of_load = |&l: &usize| (0..extents.len()).filter(|&axis| mentions(l, axis)).count();
+        let a = loads.iter().copied().rev().max_by_key(of_load)?;
         let at = Linear::of(&access[b])?;
         let depthwise = mentions(a, last);
         let k: Vec<usize> = (nest.space..extents.len()).collect();
@@ -168,6 +174,16 @@ impl Last {
             let operand = request.operands.get(nest.loads[l].operand)?;
             let plain = nest.loads[l].bounds == Bounds::Inside;
             epilogue::splat_of(operand.constant.as_ref()).filter(|c| plain && c.dtype == DType::F32)
+        };
+        let prologue = match single(&factor) {
+            Some(_) => None,
+            None => {
+                let inside = loads.iter().all(|&l| nest.loads[l].bounds == Bounds::Inside);
+                let [sum] = k[..] else { return None };
+                let alone = inside && windows.channels.is_some() && !depthwise;
+                let linear = |l: usize| Linear::of(&access[l]);
+                Some(Prologue::of(&factor, &splat, &linear, &[sum], &extents).ok().filter(|_| alone)?)
+            }
         };
         let place = |l: usize| if nest.loads[l].dtype == DType::F32 { Linear::of(&access[l]) } else { None };
         let operand = |l: usize| {
@@ -199,7 +215,7 @@ impl Last {
             epilogue,
             operands,
             level: None,
-            prologue: None,
+            prologue,
             m,
             n,
             k,

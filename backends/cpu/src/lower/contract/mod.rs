@@ -60,7 +60,9 @@ pub(super) type Refusal = &'static str;
 
 /// Why tiles cannot do a contraction, whatever the target.
 pub(super) fn refusal(request: &NestRequest) -> Option<Refusal> {
-    Problem::of(request).err().filter(|_| Last::of(request).is_none())
+    // An operand of a plain product that is computed for each of its rows is better computed once before.
+    let last = |_: &Refusal| Last::of(request).is_none_or(|last| last.problem.prologue.is_some());
+    Problem::of(request).err().filter(last)
 }
 
 /// The kernel of a contraction, or why it is none that tiles can do.

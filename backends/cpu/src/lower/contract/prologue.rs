@@ -151,6 +151,39 @@ impl Prologue {
         }
     }
 
+    /// Writes the sums of `count` neighbours along `axis`, `length` elements each, one after another; `from` is where each
+    /// part begins. Here the columns that the factor was made for are the sum.
+    pub(super) fn sums_of(
+        &self,
+        g: &mut Gen<'_, '_>,
+        (from, to): (&[Value], Value),
+        (axis, count): (usize, Value),
+        length: i64,
+    ) {
+        let (zero, whole) = (g.int(0), g.int(length / 4 * 4));
+        let init = [from, &[to]].concat();
+        g.carry((zero, count), 1, &init, |g, _, at| {
+            let (&to, from) = at.split_last().expect("the target's own address is the last");
+            let moved = |g: &mut Gen<'_, '_>, j: Value| -> Vec<Value> {
+                self.parts.iter().zip(from).map(|(part, &f)| self.moved(g, part, f, j)).collect()
+            };
+            g.carry((zero, whole), 4, &[], |g, j, _| {
+                let (from, to) = (moved(g, j), g.address(to, &[(j, Extent::ONE)]));
+                self.compute(g, &from, to, 0, Lanes::Four);
+                vec![]
+            });
+            if length % 4 > 0 {
+                let (from, to) = (moved(g, whole), g.address(to, &[(whole, Extent::ONE)]));
+                (0..(length % 4) as i32).for_each(|j| self.compute(g, &from, to, j, Lanes::One));
+            }
+            let step = |(part, &f): (&Part, &Value)| (f, part.at.coefficients[axis].scale(4));
+            let steps: Vec<(Value, Extent)> = self.parts.iter().zip(from).map(step).collect();
+            let mut next: Vec<Value> = steps.iter().map(|(f, step)| g.plus(*f, step)).collect();
+            next.push(g.plus(to, &Extent::Const(4 * length)));
+            next
+        });
+    }
+
     /// The address of a part from column `column` on.
     fn moved(&self, g: &mut Gen<'_, '_>, part: &Part, from: Value, column: Value) -> Value {
         match part.along {

@@ -77,11 +77,15 @@ impl TapsConv {
         let strides = outer.iter().enumerate().map(|(i, &axis)| (axis, &one * &below(i))).collect();
 
         let channels = windows.channels.map_or(1, |(_, c)| c);
-        let pitch = &(columns - &Extent::ONE).scale(windows.x.stride) + &Extent::Const(windows.x.reach() + 1);
+        // What is computed first is so for each pixel of the result: no matter which positions lie in between.
+        let stride_of = |stride: i64| if p.prologue.is_some() { 1 } else { stride };
+        let x_stride = stride_of(windows.x.stride);
+        let pitch = &(columns - &Extent::ONE).scale(x_stride) + &Extent::Const(windows.x.reach() + 1);
         let (y_stride, y_dilation, y_reach) =
-            windows.y.map_or((1, 1, 0), |y| (y.stride, y.dilation, y.reach()));
+            windows.y.map_or((1, 1, 0), |y| (stride_of(y.stride), y.dilation, y.reach()));
         // Elements from one position of the input to the next, where tiles read it.
-        let (line, position, in_place) = match in_place(windows, channels) {
+        let lies = in_place(windows, channels).filter(|_| p.prologue.is_none());
+        let (line, position, in_place) = match lies {
             Some((line, position)) => (line, position, true),
             None => (pitch.scale(channels), Extent::Const(channels), false),
         };
@@ -136,7 +140,7 @@ impl TapsConv {
             strides,
             run: u32::try_from(run).ok()?,
             table,
-            pixel: position.scale(windows.x.stride),
+            pixel: position.scale(x_stride),
             row: line.scale(y_stride),
             block,
         })
@@ -183,8 +187,23 @@ impl TapsConv {
                 let input = match &self.block {
                     Some(target) => {
                         let stale = g.b.ins().icmp(IntCC::NotEqual, place, carried[0]);
-                        g.when(stale, |g| {
-                            fill_last::emit(g, windows, target, source, &around, (from, rows), memory);
+                        g.when(stale, |g| match &p.prologue {
+                            None => {
+                                fill_last::emit(g, windows, target, source, &around, (from, rows), memory);
+                            }
+                            Some(prologue) => {
+                                let zero = g.int(0);
+                                g.range(zero, rows, |g, r| {
+                                    let mut place = around.clone();
+                                    if let Some(y) = windows.y {
+                                        place.push((y.pixel, g.b.ins().iadd(from, r)));
+                                    }
+                                    let parts = prologue.origins(g, p, request, &place);
+                                    let to = g.address(memory, &[(r, self.row.clone())]);
+                                    let along = (windows.x.pixel, n_pixels);
+                                    prologue.sums_of(g, (&parts, to), along, target.channels);
+                                });
+                            }
                         });
                         memory
                     }

@@ -9,7 +9,7 @@ use nnc_ir::{
     form::{Class, Ix, LoopForm},
 };
 
-use super::{is_aligned, rewrite::Tensors, worth_an_order};
+use super::{is_aligned, is_read, rewrite::Tensors, worth_an_order};
 use crate::{
     frame::PointerSlot,
     kernel::{NestRequest, OperandRef},
@@ -40,7 +40,7 @@ pub(super) fn pays(plan: &Plan, view: &Tensors<'_>, nests: &[&NestStep]) -> bool
     sum.last < sum.first
 }
 
-fn known(extents: &[Extent]) -> i64 {
+pub(super) fn known(extents: &[Extent]) -> i64 {
     extents.iter().map(|e| e.as_const().unwrap_or(UNKNOWN).max(1)).fold(1, i64::saturating_mul)
 }
 
@@ -52,17 +52,15 @@ fn of_nest(plan: &Plan, view: &Tensors<'_>, nest: &NestStep) -> Steps {
     let form = &nest.form;
     let buffer = |l: usize| plan.resolve(nest.operands[form.loads[l].operand]).0;
     let writes = nest.results.iter().any(|&r| view.last[plan.resolve(r).0]);
-    let product = form.product_loads().filter(|_| form.class() == Class::Contraction);
-    let is_product = |l: usize| product.is_some_and(|(x, y)| l == x || l == y);
+    let input = if form.class() == Class::Contraction { plan.convolved(nest) } else { None };
+    let is_product = |l: usize| input.is_some() && is_read(&form.body, l);
     if !writes && !(0..form.loads.len()).any(|l| view.last[buffer(l)]) {
         return Steps::default();
     }
     let elements = known(&form.space);
     let mut steps = Steps::default();
     let mut result_last = writes;
-    if let Some((x, y)) = product {
-        let constant = |l: usize| matches!(plan.buffers[buffer(l)].kind, BufferKind::Constant(_));
-        let input = if constant(x) { y } else { x };
+    if let Some(input) = input {
         if (writes || view.last[buffer(input)]) && worth_an_order(&form.space) {
             steps = convolution(plan, view, nest, input);
             if view.last[buffer(input)] != writes {

@@ -153,11 +153,9 @@ impl Plan {
     /// Whether a nest is a convolution that reads channels last and must not write them so.
     pub(super) fn turns(&self, nest: &NestStep, view: &Tensors<'_>) -> bool {
         let form = &nest.form;
-        let Some((x, y)) = form.product_loads() else { return false };
-        let reads = |l: usize| view.last[self.resolve(nest.operands[form.loads[l].operand]).0];
         let [result] = nest.results[..] else { return false };
         form.class() == Class::Contraction
-            && (reads(x) || reads(y))
+            && self.convolved(nest).is_some_and(|l| view.last[self.of_load(nest, l)])
             && !view.last[self.resolve(result).0]
             && super::worth_an_order(&form.space)
     }
