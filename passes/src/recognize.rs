@@ -72,6 +72,7 @@ mod power;
 mod rotary;
 mod scene;
 mod softmax;
+mod steps;
 mod term;
 mod unrolled;
 
@@ -100,6 +101,7 @@ const FAMILIES: &[&[Pattern]] = &[
     attention::PATTERNS,
     rotary::PATTERNS,
     cell::PATTERNS,
+    steps::PATTERNS,
 ];
 
 pub(crate) const RULES: &[&Rule] = &[
@@ -127,6 +129,7 @@ pub(crate) const RULES: &[&Rule] = &[
     &cell::LSTM_CELL,
     &cell::GRU_CELL,
     &unrolled::UNROLLED,
+    &steps::JOINED_STEPS,
 ];
 
 pub(crate) fn run(module: &mut Module, cx: &mut PassCx<'_>) -> Result<(), Bug> {
@@ -136,10 +139,13 @@ pub(crate) fn run(module: &mut Module, cx: &mut PassCx<'_>) -> Result<(), Bug> {
         let fired = cx.rewrites.len();
         sweep(module, cx)?;
         if cx.rewrites.len() == fired {
+            unrolled::roll(module, cx)?;
+        }
+        if cx.rewrites.len() == fired {
             break;
         }
     }
-    unrolled::roll(module, cx)
+    Ok(())
 }
 
 /// Walks the module once.

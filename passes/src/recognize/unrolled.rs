@@ -11,6 +11,8 @@
 mod stack;
 mod walk;
 
+pub(super) use self::stack::sliced;
+
 use nnc_ir::{
     Module,
     extent::Extent,

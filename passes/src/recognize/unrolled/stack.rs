@@ -100,7 +100,7 @@ impl Stacker<'_> {
 }
 
 /// Slices of extent 1 at even distances along one axis of one tensor, as one slice; the tensor, and the axis.
-fn sliced(module: &Module, values: &[ValueId]) -> Option<(Slice, ValueId, usize)> {
+pub(in crate::recognize) fn sliced(module: &Module, values: &[ValueId]) -> Option<(Slice, ValueId, usize)> {
     let cut = |v: ValueId| {
         let (slice, node) = module.defined_by::<Slice>(unviewed(module, v))?;
         Some((slice, node.operands[0]))

@@ -42,6 +42,7 @@ pub(super) const ROWS: &[Row] = &[
     ("lstm-cell", lstm_cell),
     ("gru-cell", gru_cell),
     ("unrolled-lstm", unrolled::unrolled_lstm),
+    ("joined-steps", unrolled::joined_steps),
 ];
 
 fn extents(dims: &[i64]) -> Vec<Extent> {

@@ -3,7 +3,7 @@
 use nnc_ir::{
     extent::Extent,
     graph::ValueId,
-    ops::{Add, MatMul, Reshape, Sigmoid, Slice, Tanh},
+    ops::{Add, Concat, MatMul, Reshape, Sigmoid, Slice, Tanh},
 };
 
 use super::{Draft, add, cut, extents, mul};
@@ -61,4 +61,23 @@ fn step_of(d: &mut Draft, x: ValueId, axis: usize, at: i64) -> ValueId {
     let part = d.node(Slice { starts, steps: vec![1; 3], shape: extents(&dims) }, &[x]);
     dims.remove(axis);
     d.node(Reshape { shape: extents(&dims) }, &[part])
+}
+
+/// Steps along one axis of three, joined along another, perhaps behind something else.
+pub(super) fn joined_steps(d: &mut Draft) {
+    let dims = [0; 3].map(|_| 3 + d.rng.below(3) as i64);
+    let x = d.special(&dims);
+    let (axis, backwards) = (d.rng.below(3), d.rng.chance(30));
+    let mut rest = dims.to_vec();
+    let steps = rest.remove(axis);
+    let at = d.rng.below(3);
+    let mut single = rest.clone();
+    single.insert(at, 1);
+    let mut parts = if d.rng.chance(30) { vec![d.special(&single)] } else { Vec::new() };
+    for t in 0..steps {
+        let step = step_of(d, x, axis, if backwards { steps - 1 - t } else { t });
+        parts.push(d.node(Reshape { shape: extents(&single) }, &[step]));
+    }
+    let y = d.node(Concat { axis: at }, &parts);
+    d.output(y);
 }
