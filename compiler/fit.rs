@@ -58,8 +58,10 @@ pub(crate) fn optimize(
     names: &[&str],
     limit: i64,
 ) -> Result<Lowered, Failure> {
-    let others: Vec<&str> = names.iter().copied().filter(|n| *n != RECOMPUTE).collect();
-    let mut lowered = compiler.run_passes_in(module, &others, usize::MAX, None)?;
+    // What comes after sees what is computed again or in parts.
+    let place = names.iter().position(|n| *n == RECOMPUTE).unwrap_or(names.len());
+    let (earlier, later) = (&names[..place], &names[(place + 1).min(names.len())..]);
+    let mut lowered = compiler.run_passes_in(module, earlier, usize::MAX, None)?;
     let plan = |module: &Module| -> Result<PlanReport, Failure> { Ok(nnc_cpu::plan_memory(module)?) };
     let mut report = plan(&lowered.module)?;
     if !report.symbolic_arena.is_empty() {
@@ -104,13 +106,20 @@ pub(crate) fn optimize(
         let more = cycles(cost) - cycles(before.0);
         let message = format!(
             "an arena of {limit} bytes is not enough: the least that was reached is {bytes}, {} without computing \
-             anything again",
+             anything again or in parts",
             before.1
         );
         return Err(Failure::Model(vec![Diagnostic::error(TOO_LARGE, message).help(format!(
-            "allow {bytes} bytes: {times} values are computed again then, for {more} cycles more than {}",
+            "allow {bytes} bytes: {times} values are computed again or in parts then, for {more} cycles more than {}",
             cycles(before.0)
         ))]));
+    }
+    let finished = compiler.run_passes_in(lowered.module.clone(), later, usize::MAX, None)?;
+    let finished_report = plan(&finished.module)?;
+    if finished_report.arena_bytes <= limit {
+        lowered.module = finished.module;
+        lowered.reports.extend(finished.reports);
+        report = finished_report;
     }
     let after = cost::of_module(&lowered.module);
     lowered.memory = Some(MemoryReport {

@@ -32,16 +32,23 @@
 //! Where most bytes are in use, every value that waits there for a later reader is a candidate: it is computed again
 //! just before that reader, by copies of the nodes that made it, back to what is in memory anyway or is small. The one
 //! that frees most bytes over the limit for a cycle of computing goes first; then all is estimated anew (`liveness`).
+//! Where the peak is one node's operands and results, as in most networks, a chain of nodes through it is run for some
+//! rows after the other, so that only a part of the values between is there at a time (`split`).
 //!
 //! It does not fire without a limit (`nnc compile --max-memory`), below it, or where no candidate lowers what is over
-//! it; values of other regions than the module's own, of control flow, scatters and runtime functions stay. Exact.
+//! it; values of other regions than the module's own, of control flow, scatters and runtime functions stay; a chain is
+//! one of pointwise nodes, products, convolutions and pooling with known rows, which tiles do in parts as well. Exact.
 //! Source: Chen, Xu, Zhang, Guestrin, Training deep nets with sublinear memory cost, 2016; Kusumoto, Inoue, Watanabe,
-//! Akiba, Koyama, A graph theoretic framework of recomputation algorithms, NeurIPS 2019.
+//! Akiba, Koyama, A graph theoretic framework of recomputation algorithms, NeurIPS 2019; Lin, Chen, Cai, Gan, Han,
+//! MCUNetV2: memory-efficient patch-based inference for tiny deep learning, NeurIPS 2021.
+
+mod rows;
+mod split;
 
 use nnc_ir::{
     Module,
     form::Form,
-    graph::{NodeId, ValueId},
+    graph::{NodeId, Provenance, ValueId},
     ops::Op,
 };
 use rustc_hash::{FxHashMap, FxHashSet};
@@ -53,7 +60,7 @@ use crate::{
     target::TargetDesc,
 };
 
-pub(crate) const RULES: &[&Rule] = &[&COMPUTE_AGAIN];
+pub(crate) const RULES: &[&Rule] = &[&COMPUTE_AGAIN, &SPLIT_CHAIN];
 
 static COMPUTE_AGAIN: Rule = Rule {
     name: "compute-again",
@@ -62,8 +69,18 @@ static COMPUTE_AGAIN: Rule = Rule {
     exactness: Exactness::Exact,
 };
 
+static SPLIT_CHAIN: Rule = Rule {
+    name: "split-chain",
+    law: "f(g(x)) = concat(f(g(x)) for some rows, for the next rows, ..), where rows of f need few rows of g",
+    source: "each element is computed as before; Lin et al., MCUNetV2: memory-efficient patch-based inference, NeurIPS 2021",
+    exactness: Exactness::Exact,
+};
+
 /// Nodes that are computed again for one value, at most.
 const CHAIN: usize = 24;
+
+/// Nodes up to which chains are split: code grows with every part.
+const NODES: usize = 512;
 
 /// Values that are looked at for one recomputation, the largest first.
 const CANDIDATES: usize = 64;
@@ -78,8 +95,14 @@ pub(crate) fn run(module: &mut Module, cx: &mut PassCx<'_>) -> Result<(), Bug> {
             return Ok(());
         }
         let Some(plan) = state.best(at, cx.target) else {
+            if let Some((split, loc)) = best_split(&state, busiest, cx)? {
+                *module = split;
+                cx.fired(&SPLIT_CHAIN, &loc);
+                continue;
+            }
             let reason = format!(
-                "{most} bytes in use at once, {limit} allowed; computing something again does not help here"
+                "{most} bytes in use at once, {limit} allowed; computing something again does not help here, nor does \
+                 a chain in parts"
             );
             cx.miss(module, busiest, reason);
             return Ok(());
@@ -89,6 +112,43 @@ pub(crate) fn run(module: &mut Module, cx: &mut PassCx<'_>) -> Result<(), Bug> {
         plan.apply(module)?;
         cx.fired(&COMPUTE_AGAIN, &loc);
     }
+}
+
+/// The module with a chain through the busiest node in parts: of those that bring the peak below the limit the cheapest,
+/// else the one with the lowest peak.
+fn best_split(
+    state: &State<'_>,
+    busiest: NodeId,
+    cx: &PassCx<'_>,
+) -> Result<Option<(Module, Provenance)>, Bug> {
+    if state.nodes.len() > NODES {
+        return Ok(None);
+    }
+    let now = height(&state.lives);
+    let mut best: Option<((i64, i64, i64), Module, Provenance)> = None;
+    for split in split::candidates(state.module, busiest) {
+        let mut module = state.module.clone();
+        let Some(made) = split.apply(&mut module, cx)? else { continue };
+        let then = height(&State::of(&module, state.limit).lives);
+        if then >= now {
+            continue;
+        }
+        let cycles = |module: &Module, nodes: &[NodeId]| {
+            nodes.iter().map(|&n| cost::of_node(module, n).cycles(cx.target)).fold(0, i64::saturating_add)
+        };
+        let more = cycles(&module, &made).saturating_sub(cycles(state.module, split.chain()));
+        let key = (then.0.max(state.limit), more, then.1);
+        if best.as_ref().is_none_or(|(least, ..)| key < *least) {
+            best = Some((key, module, split.loc(state.module)));
+        }
+    }
+    Ok(best.map(|(_, module, loc)| (module, loc)))
+}
+
+/// The most bytes in use at once, and at how many nodes they are.
+fn height(lives: &Lives) -> (i64, i64) {
+    let most = lives.peak().1;
+    (most, lives.bytes.iter().map(|&b| i64::from(b == most)).sum())
 }
 
 /// The main region with an estimate of its memory.
