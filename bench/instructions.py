@@ -16,7 +16,7 @@ import onnx_file
 FIGURES = common.HERE / "instructions.toml"
 # Callgrind knows AVX2 and nothing wider.
 CPU = "x86-64-v3"
-CALLS = 8
+CALLS = 64
 
 KERNELS = {
     "gemm_64x64x64": lambda: onnx_file.matmul(64, 64, 64),
