@@ -6,7 +6,7 @@
 
 use nnc_ir::{
     extent::Extent,
-    form::{Class, Ix, LoopForm},
+    form::{Class, LoopForm},
 };
 
 use super::{is_aligned, is_read, rewrite::Tensors, worth_an_order};
@@ -19,8 +19,8 @@ use crate::{
 
 /// Lanes of the widest vectors.
 const LANES: i64 = 16;
-/// What an extent counts as that is known only when running.
-const UNKNOWN: i64 = 32;
+/// What an extent counts as that is known only when running: its last vector is half full.
+const UNKNOWN: i64 = 24;
 
 /// Steps, first those with channels first.
 #[derive(Clone, Copy, Debug, Default)]
@@ -67,6 +67,9 @@ fn of_nest(plan: &Plan, view: &Tensors<'_>, nest: &NestStep) -> Steps {
                 steps.last += if writes { known(&form.loads[input].extents) } else { elements };
             }
             result_last = true;
+        } else if view.last[buffer(input)] && form.space.iter().skip(2).any(|e| !e.is(1)) {
+            // For one channel there is nothing in vectors but pixels, which then lie apart.
+            steps.last += 4 * known(&form.loads[input].extents);
         }
     }
     for (l, load) in form.loads.iter().enumerate().filter(|(l, _)| !is_product(*l)) {
@@ -120,10 +123,10 @@ fn with_channels_first(form: &LoopForm, input: usize, elements: i64, sums: i64) 
     let channels = known(&form.space[1..2]);
     let pixels = elements / channels.max(1);
     let row = known(&form.space[form.space.len() - 1..]);
-    let own = form.loads[input].index.get(1) == Some(&Ix::Axis(1));
-    if own {
-        // Rows are copied and done one by one.
-        return sums * channels * (pixels / row.max(1)) * vectors(row);
+    let own = form.loads[input].index.get(1).is_some_and(|ix| ix.mentions(1));
+    if own && known(&form.reduce[..1]) == 1 {
+        // Rows are copied and done one by one, in vectors of four and at two thirds of the speed.
+        return sums * channels * (pixels / row.max(1)) * ((row + 3) / 4) * 3 / 4;
     }
     // Each vector of pixels is copied for each term.
     sums * channels * vectors(pixels) / 2
