@@ -26,6 +26,7 @@ impl Emitter<'_, '_> {
         let lanes = match self.schedule.clone() {
             Schedule::Space(lanes) => lanes,
             Schedule::Transpose(rows) => return self.transpose(&rows, from, to, loads[0], results[0]),
+            Schedule::Reduce(_) if self.stream_folds(from, to, cursors)? => return Ok(()),
             Schedule::Scalar | Schedule::Reduce(_) => return self.one_by_one(from, to, cursors),
         };
         // What is known of the length says which loops never turn.

@@ -3,7 +3,7 @@
 //! [`lower_nest`] makes a kernel of any [`LoopForm`](nnc_ir::form::LoopForm). Reading order: `access` (addresses),
 //! `collapse` (fewer axes), `levels` and `schedule` (what is computed where, and in lanes or not), `cut` (items), `nest`,
 //! `inner`, `reduce`, `transpose` (the loops), `place`, `index`, `scalar`, `vector` (what is inside of them). Where there is
-//! wide code, the innermost loop is a tile: `stream`, of programs that `lanes` translates. Contractions are done by tiles
+//! wide code, the innermost loop is a tile: `stream`, of programs that `streamed` and `lanes` translate. Contractions are done by tiles
 //! where those can do them: `contract`. Several nests over the same rows are one kernel: `rows`.
 
 mod access;
@@ -24,6 +24,7 @@ mod scalar;
 pub mod scatter;
 mod schedule;
 mod stream;
+mod streamed;
 mod transpose;
 mod vector;
 

@@ -127,7 +127,6 @@ pub(crate) fn compile_at(
     let isa = if kernel.scheduled { host_isa("none") } else { isa };
     let made = |tile| nnc_x86::emit(tile, level.unwrap()).unwrap_or_else(|e| panic!("{tile:?}: {e:?}"));
     let wide: Vec<Vec<u8>> = tiles.list().map(made).collect();
-    tiles.list().for_each(|t| println!("{t:?}"));
     Compiled {
         code: compile_linked(&*isa, kernel.function, &wide),
         tiles: wide.len(),
