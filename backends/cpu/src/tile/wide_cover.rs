@@ -74,7 +74,7 @@ fn tile(rows: usize, vectors: usize) -> u64 {
     let (rows, vectors) = (rows as u64, vectors as u64);
     let multiply = 500 * rows * vectors;
     let load = 500 * (rows + vectors);
-    let latency = if rows * vectors < 8 { 4000 } else { 0 };
+    let latency = if rows * vectors < 10 { 4600 } else { 0 };
     // What comes from beyond the first-level cache: B once for each tile, and a little for A.
     multiply.max(load).max(latency) + 120 * vectors + 30 * rows
 }
