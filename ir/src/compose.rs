@@ -19,6 +19,7 @@ use rustc_hash::FxHashMap;
 
 use crate::{
     dtype::{DType, Scalar},
+    eval::program::eval_program,
     extent::Extent,
     form::{Bounds, Class, Form, Ix, Load, LoopForm},
     graph::{Module, NodeId, RegionId, ValueId},
@@ -178,7 +179,7 @@ pub fn inline(consumer: &LoopForm, k: usize, producer: &LoopForm) -> Result<Loop
                     return b.push(Inst::Load(load), dtype);
                 }
                 let value = inlined_value(b, &mut join, &mut map, consumer, k, producer);
-                select_in_range(b, read, value)
+                if guards_itself(consumer, read, producer) { value } else { select_in_range(b, read, value) }
             }
             Inst::Load(l) => {
                 let load = own_load(&mut join, &mut map, consumer, *l);
@@ -221,6 +222,13 @@ fn can_check(consumer: &LoopForm, read: &Load, producer: &LoopForm) -> bool {
 fn guard_moves(consumer: &LoopForm, read: &Load, producer: &LoopForm) -> Option<usize> {
     let [(Inst::Load(l), _)] = producer.body.insts() else { return None };
     let load = &producer.loads[*l];
+    let guarded = matches!(read.bounds, Bounds::Guard(_));
+    (guarded && leaves_range_with(consumer, read, load) && only_moves(producer) && load.dtype == read.dtype)
+        .then_some(*l)
+}
+
+/// Whether a load of a producer is out of range exactly where the read of the producer is.
+fn leaves_range_with(consumer: &LoopForm, read: &Load, load: &Load) -> bool {
     let told = |axis: usize, extent: &Extent| {
         let known = |ix: &Ix| matches!(ix, Ix::Extent(Extent::Const(at)) if (0..extent.as_const().unwrap_or(0)).contains(at));
         let same = |(ix, e): (&Ix, &Extent)| *ix == Ix::Axis(axis) && e == extent;
@@ -228,9 +236,26 @@ fn guard_moves(consumer: &LoopForm, read: &Load, producer: &LoopForm) -> Option<
         let whole = |ix: &Ix| matches!(ix, Ix::Axis(a) if consumer.axis_extent(*a) == extent);
         known(&read.index[axis]) || whole(&read.index[axis]) || load.index.iter().zip(&load.extents).any(same)
     };
-    let all_told = read.extents.iter().enumerate().all(|(axis, extent)| told(axis, extent));
-    let plain = matches!(read.bounds, Bounds::Guard(_)) && load.bounds == Bounds::Inside;
-    (plain && all_told && only_moves(producer) && load.dtype == read.dtype).then_some(*l)
+    load.bounds == Bounds::Inside && read.extents.iter().enumerate().all(|(axis, extent)| told(axis, extent))
+}
+
+/// Whether a producer gives a guarded read's value by itself where the read is out of range: its loads are out of range
+/// there, too, and give zeros, of which it makes that value (the square of padding is padding).
+fn guards_itself(consumer: &LoopForm, read: &Load, producer: &LoopForm) -> bool {
+    let Bounds::Guard(outside) = read.bounds else { return false };
+    let body = &producer.body;
+    let loads =
+        body.insts().iter().filter_map(|(inst, _)| if let Inst::Load(l) = inst { Some(*l) } else { None });
+    let follows = |l: usize| leaves_range_with(consumer, read, &producer.loads[l]);
+    if loads.clone().next().is_none()
+        || !loads.clone().all(follows)
+        || body.insts().iter().any(|(inst, _)| matches!(inst, Inst::Index(_)))
+    {
+        return false;
+    }
+    let zero = |l: usize| Scalar::zero(producer.loads[l].dtype);
+    let made = eval_program(body, &zero, &[], &|_| 0);
+    made.first().is_some_and(|made| made.bits == outside.bits && made.dtype == outside.dtype)
 }
 
 /// Whether the nests round a value between them that a joined nest would not round.
@@ -529,6 +554,47 @@ mod tests {
         assert_eq!(form.class(), Class::Contraction);
         assert_eq!(form.loads[2].index, [Ix::Axis(1)]);
         assert_eq!(fuse_nodes(&m, &nodes, &[y, z]).unwrap().0.results.len(), 2);
+    }
+
+    #[test]
+    fn the_square_of_padding_needs_no_guard_but_a_sum_with_one_does() {
+        let producer = |square: bool| {
+            let mut b = Builder::new();
+            let x = b.load(0, DType::F32);
+            let y = if square {
+                b.mul(x, x)
+            } else {
+                let one = b.f32(1.0);
+                b.add(x, one)
+            };
+            let extents = vec![Extent::Const(5)];
+            let load = Load {
+                operand: 0,
+                dtype: DType::F32,
+                index: vec![Ix::Axis(0)],
+                extents: extents.clone(),
+                bounds: Bounds::Inside,
+            };
+            LoopForm {
+                space: extents,
+                reduce: vec![],
+                loads: vec![load],
+                body: b.finish([y]),
+                combine: None,
+                finish: Program::default(),
+                results: vec![DType::F32],
+            }
+        };
+        let mut pad = producer(true);
+        let mut b = Builder::new();
+        let x = b.load(0, DType::F32);
+        pad.body = b.finish([x]);
+        pad.space = vec![Extent::Const(9)];
+        pad.loads[0].index = vec![Ix::Axis(0).plus(Ix::int(-2))];
+        pad.loads[0].bounds = Bounds::Guard(Scalar::f32(0.0));
+        let selects = |form: &LoopForm| form.body.insts().iter().any(|(i, _)| matches!(i, Inst::Select(..)));
+        assert!(!selects(&inline(&pad, 0, &producer(true)).unwrap()));
+        assert!(selects(&inline(&pad, 0, &producer(false)).unwrap()));
     }
 
     #[test]

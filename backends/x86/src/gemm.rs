@@ -49,7 +49,6 @@ const TEMP: Register = Register::RAX;
 /// of a row, in a loop over rows.
 const UNROLLED_OPS: usize = 400;
 
-
 /// How registers are given out.
 struct Shape {
     rows: usize,

@@ -23,6 +23,7 @@ pub mod rows;
 mod scalar;
 pub mod scatter;
 mod schedule;
+mod splat;
 mod stream;
 mod streamed;
 mod transpose;
@@ -64,11 +65,11 @@ impl std::error::Error for LowerError {}
 /// The target lacks an instruction.
 pub fn lower_nest(request: &NestRequest, cx: &mut LowerCx<'_>) -> Result<Kernel, LowerError> {
     if request.form.class() != Class::Contraction {
-        return nest::lower(request, cx);
+        return lower_loops(request, cx);
     }
     match contract::lower(request, cx) {
         Ok(kernel) => Ok(kernel),
-        Err(why) => Ok(Kernel { plain: Some(why), ..nest::lower(request, cx)? }),
+        Err(why) => Ok(Kernel { plain: Some(why), ..lower_loops(request, cx)? }),
     }
 }
 
@@ -93,5 +94,6 @@ pub fn refusal(form: &LoopForm, constant: &dyn Fn(usize) -> Option<Constant>) ->
 /// # Errors
 /// The target lacks an instruction.
 pub fn lower_loops(request: &NestRequest, cx: &mut LowerCx<'_>) -> Result<Kernel, LowerError> {
-    nest::lower(request, cx)
+    let form = splat::without_splats(&request.form, &request.operands);
+    nest::lower(&NestRequest { form, ..request.clone() }, cx)
 }
