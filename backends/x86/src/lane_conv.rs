@@ -120,7 +120,7 @@ impl Gen<'_> {
     /// Block after block of channels.
     fn all_channels(&mut self) {
         let lanes = self.asm.level.lanes();
-        self.to_bytes();
+        self.scale_strides();
         let channels = self.spec.channels as usize;
         let block = self.plan.vectors * lanes;
         let (whole, rest) = (channels / block, channels % block);
@@ -140,7 +140,7 @@ impl Gen<'_> {
     }
 
     /// Strides of elements become strides of bytes, where they lie.
-    fn to_bytes(&mut self) {
+    fn scale_strides(&mut self) {
         let mut strides = vec![];
         if self.spec.c_step == Stride::Arg {
             strides.push(LaneConvArg::CStep);
@@ -197,9 +197,9 @@ impl Gen<'_> {
     fn block(&mut self, vectors: usize, last: Lanes) {
         self.asm.mov(XI, X);
         self.asm.mov(CI, C);
-        for index in 0..self.inputs().len() {
+        for (index, operand) in OPERANDS.into_iter().take(self.inputs().len()).enumerate() {
             let place = self.place(LaneConvArg::Epilogue(index));
-            self.asm.mov_load(OPERANDS[index], place);
+            self.asm.mov_load(operand, place);
         }
         if self.plan.weights_stay {
             self.load_weights(last);
