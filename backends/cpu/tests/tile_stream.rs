@@ -111,7 +111,7 @@ fn unspecified(case: &Case, inputs: &[(Vec<u8>, usize)]) -> Vec<Vec<bool>> {
                 let at = r * step + if input.walk == Walk::Along { i * input.element.bytes() } else { 0 };
                 match input.element {
                     Element::F32 | Element::I32 => {
-                        let word = u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap());
+                        let word = u32::from_le_bytes(bytes[at..at + 4].try_into().expect("four bytes"));
                         Lane::from_bits(input.element.lane_type(), word)
                     }
                     Element::U8 => Lane::I32(i32::from(bytes[at])),
@@ -186,8 +186,9 @@ fn run(case: &Case, rng: &mut Rng, level: Level, what: &str) -> bool {
             };
             let at = r * step + i * element.bytes();
             let (want, got) = (&want[at..][..element.bytes()], &got[at..][..element.bytes()]);
-            let nan =
-                |b: &[u8]| element == Element::F32 && f32::from_le_bytes(b.try_into().unwrap()).is_nan();
+            let nan = |b: &[u8]| {
+                element == Element::F32 && f32::from_le_bytes(b.try_into().expect("four bytes")).is_nan()
+            };
             assert!(
                 skip || want == got || (nan(want) && nan(got)),
                 "{what}: output {k}, row {r}, element {i} of {}: {got:?}, expected {want:?}\n{:#?}",
