@@ -12,6 +12,8 @@ pub mod gemm;
 pub mod lane_conv;
 pub mod row_conv;
 pub mod stream;
+pub mod separable;
+pub mod winograd;
 
 /// Any inner block: what emitters that make whole functions are asked for.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -24,6 +26,8 @@ pub enum Tile {
     LaneConv(lane_conv::LaneConv),
     /// Pointwise arithmetic along rows.
     Stream(stream::Stream),
+    /// A transform of a square of pixels along both axes.
+    Separable(separable::Separable),
 }
 
 impl Tile {
@@ -35,6 +39,7 @@ impl Tile {
             Tile::RowConv(spec) => spec.args().len(),
             Tile::LaneConv(spec) => spec.args().len(),
             Tile::Stream(spec) => spec.args().len(),
+            Tile::Separable(spec) => spec.args().len(),
         }
     }
 }

@@ -15,6 +15,7 @@ mod gemm;
 mod lane_conv;
 mod program;
 mod stream;
+mod separable;
 
 pub use asm::EncodeError;
 use nnc_tile::Tile;
@@ -67,6 +68,7 @@ pub fn supports(spec: &Tile, level: Level) -> bool {
         Tile::Gemm(spec) => gemm::supports(spec, level),
         Tile::LaneConv(spec) => lane_conv::supports(spec, level),
         Tile::Stream(spec) => stream::supports(spec, level),
+        Tile::Separable(spec) => separable::supports(spec, level),
         _ => false,
     }
 }
@@ -80,6 +82,7 @@ pub fn emit(spec: &Tile, level: Level) -> Result<Vec<u8>, EncodeError> {
         Tile::Gemm(spec) => gemm::emit(spec, level),
         Tile::LaneConv(spec) => lane_conv::emit(spec, level),
         Tile::Stream(spec) => stream::emit(spec, level),
+        Tile::Separable(spec) => separable::emit(spec, level),
         _ => Err(EncodeError("no wide code for this tile".into())),
     }
 }

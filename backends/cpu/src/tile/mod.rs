@@ -29,3 +29,6 @@ pub use lane_conv::{LaneConvArgs, emit_lane_conv, lane_conv_function};
 
 mod row_conv;
 pub use row_conv::{RowConvArgs, emit_row_conv, row_conv_function};
+
+mod separable;
+pub use separable::{SeparableArgs, SquareArg, emit_separable, separable_function};

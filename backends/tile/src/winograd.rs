@@ -1,0 +1,156 @@
+//! winograd - the transforms of minimal filtering: m results of a window of 3 from m + 2 products instead of 3 m.
+//!
+//! With the matrices of F(m, 3), y = A' ((G g) * (B' d)) along one axis, and by the same along the other a square of m x m
+//! results of a 3x3 window takes (m + 2)^2 products for each pair of channels. The points are 0, 1, -1 and infinity for
+//! m = 2, and 2 and -2 besides for m = 4: B' and A' have small whole numbers, so that nothing is rounded but sums.
+//!
+//! Source: Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks", 2015, sections 4.1 to 4.3, after Winograd,
+//! "Arithmetic Complexity of Computations", 1980.
+
+use crate::program::{Op, Ref, VectorProgram};
+
+/// Which transforms.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Winograd {
+    /// F(2, 3): squares of 4x4.
+    F2,
+    /// F(4, 3): squares of 6x6.
+    F4,
+}
+
+const G2: [[f64; 3]; 4] = [[1.0, 0.0, 0.0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0.0, 0.0, 1.0]];
+const G4: [[f64; 3]; 6] = [
+    [1.0 / 4.0, 0.0, 0.0],
+    [-1.0 / 6.0, -1.0 / 6.0, -1.0 / 6.0],
+    [-1.0 / 6.0, 1.0 / 6.0, -1.0 / 6.0],
+    [1.0 / 24.0, 1.0 / 12.0, 1.0 / 6.0],
+    [1.0 / 24.0, -1.0 / 12.0, 1.0 / 6.0],
+    [0.0, 0.0, 1.0],
+];
+
+impl Winograd {
+    /// Results along an axis.
+    #[must_use]
+    pub fn m(self) -> usize {
+        match self {
+            Winograd::F2 => 2,
+            Winograd::F4 => 4,
+        }
+    }
+
+    /// Inputs and products along an axis.
+    #[must_use]
+    pub fn n(self) -> usize {
+        self.m() + 2
+    }
+
+    /// The transform of the weights, one row a product.
+    #[must_use]
+    pub fn g(self) -> &'static [[f64; 3]] {
+        match self {
+            Winograd::F2 => &G2,
+            Winograd::F4 => &G4,
+        }
+    }
+
+    /// The transform of the input along an axis.
+    #[must_use]
+    pub fn input(self) -> VectorProgram {
+        let mut p = Lines::new(self.n());
+        let d = p.inputs.clone();
+        let results = match self {
+            Winograd::F2 => vec![p.sub(d[0], d[2]), p.add(d[1], d[2]), p.sub(d[2], d[1]), p.sub(d[1], d[3])],
+            Winograd::F4 => {
+                let (even, odd) = (p.fma(d[2], -4.0, d[4]), p.fma(d[1], -4.0, d[3]));
+                let (r1, r2) = (p.add(even, odd), p.sub(even, odd));
+                let (even, odd) = (p.sub(d[4], d[2]), p.sub(d[3], d[1]));
+                let (r3, r4) = (p.fma(odd, 2.0, even), p.fma(odd, -2.0, even));
+                let (low, high) = (p.fma(d[2], -5.0, d[4]), p.fma(d[3], -5.0, d[5]));
+                vec![p.fma(d[0], 4.0, low), r1, r2, r3, r4, p.fma(d[1], 4.0, high)]
+            }
+        };
+        p.finish(results)
+    }
+
+    /// The transform of the products along an axis.
+    #[must_use]
+    pub fn output(self) -> VectorProgram {
+        let mut p = Lines::new(self.n());
+        let d = p.inputs.clone();
+        let (sum, difference) = (p.add(d[1], d[2]), p.sub(d[1], d[2]));
+        let results = match self {
+            Winograd::F2 => vec![p.add(d[0], sum), p.sub(difference, d[3])],
+            Winograd::F4 => {
+                let (far_sum, far_difference) = (p.add(d[3], d[4]), p.sub(d[3], d[4]));
+                let first = p.add(d[0], sum);
+                let last = p.fma(far_difference, 8.0, difference);
+                vec![
+                    p.add(first, far_sum),
+                    p.fma(far_difference, 2.0, difference),
+                    p.fma(far_sum, 4.0, sum),
+                    p.add(last, d[5]),
+                ]
+            }
+        };
+        p.finish(results)
+    }
+}
+
+/// A program in the making.
+struct Lines {
+    program: VectorProgram,
+    inputs: Vec<Ref>,
+}
+
+impl Lines {
+    fn new(n: usize) -> Self {
+        let mut program = VectorProgram::new();
+        let inputs = (0..n).map(|k| program.input(k as u16)).collect();
+        Lines { program, inputs }
+    }
+
+    fn add(&mut self, a: Ref, b: Ref) -> Ref {
+        self.program.push(Op::Add(a, b))
+    }
+
+    fn sub(&mut self, a: Ref, b: Ref) -> Ref {
+        self.program.push(Op::Sub(a, b))
+    }
+
+    fn fma(&mut self, a: Ref, by: f32, c: Ref) -> Ref {
+        let by = self.program.f32(by);
+        self.program.push(Op::Fma(a, by, c))
+    }
+
+    fn finish(mut self, results: Vec<Ref>) -> VectorProgram {
+        for result in results {
+            self.program.result(result);
+        }
+        self.program
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::program::Lane;
+
+    fn run(program: &VectorProgram, inputs: &[f64]) -> Vec<f64> {
+        let lanes: Vec<Lane> = inputs.iter().map(|&x| Lane::F32(x as f32)).collect();
+        program.eval(&lanes).iter().map(|lane| f64::from(lane.f32())).collect()
+    }
+
+    #[test]
+    fn filtering_by_products_is_filtering() {
+        // Multiples of 24 by 24 are whole numbers at every step.
+        for way in [Winograd::F2, Winograd::F4] {
+            let g = [24.0, -48.0, 120.0];
+            let d: Vec<f64> = (0..way.n()).map(|i| (i * i) as f64 - 7.0).collect();
+            let weights = way.g().iter().map(|row| row.iter().zip(g).map(|(a, b)| a * b).sum::<f64>());
+            let input = run(&way.input(), &d);
+            let products: Vec<f64> = weights.zip(input).map(|(u, v)| (u * v).round()).collect();
+            let want: Vec<f64> = (0..way.m()).map(|i| (0..3).map(|k| d[i + k] * g[k]).sum()).collect();
+            assert_eq!(run(&way.output(), &products), want, "{way:?}");
+        }
+    }
+}
