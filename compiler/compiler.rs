@@ -24,9 +24,10 @@ use nnc_runtime::{
 };
 
 use crate::{
-    Cache, Failure, Options, Training,
+    Cache, Failure, OptLevel, Options, Training,
     consts::Evaluator,
     fit::{self, MemoryReport},
+    options::WINOGRAD,
     repeated, training,
 };
 
@@ -112,7 +113,7 @@ impl Compiler {
     /// the arena cannot be made as small as the options ask.
     pub fn optimize(&self, module: Module) -> Result<Lowered, Failure> {
         let without = &self.options.without;
-        if let Some(name) = without.iter().find(|n| nnc_passes::find(n).is_none()) {
+        if let Some(name) = without.iter().find(|n| *n != WINOGRAD && nnc_passes::find(n).is_none()) {
             return Err(no_pass(name));
         }
         if let Some(name) = without.iter().find(|n| REQUIRED.contains(&n.as_str())) {
@@ -197,8 +198,13 @@ impl Compiler {
     pub fn generate_with(&self, module: &Module, options: CompileOptions) -> Result<Compiled, Failure> {
         let target = self.target()?;
         repeated::check(module).map_err(|d| vec![*d])?;
-        let options =
-            CompileOptions { name: self.options.name.clone(), trace: self.options.trace, ..options };
+        let rounding = self.options.level >= OptLevel::O2;
+        let options = CompileOptions {
+            name: self.options.name.clone(),
+            trace: self.options.trace,
+            winograd: rounding && !self.options.without.iter().any(|name| name == WINOGRAD),
+            ..options
+        };
         Ok(nnc_cpu::compile(module, &target, &options)?)
     }
 

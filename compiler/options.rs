@@ -4,6 +4,9 @@ use std::path::PathBuf;
 
 pub use nnc_passes::pipeline::OptLevel;
 
+/// What [`Options::without`] calls minimal filtering of convolutions, which is no pass but rounds differently, too.
+pub(crate) const WINOGRAD: &str = "winograd";
+
 /// Which form of a model is compiled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Training {
@@ -18,7 +21,7 @@ pub enum Training {
 pub struct Options {
     /// Which passes run.
     pub level: OptLevel,
-    /// Optional passes that are left out.
+    /// Optional passes that are left out, and `winograd`: convolutions by minimal filtering, otherwise from -O2 on.
     pub without: Vec<String>,
     /// Which form of the model.
     pub training: Training,

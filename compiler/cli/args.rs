@@ -60,7 +60,7 @@ pub(crate) struct CompileOptions {
     /// Optimization level: 0 required passes, 1 exact passes, 2 also rounding ones, 3 also costlier searches
     #[arg(short = 'O', default_value_t = 2, value_parser = clap::value_parser!(u8).range(0..=3))]
     pub(crate) level: u8,
-    /// Leave a pass out
+    /// Leave a pass out, or winograd: convolutions by minimal filtering
     #[arg(long, value_name = "PASS")]
     pub(crate) without: Vec<String>,
     /// Compile the form for inference, or the model as it is written [default: strip; verify: keep]

@@ -40,6 +40,8 @@ pub struct CompileOptions {
     pub keep_layouts: bool,
     /// Whether every kernel is called so that a profile sees it, also those that are not worth splitting.
     pub trace: bool,
+    /// Whether convolutions may be done by minimal filtering (Winograd), which rounds differently.
+    pub winograd: bool,
 }
 
 /// A compiled module.
@@ -94,7 +96,7 @@ fn finish(
     let mut functions = Functions::new(target.isa.frontend_config());
     let mut tiles = WideTiles::new(target.wide);
     let mut constants = std::mem::take(&mut plan.constants);
-    let sources = Sources { module, plan: &plan, slots: &slots };
+    let sources = Sources { module, plan: &plan, slots: &slots, options };
     let mut kernels =
         Kernels::lower(&sources, &mut constants, target, &mut frame, &mut functions, &mut tiles)?;
     plan.constants = constants;
@@ -210,7 +212,7 @@ impl Kernels {
         functions: &mut Functions,
         tiles: &mut WideTiles,
     ) -> Result<Self, Vec<Diagnostic>> {
-        let &Sources { module, plan, slots } = sources;
+        let &Sources { module, plan, slots, options } = sources;
         let mut work: Vec<Option<Job<'_>>> = (0..plan.kernels).map(|_| None).collect();
         let mut copied = vec![false; plan.buffers.len()];
         collect(&plan.main, &mut work, &mut |buffer| copied[plan.resolve(buffer).0] = true);
@@ -249,7 +251,8 @@ impl Kernels {
                 problems.push(Diagnostic::error(410, format!("nodes {}: {what}", names.join(", "))));
             };
             let name = kernel_name(number, what);
-            let mut cx = LowerCx { isa: &*target.isa, frame, packed: &mut out.packed, tiles };
+            let (isa, packed) = (&*target.isa, &mut out.packed);
+            let mut cx = LowerCx { isa, frame, packed, tiles, winograd: options.winograd };
             let kernel = match lower_one(work, name, sources, constants, &mut cx) {
                 Ok(kernel) => kernel,
                 Err(error) => {
@@ -308,6 +311,7 @@ struct Sources<'a> {
     module: &'a Module,
     plan: &'a Plan,
     slots: &'a Slots,
+    options: &'a CompileOptions,
 }
 
 fn lower_one(

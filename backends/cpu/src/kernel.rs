@@ -82,6 +82,8 @@ pub struct LowerCx<'a> {
     pub packed: &'a mut Vec<(Constant, PointerSlot)>,
     /// Tiles with wide code that kernels call.
     pub tiles: &'a mut WideTiles,
+    /// Whether convolutions may be done by minimal filtering, which rounds differently.
+    pub winograd: bool,
 }
 
 impl LowerCx<'_> {

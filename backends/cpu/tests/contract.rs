@@ -546,7 +546,13 @@ fn kernels_are_made_for_other_machines() {
         let slots: Vec<PointerSlot> = (0..3).map(|_| frame.add_pointer()).collect();
         let mut packed = vec![];
         let mut tiles = nnc_cpu::wide::WideTiles::new(None);
-        let mut cx = LowerCx { isa: &*isa, frame: &mut frame, packed: &mut packed, tiles: &mut tiles };
+        let mut cx = LowerCx {
+            isa: &*isa,
+            frame: &mut frame,
+            packed: &mut packed,
+            tiles: &mut tiles,
+            winograd: false,
+        };
         let operand = |&pointer: &PointerSlot| OperandRef { pointer, constant: None };
         let request = NestRequest {
             name: "test".into(),

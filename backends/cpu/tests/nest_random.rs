@@ -326,7 +326,13 @@ fn compiles_for(isa: &dyn cranelift_codegen::isa::TargetIsa, form: &LoopForm, wh
     };
     let mut packed = Vec::new();
     let mut tiles = nnc_cpu::wide::WideTiles::new(None);
-    let mut cx = nnc_cpu::kernel::LowerCx { isa, frame: &mut frame, packed: &mut packed, tiles: &mut tiles };
+    let mut cx = nnc_cpu::kernel::LowerCx {
+        isa,
+        frame: &mut frame,
+        packed: &mut packed,
+        tiles: &mut tiles,
+        winograd: false,
+    };
     let kernel = nnc_cpu::lower::lower_nest(&request, &mut cx).unwrap();
     let mut context = cranelift_codegen::Context::for_function(kernel.function);
     let code = context.compile(isa, &mut cranelift_codegen::control::ControlPlane::default());

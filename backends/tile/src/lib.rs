@@ -11,8 +11,8 @@ pub mod epilogue;
 pub mod gemm;
 pub mod lane_conv;
 pub mod row_conv;
-pub mod stream;
 pub mod separable;
+pub mod stream;
 pub mod winograd;
 
 /// Any inner block: what emitters that make whole functions are asked for.

@@ -14,8 +14,8 @@ mod frame;
 mod gemm;
 mod lane_conv;
 mod program;
-mod stream;
 mod separable;
+mod stream;
 
 pub use asm::EncodeError;
 use nnc_tile::Tile;

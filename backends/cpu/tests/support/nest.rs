@@ -122,7 +122,8 @@ pub(crate) fn compile_at(
     let slots: Vec<PointerSlot> = (0..pointers).map(|_| frame.add_pointer()).collect();
     let mut packed = Vec::new();
     let mut tiles = nnc_cpu::wide::WideTiles::new(level);
-    let mut cx = LowerCx { isa: &*isa, frame: &mut frame, packed: &mut packed, tiles: &mut tiles };
+    let mut cx =
+        LowerCx { isa: &*isa, frame: &mut frame, packed: &mut packed, tiles: &mut tiles, winograd: false };
     let kernel = lower(&slots, &mut cx).unwrap();
     let isa = if kernel.scheduled { host_isa("none") } else { isa };
     let made = |tile| nnc_x86::emit(tile, level.unwrap()).unwrap_or_else(|e| panic!("{tile:?}: {e:?}"));
@@ -180,6 +181,11 @@ pub(crate) fn compile_known_at(
 }
 
 impl Compiled {
+    /// Bytes of constants made while lowering.
+    pub(crate) fn packed_bytes(&self) -> usize {
+        self.packed.iter().map(|(_, b)| b.bytes().len()).sum()
+    }
+
     /// The frame ends at an unmapped page, too: what kernels read in place of what is not there is at its start.
     pub(crate) fn frame_for(
         &self,

@@ -9,13 +9,13 @@ use cranelift_codegen::{
 };
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
 use nnc_ir::extent::Extent;
-use nnc_tile::{Tile, gemm::GemmTile, lane_conv::LaneConv};
+use nnc_tile::{Tile, gemm::GemmTile, lane_conv::LaneConv, separable::Separable};
 use rustc_hash::FxHashMap;
 
 use crate::{
     frame::{Frame, FrameValue, PointerSlot},
     kernel::{LowerCx, empty_kernel, open_kernel},
-    tile::{GemmArgs, LaneConvArgs, Schedule, emit_gemm_tile, emit_lane_conv},
+    tile::{GemmArgs, LaneConvArgs, Schedule, SeparableArgs, emit_gemm_tile, emit_lane_conv, emit_separable},
     wide::{self, WideTiles},
 };
 
@@ -65,6 +65,14 @@ impl Gen<'_, '_> {
         match self.tiles.number(&Tile::LaneConv(spec.clone())) {
             Some(tile) => wide::call(self.b, tile, &args.values(spec)),
             None => emit_lane_conv(self.b, spec, args),
+        }
+    }
+
+    /// A transform of a square: by a call where there is wide code for it.
+    pub(super) fn separable_tile(&mut self, spec: &Separable, args: &SeparableArgs) {
+        match self.tiles.number(&Tile::Separable(spec.clone())) {
+            Some(tile) => wide::call(self.b, tile, &args.values(spec)),
+            None => emit_separable(self.b, spec, args),
         }
     }
 

@@ -2,7 +2,8 @@
 //!
 //! Reading order: `split` and `analyze` (what are rows, columns and sums), `epilogue` (the fused program), `direct`
 //! (operands at linear places, computed first by `prologue`), `window`, `fill`, `conv` and `depthwise` (convolutions),
-//! `last`, `fill_last`, `taps` and `lanes` (convolutions with channels last); `panel`, `pack`, `rows`,
+//! `last`, `fill_last`, `taps` and `lanes` (convolutions with channels last), `winograd` and `squares` (those of window 3
+//! by minimal filtering); `panel`, `pack`, `rows`,
 //! `weights`, `tiles` and `emit` serve both. What is no case for tiles is the generic nest's.
 //!
 //! Share of the 128-bit multiply-add peak on a Zen 5 core, f32, bias and rectifier fused, constant weights
@@ -38,10 +39,12 @@ mod panel;
 mod prologue;
 mod rows;
 mod split;
+mod squares;
 mod taps;
 mod tiles;
 mod weights;
 mod window;
+mod winograd;
 
 use self::{
     analyze::{BFrom, Problem},
@@ -51,6 +54,7 @@ use self::{
     lanes::Lanes,
     last::Last,
     taps::TapsConv,
+    winograd::WinogradConv,
 };
 use super::scalar::Abilities;
 use crate::kernel::{Kernel, LowerCx, NestRequest};
@@ -98,6 +102,9 @@ fn lower_last(request: &NestRequest, cx: &mut LowerCx<'_>) -> Option<Kernel> {
         return Some(Lanes::new(&last, request, cx)?.lower(&last, request, cx));
     }
     last.problem.level = last.problem.wide_level(cx.tiles.level());
+    if let Some(way) = WinogradConv::new(&last, request, cx) {
+        return way.lower(&last, request, cx);
+    }
     Some(TapsConv::new(&last, request, cx)?.lower(&last, request, cx))
 }
 

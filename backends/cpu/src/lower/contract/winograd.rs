@@ -1,0 +1,317 @@
+//! winograd - convolutions of window 3x3 by minimal filtering: which, and the transformed weights.
+//!
+//! ```text
+//! V = B' d B  for squares of the input      M[p] = V[p] U[p]  for each point p      y = A' M A, and the epilogue
+//! ```
+//!
+//! A square of m x m results takes (m + 2)^2 multiply-adds for each pair of channels instead of 9 m^2: F(2, 3) saves 2.25
+//! times, F(4, 3) 4 times. Against that stand the transforms, squares that the plane does not fill, and transformed weights,
+//! which are 1.8 and 4 times as large and are read once for each block of squares: where planes are small that is what
+//! takes the time. The choice is by an estimate of all that, from shapes alone.
+//!
+//! # Rounding
+//!
+//! Transforms add what they later cancel, so that results err more than sums by taps do. With u = 2^-24, gamma_k = k u /
+//! (1 - k u), C channels, and |.| of every element, one error analysis of matrix products after another (Higham, "Accuracy
+//! and Stability of Numerical Algorithms", 2002, section 3.5; for these transforms Barabasz, Anderson, Soodhalter and Gregg,
+//! "Error Analysis and Improving the Accuracy of Winograd Convolution for Deep Neural Networks", 2020, theorem 7) gives
+//!
+//! ```text
+//! |error| <= gamma_k |A'| ( sum over c of (|G| |g| |G'|) * (|B'| |d| |B|) ) |A|,     k = C + 2 (a + b) + 2
+//! ```
+//!
+//! where a and b are the roundings that a number meets on its way through A' and through B' along one axis (2 and 1 for
+//! F(2, 3), 3 and 2 for F(4, 3): multiples are fused into sums) and 2 are the weight's. With |d| <= D and |g| <= W the right
+//! side is at most C D W times the square of the greatest row of |A'| (|G| 1 * |B'| 1):
+//!
+//! | | sum by taps | F(2, 3) | F(4, 3) |
+//! |---|---|---|---|
+//! | factor of C D W | 9 | 8^2 | 48^2 |
+//! | growth | 1 | 7.1 | 256 |
+//!
+//! That is the worst case of one corner of a square: data without a plan stay below it by the square root of k and more.
+//! What is infinite or not a number in one pixel makes the whole square so. `tests/winograd.rs` holds random convolutions
+//! to the bound of every element.
+
+use nnc_ir::{
+    constant::{Constant, Payload},
+    dtype::DType,
+    extent::{Extent, product},
+};
+use nnc_tile::{epilogue::EpilogueInput, winograd::Winograd};
+use nnc_x86::Level;
+
+use super::{
+    analyze::{BFrom, Linear},
+    last::{Last, Taps},
+    panel::Panels,
+};
+use crate::{
+    frame::PointerSlot,
+    kernel::{LowerCx, NestRequest},
+    tile::{cover_cost, wide_cover_cost},
+};
+
+/// Items there should be where there is enough work.
+const ITEMS: i64 = 8;
+/// Bytes of squares' transforms that stay in the second-level cache.
+const CACHED: i64 = 640 << 10;
+/// Bytes of weights that stay in the second-level cache, and in the last.
+const WEIGHTS: [i64; 2] = [640 << 10, 12 << 20];
+/// Bytes a cycle that are read from memory.
+const FROM_MEMORY: i64 = 5;
+/// Bytes of transformed weights, at most: beyond, the memory they take counts for more.
+const MOST_WEIGHTS: i64 = 256 << 20;
+
+/// How a convolution will be done.
+#[derive(Clone, Debug)]
+pub(super) struct WinogradConv {
+    pub(super) way: Winograd,
+    /// Channels of the input and of the result.
+    pub(super) channels: [i64; 2],
+    /// Rows and columns of the result.
+    pub(super) plane: [i64; 2],
+    /// Squares of an item.
+    pub(super) squares: i64,
+    /// Output channels of an item.
+    pub(super) group: i64,
+    /// Their panels.
+    pub(super) panels: Panels,
+    /// Transformed weights: for each group, for each point, panels.
+    pub(super) weight: PointerSlot,
+}
+
+/// A convolution in numbers.
+#[derive(Clone, Copy, Debug)]
+struct Shape {
+    /// Planes.
+    planes: i64,
+    rows: i64,
+    columns: i64,
+    c: i64,
+    n: i64,
+    level: Option<Level>,
+}
+
+impl WinogradConv {
+    /// Decides; transforms and packs the weights.
+    pub(super) fn new(last: &Last, request: &NestRequest, cx: &mut LowerCx<'_>) -> Option<WinogradConv> {
+        let (p, windows) = (&last.problem, &last.windows);
+        let BFrom::Linear { at, .. } = &p.b_from else { return None };
+        let y = windows.y?;
+        let (_, c) = windows.channels?;
+        let window = |t: &Taps| (t.count, t.stride, t.dilation) == (3, 1, 1);
+        let extents = &p.nest.extents;
+        let around: Vec<usize> = p.outer.iter().copied().filter(|&a| a != y.pixel).collect();
+        let shared = around.iter().all(|&a| at.coefficients[a].is(0));
+        let by_pixel = |(o, at): &(super::epilogue::Operand, Linear)| match o.kind {
+            EpilogueInput::Row => false,
+            EpilogueInput::Tile => true,
+            EpilogueInput::Col | EpilogueInput::Scalar => at.coefficients[y.pixel].is(0),
+        };
+        if !cx.winograd || !window(&windows.x) || !window(&y) || !shared || !p.operands.iter().all(by_pixel) {
+            return None;
+        }
+        let shape = Shape {
+            planes: product(around.iter().map(|&a| &extents[a])).as_const().unwrap_or(1),
+            rows: extents[y.pixel].as_const().filter(|&n| n > 0)?,
+            columns: extents[windows.x.pixel].as_const().filter(|&n| n > 0)?,
+            c,
+            n: p.extent(&p.n).as_const().filter(|&n| n > 0)?,
+            level: cx.tiles.level(),
+        };
+        let way = shape.choose()?;
+        let group = shape.group(way);
+        let squares = shape.squares(way, group);
+        let panels = Panels::new(Some(squares), Some(group), shape.level);
+        let constant = request.operands.get(p.nest.loads[p.b].operand)?.constant.as_ref()?;
+        let bytes = constant.bytes();
+        if constant.dtype() != DType::F32 {
+            return None;
+        }
+        let taps = Weights::new(bytes.as_chunks().0, at, extents, &p.k, *p.n.last()?)?;
+        let weight = cx.add_weight(taps.transform(way, &shape, group, &panels)?);
+        Some(WinogradConv {
+            way,
+            channels: [c, shape.n],
+            plane: [shape.rows, shape.columns],
+            squares,
+            group,
+            panels,
+            weight,
+        })
+    }
+
+    /// Squares along rows and along columns.
+    pub(super) fn counts(&self) -> [i64; 2] {
+        let m = self.way.m() as i64;
+        self.plane.map(|extent| (extent + m - 1) / m)
+    }
+}
+
+impl Shape {
+    /// The way that takes the least time, or `None` where that is the sum by taps.
+    fn choose(&self) -> Option<Winograd> {
+        // What is packed in few panels has no more to gain, and the estimate is rough.
+        if self.c < 8 || self.n < 8 {
+            return None;
+        }
+        let ways = [Winograd::F2, Winograd::F4].map(|way| (self.time(way), way));
+        let (time, way) = ways.into_iter().min()?;
+        (time < self.time_of_taps() * 15 / 16).then_some(way)
+    }
+
+    fn lanes(&self) -> i64 {
+        self.level.map_or(4, Level::lanes) as i64
+    }
+
+    /// Thousandths of a cycle for a product of `m` rows and `n` columns, one step of the sum.
+    fn product(&self, m: i64, n: i64) -> i64 {
+        let (m, n) = (usize::try_from(m).unwrap_or(1), usize::try_from(n).unwrap_or(1));
+        let cost = match self.level {
+            Some(level) => wide_cover_cost(level, m, n),
+            None => cover_cost(m, n) / 2,
+        };
+        i64::try_from(cost).unwrap_or(i64::MAX)
+    }
+
+    fn total(&self, way: Winograd) -> i64 {
+        let m = way.m() as i64;
+        ((self.rows + m - 1) / m) * ((self.columns + m - 1) / m)
+    }
+
+    /// Bytes of transformed weights.
+    fn weights(&self, way: Winograd) -> i64 {
+        let n = way.n() as i64;
+        4 * n * n * self.c * self.n
+    }
+
+    /// Output channels of an item.
+    fn group(&self, way: Winograd) -> i64 {
+        // Where there are few blocks of squares, but all of them need all weights.
+        let blocks = self.planes * ((self.total(way) + 55) / 56);
+        let mut parts = 1;
+        while self.weights(way) > WEIGHTS[0] && blocks * parts < ITEMS && self.n % (parts * 64) == 0 {
+            parts *= 2;
+        }
+        self.n / parts
+    }
+
+    /// Squares of an item: few where their transforms and the weights stay in cache, many where the weights do not.
+    fn squares(&self, way: Winograd, group: i64) -> i64 {
+        let (n, weights, total) = (way.n() as i64, self.weights(way), self.total(way));
+        let cached = CACHED / (4 * n * n * (self.c + group)).max(1);
+        let wanted = match weights {
+            w if w <= WEIGHTS[0] => cached.clamp(14, 56),
+            w if w <= WEIGHTS[1] => cached.clamp(28, 84),
+            _ => cached.clamp(112, 168),
+        };
+        let blocks = (total + wanted - 1) / wanted;
+        (total + blocks - 1) / blocks
+    }
+
+    /// Thousandths of a cycle.
+    fn time(&self, way: Winograd) -> i64 {
+        let group = self.group(way);
+        let squares = self.squares(way, group);
+        let (points, total) = ((way.n() * way.n()) as i64, self.total(way));
+        let blocks = self.planes * ((total + squares - 1) / squares);
+        // Of a product: a step of the sum, and beginning and end of the tiles.
+        let step = self.product(squares, group);
+        let products = blocks * (self.n / group) * points * (step * self.c + 6 * step + 20_000);
+        // Instructions and memory of a vector of channels, by measurement.
+        let [input, output] = match way {
+            Winograd::F2 => [60, 50],
+            Winograd::F4 => [150, 130],
+        };
+        let vectors = |channels: i64| (channels + self.lanes() - 1) / self.lanes();
+        let transforms = blocks * squares * 1000 * (input * vectors(self.c) + output * vectors(self.n) + 40);
+        let bytes = self.weights(way);
+        let reads = match bytes {
+            b if b <= WEIGHTS[0] => b,
+            b if b <= WEIGHTS[1] => b + b * (blocks - 1) / 4,
+            b => b * blocks,
+        };
+        let too_much = if bytes > MOST_WEIGHTS { i64::MAX / 2 } else { 0 };
+        (products + transforms + reads * 1000 / FROM_MEMORY).saturating_add(too_much)
+    }
+
+    /// Likewise for the sum by taps.
+    fn time_of_taps(&self) -> i64 {
+        let products = self.planes * self.rows * self.product(self.columns, self.n) * 9 * self.c;
+        products + 4 * 9 * self.c * self.n * 1000 / FROM_MEMORY
+    }
+}
+
+/// Weights as they lie.
+struct Weights<'a> {
+    elements: &'a [[u8; 4]],
+    base: usize,
+    /// Distances along rows and columns of taps, along the input's channels and the result's.
+    steps: [usize; 4],
+}
+
+impl<'a> Weights<'a> {
+    fn new(
+        elements: &'a [[u8; 4]],
+        at: &Linear,
+        extents: &[Extent],
+        k: &[usize],
+        n: usize,
+    ) -> Option<Weights<'a>> {
+        let [y, x, c] = *k else { return None };
+        let number = |e: &Extent| usize::try_from(e.as_const()?).ok();
+        let mut steps = [0; 4];
+        let mut farthest = number(&at.base)?;
+        for (step, axis) in steps.iter_mut().zip([y, x, c, n]) {
+            *step = number(&at.coefficients[axis])?;
+            farthest += *step * (number(&extents[axis])?.checked_sub(1)?);
+        }
+        (farthest < elements.len()).then_some(Weights { elements, base: number(&at.base)?, steps })
+    }
+
+    /// G g G' of the window between two channels.
+    fn square(&self, g: &[[f64; 3]], c: usize, n: usize, out: &mut [f64]) {
+        let origin = self.base + c * self.steps[2] + n * self.steps[3];
+        let tap = |y: usize, x: usize| {
+            f64::from(f32::from_le_bytes(self.elements[origin + y * self.steps[0] + x * self.steps[1]]))
+        };
+        let dot = |a: &[f64; 3], b: [f64; 3]| a[0] * b[0] + a[1] * b[1] + a[2] * b[2];
+        let window: [[f64; 3]; 3] = [0, 1, 2].map(|y| [0, 1, 2].map(|x| tap(y, x)));
+        for (row, out) in g.iter().zip(out.chunks_exact_mut(g.len())) {
+            let along: [f64; 3] = [0, 1, 2].map(|x| dot(row, [window[0][x], window[1][x], window[2][x]]));
+            for (col, out) in g.iter().zip(out) {
+                *out = dot(col, along);
+            }
+        }
+    }
+
+    /// For each group, for each point, panels of all sums.
+    fn transform(&self, way: Winograd, shape: &Shape, group: i64, panels: &Panels) -> Option<Constant> {
+        let Panels::Fixed(runs) = panels else { return None };
+        let size = |x: i64| usize::try_from(x).ok();
+        let (c, n, group) = (size(shape.c)?, size(shape.n)?, size(group)?);
+        let points = way.n() * way.n();
+        let point = c * panels.padded();
+        let mut out = vec![[0u8; 4]; n / group * points * point];
+        let mut square = vec![0.0; points];
+        for first in (0..n).step_by(group) {
+            let of_group = &mut out[first / group * points * point..][..points * point];
+            for run in runs {
+                let width = usize::from(run.width);
+                for panel in 0..run.count {
+                    let start = run.start + panel * width;
+                    for (k, column) in (0..c).flat_map(|k| (0..usize::from(run.cols)).map(move |j| (k, j))) {
+                        self.square(way.g(), k, first + start + column, &mut square);
+                        for (p, value) in square.iter().enumerate() {
+                            of_group[p * point + start * c + k * width + column] =
+                                (*value as f32).to_le_bytes();
+                        }
+                    }
+                }
+            }
+        }
+        let elements = i64::try_from(out.len()).ok()?;
+        Constant::new(DType::F32, &[elements], Payload::Inline(out.as_flattened().into()))
+    }
+}
