@@ -109,7 +109,13 @@ impl WinogradConv {
             EpilogueInput::Tile => true,
             EpilogueInput::Col | EpilogueInput::Scalar => at.coefficients[y.pixel].is(0),
         };
-        if !cx.winograd || !window(&windows.x) || !window(&y) || !shared || !p.operands.iter().all(by_pixel) {
+        if !cx.winograd
+            || p.prologue.is_some()
+            || !window(&windows.x)
+            || !window(&y)
+            || !shared
+            || !p.operands.iter().all(by_pixel)
+        {
             return None;
         }
         let shape = Shape {
