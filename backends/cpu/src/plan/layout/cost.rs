@@ -72,7 +72,13 @@ fn of_nest(plan: &Plan, view: &Tensors<'_>, nest: &NestStep) -> Steps {
             steps.last += 4 * known(&form.loads[input].extents);
         }
     }
-    for (l, load) in form.loads.iter().enumerate().filter(|(l, _)| !is_product(*l)) {
+    // One element everywhere has no order.
+    let is_splat = |l: usize| match plan.buffers[buffer(l)].kind {
+        BufferKind::Constant(c) => plan.constants.get(c).as_splat().is_some(),
+        _ => false,
+    };
+    let others = form.loads.iter().enumerate().filter(|(l, _)| !is_product(*l) && !is_splat(*l));
+    for (l, load) in others {
         let last = view.last[buffer(l)];
         let turned = worth_an_order(&load.extents) && worth_an_order(&form.space) && is_aligned(form, l);
         if turned && last != result_last {
