@@ -198,14 +198,7 @@ impl Compiler {
     pub fn generate_with(&self, module: &Module, options: CompileOptions) -> Result<Compiled, Failure> {
         let target = self.target()?;
         repeated::check(module).map_err(|d| vec![*d])?;
-        let rounding = self.options.level >= OptLevel::O2;
-        let options = CompileOptions {
-            name: self.options.name.clone(),
-            trace: self.options.trace,
-            winograd: rounding && !self.options.without.iter().any(|name| name == WINOGRAD),
-            ..options
-        };
-        Ok(nnc_cpu::compile(module, &target, &options)?)
+        Ok(nnc_cpu::compile(module, &target, &self.of_backend(options))?)
     }
 
     /// Likewise, for a module that nobody needs afterwards: its weights are freed as they are packed.
@@ -215,9 +208,14 @@ impl Compiler {
     pub fn generate_owned(&self, module: Module, options: CompileOptions) -> Result<Compiled, Failure> {
         let target = self.target()?;
         repeated::check(&module).map_err(|d| vec![*d])?;
-        let options =
-            CompileOptions { name: self.options.name.clone(), trace: self.options.trace, ..options };
-        Ok(nnc_cpu::compile_owned(module, &target, &options)?)
+        Ok(nnc_cpu::compile_owned(module, &target, &self.of_backend(options))?)
+    }
+
+    /// What the backend should give, with what the options say of it.
+    fn of_backend(&self, options: CompileOptions) -> CompileOptions {
+        let Options { name, trace, level, without, .. } = &self.options;
+        let winograd = *level >= OptLevel::O2 && !without.iter().any(|name| name == WINOGRAD);
+        CompileOptions { name: name.clone(), trace: *trace, winograd, ..options }
     }
 
     pub(crate) fn target(&self) -> Result<Target, Failure> {
