@@ -4,6 +4,8 @@
 //!
 //! Operands are in the first-level cache but where the table says so; every figure is the least of many runs.
 
+#![allow(clippy::unwrap_used, reason = "a panic is how a bench fails")]
+
 #[path = "../tests/support/mod.rs"]
 mod support;
 
