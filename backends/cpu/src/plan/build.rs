@@ -62,6 +62,7 @@ pub(crate) fn build(module: &Module, options: &CompileOptions) -> Result<Plan, V
     let intermediate_bytes = intermediate_bytes(&buffers);
     let mut plan =
         Plan { buffers, main, outputs, constants, node_names, kernels, counters, intermediate_bytes };
+    plan.shrink_nests();
     if !options.keep_layouts {
         plan.lay_out();
     }

@@ -12,8 +12,10 @@ mod in_place;
 mod layout;
 mod memory;
 mod outputs;
+mod repeat;
 mod rows;
 mod step;
+mod trim;
 
 pub(crate) use bound::{Bounds, data_free};
 pub(crate) use build::build;

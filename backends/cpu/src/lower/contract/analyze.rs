@@ -171,9 +171,13 @@ impl Problem {
         let only_b = |axis: &usize| any(&b_loads, *axis) && !mentions(a, *axis);
         let columns: Vec<usize> = (0..nest.space).rev().take_while(only_b).collect();
         let columns: Vec<usize> = columns.into_iter().rev().collect();
-        let k: Vec<usize> = (nest.space..extents.len()).collect();
+        let mut k: Vec<usize> = (nest.space..extents.len()).collect();
         let apart = "elements of its first operand lie at no linear places";
         let a_at = Linear::of(&access[a]).ok_or(apart)?;
+        if a_at.stride(&k, &extents).is_none() {
+            // Sums in another order may lie in one line: channels after taps.
+            k.sort_by_key(|&axis| std::cmp::Reverse(a_at.coefficients[axis].as_const()));
+        }
         let a_k = if k.is_empty() { Extent::ONE } else { a_at.stride(&k, &extents).ok_or(apart)? };
         let mut coefficients = nest.strides.clone();
         coefficients.resize(extents.len(), Extent::ZERO);

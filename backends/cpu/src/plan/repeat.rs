@@ -1,0 +1,137 @@
+//! repeat - constants that repeat along an axis are stored and read once.
+//!
+//! Folding makes `[1, 128, 4]` of a bias of 128 channels and four positions. Read as `[1, 128, 1]` it is a bias again, which
+//! tiles know how to read in any order of axes.
+
+use nnc_ir::{
+    constant::{Constant, Payload},
+    extent::Extent,
+    form::{Bounds, Class, Ix},
+    program::Inst,
+};
+
+use super::{Block, Buffer, BufferId, BufferKind, NestStep, Plan, Step, trim::trimmed};
+
+/// Constants with more elements are weights, which are packed.
+const MOST_ELEMENTS: usize = 1 << 18;
+
+impl Plan {
+    /// Has every nest read constants without their repetitions, and sum no padding.
+    pub(crate) fn shrink_nests(&mut self) {
+        let mut main = std::mem::take(&mut self.main);
+        self.shrink_in(&mut main);
+        self.main = main;
+    }
+
+    fn shrink_in(&mut self, block: &mut Block) {
+        for step in &mut block.steps {
+            match step {
+                Step::Nest(nest) => {
+                    if let Some(form) = trimmed(&nest.form) {
+                        nest.form = form;
+                    }
+                    self.shrink_of_nest(nest);
+                }
+                Step::If(step) => {
+                    self.shrink_in(&mut step.then);
+                    self.shrink_in(&mut step.otherwise);
+                }
+                Step::Loop(step) => self.shrink_in(&mut step.body),
+                Step::Scan(step) => self.shrink_in(&mut step.body),
+                _ => {}
+            }
+        }
+    }
+
+    fn shrink_of_nest(&mut self, nest: &mut NestStep) {
+        let contracts = nest.form.class() == Class::Contraction;
+        let factors: Vec<usize> = nest
+            .form
+            .body
+            .insts()
+            .iter()
+            .filter_map(|(inst, _)| if let Inst::Load(l) = inst { Some(*l) } else { None })
+            .filter(|_| contracts)
+            .collect();
+        for l in 0..nest.form.loads.len() {
+            let load = &nest.form.loads[l];
+            let BufferKind::Constant(id) = self.buffers[self.resolve(nest.operands[load.operand]).0].kind
+            else {
+                continue;
+            };
+            if factors.contains(&l) || load.bounds != Bounds::Inside {
+                continue;
+            }
+            let constant = self.constants.get(id);
+            let whole: Vec<Extent> = constant.dims().iter().map(|&d| Extent::Const(d)).collect();
+            let Some((small, axes)) = without_repetition(constant).filter(|_| whole == load.extents) else {
+                continue;
+            };
+            let id = self.constants.add(&small);
+            let buffer = BufferId(self.buffers.len());
+            self.buffers.push(Buffer {
+                kind: BufferKind::Constant(id),
+                sizes: vec![small.ty().bytes()],
+                live: None,
+                pinned: false,
+                partner: None,
+                unbounded: false,
+                offset: Extent::ZERO,
+            });
+            nest.operands.push(buffer);
+            let load = &mut nest.form.loads[l];
+            load.operand = nest.operands.len() - 1;
+            for axis in axes {
+                load.index[axis] = Ix::int(0);
+                load.extents[axis] = Extent::ONE;
+            }
+        }
+    }
+}
+
+/// The constant with one position for each axis along which it repeats, and these axes; `None` if there are none, or
+/// all of it is one element.
+fn without_repetition(constant: &Constant) -> Option<(Constant, Vec<usize>)> {
+    let dims = constant.dims();
+    let n = constant.elements();
+    if !(2..=MOST_ELEMENTS).contains(&n) || constant.as_splat().is_some() {
+        return None;
+    }
+    let bytes = constant.bytes();
+    let size = constant.dtype().bytes();
+    let elements: Vec<&[u8]> = bytes.chunks_exact(size).collect();
+    if elements.len() != n {
+        return None;
+    }
+    let stride =
+        |axis: usize| dims[axis + 1..].iter().map(|&d| usize::try_from(d).unwrap_or(0)).product::<usize>();
+    let repeats = |axis: usize| {
+        let (step, extent) = (stride(axis), usize::try_from(dims[axis]).unwrap_or(1));
+        extent > 1 && (0..n).all(|i| i / step % extent == 0 || elements[i] == elements[i - step])
+    };
+    let axes: Vec<usize> = (0..dims.len()).filter(|&axis| repeats(axis)).collect();
+    if axes.is_empty() {
+        return None;
+    }
+    let first = |i: usize| axes.iter().all(|&a| i / stride(a) % usize::try_from(dims[a]).unwrap_or(1) == 0);
+    let kept: Vec<u8> = (0..n).filter(|&i| first(i)).flat_map(|i| elements[i].iter().copied()).collect();
+    let mut small = dims.to_vec();
+    axes.iter().for_each(|&a| small[a] = 1);
+    Some((Constant::new(constant.dtype(), &small, Payload::Inline(kept.into()))?, axes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use nnc_ir::dtype::{DType, Scalar};
+
+    #[test]
+    fn a_bias_of_positions_is_a_bias_of_channels() {
+        let elements: Vec<Scalar> = [1.0, 1.0, 2.0, 2.0, 3.0, 3.0].map(Scalar::f32).to_vec();
+        let bias = Constant::from_scalars(DType::F32, &[1, 3, 2], &elements);
+        let (small, axes) = without_repetition(&bias).unwrap_or_else(|| panic!("it repeats"));
+        assert_eq!((small.dims(), &axes[..]), (&[1, 3, 1][..], &[2][..]));
+        assert_eq!(small.scalars(), [1.0, 2.0, 3.0].map(Scalar::f32));
+        assert!(without_repetition(&small).is_none(), "nothing repeats any more");
+    }
+}
