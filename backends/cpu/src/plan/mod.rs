@@ -12,6 +12,7 @@ mod in_place;
 mod layout;
 mod memory;
 mod outputs;
+mod positions;
 mod repeat;
 mod rows;
 mod step;

@@ -10,7 +10,9 @@ use nnc_ir::{
     program::Inst,
 };
 
-use super::{Block, Buffer, BufferId, BufferKind, NestStep, Plan, Step, trim::trimmed};
+use super::{
+    Block, Buffer, BufferId, BufferKind, NestStep, Plan, Step, positions::read_positions, trim::trimmed,
+};
 
 /// Constants with more elements are weights, which are packed.
 const MOST_ELEMENTS: usize = 1 << 18;
@@ -30,6 +32,11 @@ impl Plan {
                     if let Some(form) = trimmed(&nest.form) {
                         nest.form = form;
                     }
+                    if let Some(read) = read_positions(&nest.form, nest.operands.len()) {
+                        nest.form = read.form;
+                        let buffer = self.add_constant(&read.constant);
+                        nest.operands.push(buffer);
+                    }
                     self.shrink_of_nest(nest);
                 }
                 Step::If(step) => {
@@ -41,6 +48,21 @@ impl Plan {
                 _ => {}
             }
         }
+    }
+
+    /// A buffer of a constant's elements.
+    fn add_constant(&mut self, constant: &Constant) -> BufferId {
+        let kind = BufferKind::Constant(self.constants.add(constant));
+        self.buffers.push(Buffer {
+            kind,
+            sizes: vec![constant.ty().bytes()],
+            live: None,
+            pinned: false,
+            partner: None,
+            unbounded: false,
+            offset: Extent::ZERO,
+        });
+        BufferId(self.buffers.len() - 1)
     }
 
     fn shrink_of_nest(&mut self, nest: &mut NestStep) {
@@ -67,17 +89,7 @@ impl Plan {
             let Some((small, axes)) = without_repetition(constant).filter(|_| whole == load.extents) else {
                 continue;
             };
-            let id = self.constants.add(&small);
-            let buffer = BufferId(self.buffers.len());
-            self.buffers.push(Buffer {
-                kind: BufferKind::Constant(id),
-                sizes: vec![small.ty().bytes()],
-                live: None,
-                pinned: false,
-                partner: None,
-                unbounded: false,
-                offset: Extent::ZERO,
-            });
+            let buffer = self.add_constant(&small);
             nest.operands.push(buffer);
             let load = &mut nest.form.loads[l];
             load.operand = nest.operands.len() - 1;
