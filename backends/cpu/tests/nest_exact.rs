@@ -248,6 +248,24 @@ fn movements_of_every_type() {
     }
 }
 
+/// Rows that are woven into one another: pixels that a transposed convolution of stride 2 made apart.
+#[test]
+fn rows_by_turns() {
+    let mut rng = Rng::new(9);
+    for width in LENGTHS.into_iter().chain([32, 64, 77]) {
+        let n = |x: i64| Extent::Const(x);
+        // [c, i, j, y, x] to [c, y, i, x, j].
+        let space = [n(2), n(3), n(2), n(width), n(2)];
+        let from = [n(2), n(2), n(2), n(3), n(width)];
+        let index = [0, 2, 4, 1, 3].map(Ix::Axis).to_vec();
+        for dtype in [DType::F32, DType::I32, DType::U8] {
+            let form = movement(&space, vec![load(0, dtype, index.clone(), &from, Bounds::Inside)]);
+            let operands = operands(&mut rng, &form, &vec![]);
+            check(&format!("{dtype:?} {width}"), &form, &vec![], &operands);
+        }
+    }
+}
+
 #[test]
 fn reductions_of_integers_and_choices() {
     let mut rng = Rng::new(4);

@@ -34,7 +34,7 @@ impl Cut {
         let least = if matches!(schedule, Schedule::Space(_)) { 32 } else { 1 };
         let block = if block > 64 { block / 64 * 64 } else { block.max(least) };
         let mut digits = nest.extents[..inner].to_vec();
-        if let Schedule::Transpose(Rows { axis, rows }) = schedule {
+        if let Schedule::Transpose(Rows { axis, rows, .. }) = schedule {
             digits[*axis] = digits[*axis].ceil_div(&Extent::Const(*rows));
             point = point.scale(*rows);
         }

@@ -212,7 +212,7 @@ impl Emitter<'_, '_> {
             for (axis, &digit) in e.axes.iter_mut().zip(digits).take(inner) {
                 *axis = Some(digit);
             }
-            if let Schedule::Transpose(Rows { axis, rows }) = *e.schedule {
+            if let Schedule::Transpose(Rows { axis, rows, .. }) = *e.schedule {
                 e.axes[axis] = Some(e.b.ins().imul_imm_s(digits[axis], rows));
             }
             let length = e.extent(&nest.extents[inner]);

@@ -71,6 +71,8 @@ pub(super) struct Rows {
     pub(super) axis: usize,
     /// Positions of it in one item: those of a cache line, if there are so many.
     pub(super) rows: i64,
+    /// Whether the last axis has two positions, and the result's rows lie one behind the other.
+    pub(super) pairs: bool,
 }
 
 impl Schedule {
@@ -291,11 +293,21 @@ impl View<'_> {
         let words = load.dtype == result.dtype && load.dtype.bytes() == 4;
         let apart = !load.coefficients[inner].is(0) && !load.coefficients[inner].is(1);
         let long = |axis: usize| nest.extents[axis].as_const().unwrap_or(16);
-        if !(moves && plain && words && apart) || long(inner) < 4 {
+        if !(moves && plain && words && apart) {
+            return None;
+        }
+        // Two rows of the operand by turns: pixels that were shuffled apart.
+        let pairs = nest.extents[inner].is(2) && inner > 0;
+        let beside = |a: usize| load.coefficients[a].is(1) && result.coefficients[a].is(2) && long(a) >= 4;
+        if pairs && beside(inner - 1) {
+            let rows = if long(inner - 1) >= 32 { 32 } else { 4 };
+            return Some(Rows { axis: inner - 1, rows, pairs: true });
+        }
+        if long(inner) < 4 {
             return None;
         }
         let axis = (0..inner).rev().find(|&a| load.coefficients[a].is(1) && long(a) >= 4)?;
-        Some(Rows { axis, rows: if long(axis) >= 16 { 16 } else { 4 } })
+        Some(Rows { axis, rows: if long(axis) >= 16 { 16 } else { 4 }, pairs: false })
     }
 
     /// Elements in a vector, if the nest moves neighbours and nothing else.

@@ -1,7 +1,8 @@
 //! transpose - movements that read neighbours along one axis and write them along another.
 //!
 //! An item is a band of rows of the result, as wide as a cache line of the operand: each line that is read is used up.
-//! Blocks of four by four elements are transposed in registers.
+//! Blocks of four by four elements are transposed in registers; where the last axis has two positions, two vectors are
+//! woven into one another.
 
 use cranelift_codegen::ir::{InstBuilder, Value, condcodes::IntCC, types::I64};
 
@@ -23,11 +24,16 @@ impl Emitter<'_, '_> {
         let length = self.extent(&nest.extents[rows.axis]);
         let behind = self.b.ins().iadd_imm_s(first, rows.rows);
         let whole = self.b.ins().icmp(IntCC::SignedLessThanOrEqual, behind, length);
-        let end = self.whole_turns(from, to, 4);
+        let step = if rows.pairs { 2 } else { 4 };
+        let end = self.whole_turns(from, to, step);
         let end = self.b.ins().select(whole, end, from);
-        self.axis_loop(inner, (from, end, 4), [&[load], &[result]], &[], |e, [load, result], _| {
+        self.axis_loop(inner, (from, end, step), [&[load], &[result]], &[], |e, [load, result], _| {
             for block in 0..rows.rows / 4 {
-                e.transpose_block(rows.axis, block, load[0], result[0]);
+                if rows.pairs {
+                    e.interleave_block(block, load[0], result[0]);
+                } else {
+                    e.transpose_block(rows.axis, block, load[0], result[0]);
+                }
             }
             Ok(vec![])
         })?;
@@ -42,6 +48,24 @@ impl Emitter<'_, '_> {
             Ok(vec![])
         })?;
         Ok(())
+    }
+
+    /// Rows `4 block ..` of the item, whose two positions of the last axis lie one after the other.
+    fn interleave_block(&mut self, block: i64, load: Cursor, result: Cursor) {
+        let nest = self.nest;
+        let dtype = nest.loads[0].dtype;
+        let bytes = dtype.bytes() as i64;
+        let disp = |cursor: Cursor, elements: i64| {
+            cursor.disp + i32::try_from(elements * bytes).expect("bands are small")
+        };
+        let between = nest.loads[0].coefficients[nest.space - 1].scale(bytes);
+        let other = self.plus(load.addr, &between);
+        let at = disp(load, 4 * block);
+        let rows = [load.addr, other].map(|addr| vector::load(self.b, dtype, addr, at));
+        for (half, lanes) in (0..).zip(vector::interleaved(self.b, rows)) {
+            let to = disp(result, 8 * block + 4 * half);
+            self.b.ins().store(scalar::tensor_flags(), lanes, result.addr, to);
+        }
     }
 
     /// Rows `4 block ..` of the item, four positions of the last axis.

@@ -221,6 +221,11 @@ pub(super) fn even_lanes(b: &mut FunctionBuilder, lower: Value, upper: Value) ->
     choose(b, lower, upper, [0, 2, 5, 7])
 }
 
+/// Lanes of two vectors by turns.
+pub(super) fn interleaved(b: &mut FunctionBuilder, [x, y]: [Value; 2]) -> [Value; 2] {
+    [choose(b, x, y, [0, 4, 1, 5]), choose(b, x, y, [2, 6, 3, 7])]
+}
+
 /// Lane `i` of each, for every `i`.
 pub(super) fn transposed(b: &mut FunctionBuilder, [p, q, r, s]: [Value; 4]) -> [Value; 4] {
     let (pq_low, rs_low) = (choose(b, p, q, [0, 4, 1, 5]), choose(b, r, s, [0, 4, 1, 5]));
