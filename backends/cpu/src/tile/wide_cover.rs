@@ -9,7 +9,7 @@ use nnc_x86::Level;
 use super::Panel;
 
 /// Vectors of a panel, at most. A run-time number of columns has masks for four.
-const MOST_VECTORS: usize = 8;
+const MOST_VECTORS: usize = 16;
 /// Vectors of a panel whose columns are counted at run time.
 pub(crate) const MOST_COUNTED: usize = 4;
 /// Rows for which a tile has room for addresses.
