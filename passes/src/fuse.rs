@@ -40,9 +40,8 @@
 //! 2. *merge*: clusters over one space where one reads what the other gives, or both read one value, become one fusion
 //!    with the results of both, if that is cheaper and neither depends on the other by another way.
 //!
-//! It does not join two reductions, nor what is computed into operands that tiles read where they lie; a contraction keeps
-//! one result, since tiles write one; and nothing joins a contraction that tiles do if they could not do both
-//! ([`crate::pass::Tiles`]). Whether nodes are one nest is for [`nnc_ir::compose`] to say. Each join is a rewrite, so that
+//! It does not join two reductions, nor what is computed into operands that tiles read where they lie; and nothing joins a
+//! contraction that tiles do if they could not do both ([`crate::pass::Tiles`]): they write two results, of f32 or bytes. Whether nodes are one nest is for [`nnc_ir::compose`] to say. Each join is a rewrite, so that
 //! fuel stops between two. Inlining every fusion gives the graph back. Exact: values are rounded to `f16` where they were.
 //!
 //! Fusion for locality as in McKinley, Carr, Tseng, "Improving data locality with loop transformations" (TOPLAS 18(4),
@@ -99,7 +98,7 @@ static RECOMPUTE_PRODUCER: Rule = Rule {
 };
 static KEEP_SECOND_RESULT: Rule = Rule {
     name: "keep-second-result",
-    law: "y = g(x), z = f(y) = a nest that gives y and z, over one space",
+    law: "y = g(x), z = f(y) = a nest that gives y and z, over one space; g may be a contraction that tiles do",
     source: "inlining the fusion gives the nodes back; the roofline decides",
     exactness: Exactness::Exact,
 };

@@ -9,7 +9,7 @@ use nest::{Buffer, Compiled, Symbols, compile_known, points, read, value};
 use nnc_cpu::{
     frame::{Frame, PointerSlot},
     kernel::{LowerCx, NestRequest, OperandRef, Placement},
-    lower::lower_nest,
+    lower::{lower_nest, refusal},
 };
 use nnc_ir::{
     compose::fuse_nodes,
@@ -21,7 +21,7 @@ use nnc_ir::{
     form::LoopForm,
     graph::{Module, ValueId, loc},
     ops::{Add, Broadcast, Contract, Conv, MatMul, Max, Mul, Op, Relu, Sigmoid, Transpose},
-    program::{Builder, Program},
+    program::{Builder, Program, Unary},
     types::TensorType,
 };
 use support::Rng;
@@ -90,6 +90,22 @@ fn run(compiled: &Compiled, symbols: &Symbols, operands: &[Vec<u8>], bytes: usiz
     output.bytes().to_vec()
 }
 
+/// Likewise, with all results of the form, of `n` elements.
+fn run_all(
+    compiled: &Compiled,
+    symbols: &Symbols,
+    operands: &[Vec<u8>],
+    form: &LoopForm,
+    n: usize,
+    parts: usize,
+) -> Vec<Vec<u8>> {
+    let inputs: Vec<Buffer> = operands.iter().map(|b| Buffer::new(b)).collect();
+    let outputs: Vec<Buffer> = form.results.iter().map(|d| Buffer::new(&vec![0xcc; d.bytes() * n])).collect();
+    let all: Vec<&Buffer> = inputs.iter().chain(&outputs).collect();
+    compiled.run(symbols, &all, parts);
+    outputs.iter().map(|o| o.bytes().to_vec()).collect()
+}
+
 fn f32_at(bytes: &[u8], i: usize) -> f32 {
     Scalar::load(DType::F32, &bytes[4 * i..]).to_f32()
 }
@@ -145,19 +161,51 @@ fn check(what: &str, form: &LoopForm, shapes: &Shapes, constant: &[usize], rng: 
         let bound = gamma(n + 1) * magnitude;
         assert!((got - sum).abs() <= bound, "{what} at {point:?}: {got} is not {sum} within {bound}");
     }
-    if form.finish == sums.finish {
-        return;
+    for form in [form.clone(), with_results(form, rng)] {
+        if form.finish == sums.finish {
+            continue;
+        }
+        let constant = |o: usize| known.get(o).cloned().flatten();
+        if form.results != [DType::F32] && refusal(&form, &constant).is_some_and(|why| why.contains("single"))
+        {
+            continue;
+        }
+        let compiled = compile_known(&form, &known, vec![None; form.results.len()]);
+        assert!(compiled.scheduled, "{what}: tiles could do the epilogue");
+        let finished = run_all(&compiled, symbols, &operands, &form, bytes / 4, 2);
+        for (i, point) in points(&space).iter().enumerate() {
+            let acc = Scalar::f32(f32_at(&have, i));
+            let want = eval_program(&form.finish, &|l| load(l, point), &[acc], &|_| unreachable!());
+            for ((dtype, want), got) in form.results.iter().zip(&want).zip(&finished) {
+                let got = Scalar::load(*dtype, &got[dtype.bytes() * i..]);
+                assert!(got.bits == want.bits, "{what}, epilogue at {point:?}: {got:?} is not {want:?}");
+            }
+        }
     }
-    let compiled = compile_known(form, &known, vec![None]);
-    assert!(compiled.scheduled, "{what}: tiles could do the epilogue");
-    let finished = run(&compiled, symbols, &operands, bytes, 2);
-    let finish: &Program = &form.finish;
-    for (i, point) in points(&space).iter().enumerate() {
-        let acc = Scalar::f32(f32_at(&have, i));
-        let want = eval_program(finish, &|l| load(l, point), &[acc], &|_| unreachable!())[0].to_f32();
-        let got = f32_at(&finished, i);
-        assert!(got.to_bits() == want.to_bits(), "{what}, epilogue at {point:?}: {got} is not {want}");
-    }
+}
+
+/// A form with what its finish gives rounded to bytes, and perhaps the number before or the sum, too.
+fn with_results(form: &LoopForm, rng: &mut Rng) -> LoopForm {
+    let mut b = Builder::new();
+    let value = b.splice(&form.finish, &mut |b, inst, dtype| b.push(inst.clone(), dtype))[0];
+    let to = [DType::U8, DType::I8][rng.below(2)];
+    let scale = b.f32(20.0);
+    let scaled = b.mul(value, scale);
+    let whole = b.unary(Unary::Nearest, scaled);
+    let (least, most) = if to == DType::U8 { (0.0, 255.0) } else { (-128.0, 127.0) };
+    let (least, most) = (b.f32(least), b.f32(most));
+    let clipped = b.max(whole, least);
+    let clipped = b.min(clipped, most);
+    let narrow = b.cast(to, clipped);
+    let acc = b.acc(0, DType::F32);
+    let results = match rng.below(4) {
+        0 => vec![narrow],
+        1 => vec![narrow, value],
+        2 => vec![value, narrow],
+        _ => vec![scaled, acc],
+    };
+    let finish = b.finish(results);
+    LoopForm { results: finish.result_dtypes().collect(), finish, ..form.clone() }
 }
 
 const LENGTHS: [i64; 14] = [1, 2, 3, 4, 5, 7, 8, 11, 16, 19, 20, 23, 33, 41];

@@ -5,12 +5,21 @@ mod support;
 use nnc_cpu::tile::{Schedule, gemm_tile_function};
 use nnc_tile::Tile;
 use nnc_tile::epilogue::{EpilogueInput, EpilogueOperand};
-use nnc_tile::gemm::{BRows, Cols, GemmArg, GemmOperands, GemmTile, Init, Stride};
+use nnc_tile::gemm::{BRows, Cols, GemmArg, GemmOperands, GemmOutput, GemmTile, Init, Stride};
+use nnc_tile::stream::Element;
 use nnc_x86::Level;
-use support::random::{random_elements, random_epilogue, span};
+use support::random::{random_elements, random_epilogue, random_results, span};
 use support::{Guarded, Rng, call, compile_function, host_isa, load};
 
 const POISON: f32 = 1e30;
+
+fn bytes_of(elements: &[f32]) -> Vec<u8> {
+    elements.iter().flat_map(|x| x.to_le_bytes()).collect()
+}
+
+fn floats_of(bytes: &[u8]) -> Vec<f32> {
+    bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect()
+}
 
 /// A spec and the values of its run-time strides.
 struct Case {
@@ -69,6 +78,17 @@ fn random_case(rng: &mut Rng, most_rows: usize, most_panel: usize) -> Case {
         init: if rng.below(2) == 0 { Init::Zero } else { Init::Load },
         epilogue: (rng.below(3) > 0).then(|| random_epilogue(rng)),
     };
+    let spec = match rng.below(4) {
+        0 => {
+            let elements = [Element::F32, Element::U8, Element::I8];
+            let mut stores: Vec<Element> = (0..1 + rng.below(3)).map(|_| elements[rng.below(3)]).collect();
+            if spec.init == Init::Load {
+                stores[0] = Element::F32;
+            }
+            GemmTile { epilogue: Some(random_results(rng, &stores)), ..spec }
+        }
+        _ => spec,
+    };
     let schedule = match rng.below(3) {
         0 => Schedule::of(&spec),
         _ => Schedule {
@@ -102,11 +122,19 @@ fn run(case: &Case, rng: &mut Rng, emitter: Emitter, what: &str) {
     let b = random_elements(rng, span(*k, *b_k, usize::from(spec.panel), 1));
     // Rows of B in reverse.
     let table: Vec<i64> = (0..*k).rev().map(|p| (p * b_k) as i64).collect();
-    // Poison between the rows of C and before it; a guard page after.
+    // Poison between the rows of C and before it; a guard page after. C of bytes has poison alone.
     let mut c = vec![POISON; 16 + span(rows, *ldc, *cols, 1)];
     for m in 0..rows {
         c[16 + m * ldc..][..*cols].fill_with(|| rng.unit());
     }
+    let stores = spec.stores();
+    let mut c = match stores[0].bytes() {
+        4 => bytes_of(&c),
+        _ => vec![0xa5; 64 + span(rows, *ldc, *cols, 1)],
+    };
+    let apart = cols + 2;
+    let mut further: Vec<Vec<u8>> =
+        stores[1..].iter().map(|e| vec![0xa5; e.bytes() * span(rows, apart, *cols, 1)]).collect();
     let kinds = spec.epilogue.as_ref().map_or(vec![], |e| e.inputs.clone());
     let stride = cols + 3;
     let inputs: Vec<Vec<f32>> = kinds
@@ -135,7 +163,8 @@ fn run(case: &Case, rng: &mut Rng, emitter: Emitter, what: &str) {
             load(&bytes.unwrap_or_else(|e| panic!("{what}: {e:?}\n{spec:?}")), String::new())
         }
     };
-    let (ga, gb, mut gc) = (Guarded::from(&a), Guarded::from(&b), Guarded::from(&c));
+    let (ga, gb, mut gc) = (Guarded::from(&a), Guarded::from(&b), Guarded::of_bytes(&c));
+    let mut outputs: Vec<Guarded> = further.iter().map(|x| Guarded::of_bytes(x)).collect();
     let guarded: Vec<Guarded> = inputs.iter().map(|x| Guarded::from(x)).collect();
     let int = |n: usize| n as i64;
     let args: Vec<i64> = spec
@@ -155,6 +184,8 @@ fn run(case: &Case, rng: &mut Rng, emitter: Emitter, what: &str) {
             GemmArg::Cols => int(*cols),
             GemmArg::Epilogue(i) => guarded[i].address(),
             GemmArg::EpilogueStride(_) => int(stride),
+            GemmArg::Output(i) => outputs[i - 1].address(),
+            GemmArg::OutputStride(_) => int(apart),
         })
         .collect();
     // SAFETY: the operands are as large as the spec and the strides say.
@@ -165,7 +196,7 @@ fn run(case: &Case, rng: &mut Rng, emitter: Emitter, what: &str) {
     spec.reference(&mut GemmOperands {
         a: &a,
         b: &b,
-        c: &mut c[16..],
+        c: &mut c[64..],
         k: *k,
         ldc: *ldc,
         a_row: *a_row,
@@ -175,15 +206,19 @@ fn run(case: &Case, rng: &mut Rng, emitter: Emitter, what: &str) {
         b_table: &table,
         cols: *cols,
         epilogue,
+        outputs: further.iter_mut().map(|bytes| GemmOutput { bytes, stride: apart }).collect(),
     });
-    for (idx, (want, got)) in c.iter().zip(gc.slice()).enumerate() {
+    for (idx, (want, got)) in c.iter().zip(gc.bytes()).enumerate() {
         assert!(
-            want.to_bits() == got.to_bits(),
-            "{what}: C[{idx}] is {got}, expected {want}\n{spec:?} {schedule:?} k {k} ldc {ldc} cols {cols}"
+            want == got,
+            "{what}: byte {idx} of C is {got}, expected {want}\n{spec:?} {schedule:?} k {k} ldc {ldc} cols {cols}"
         );
     }
+    for (idx, (want, got)) in further.iter().zip(&mut outputs).enumerate() {
+        assert!(want == got.bytes(), "{what}: output {} differs\n{spec:?} {schedule:?} k {k}", idx + 1);
+    }
     if kinds.is_empty() && spec.epilogue.is_none() {
-        check_against_exact_sum(case, &a, &b, &before[16..], &c[16..], what);
+        check_against_exact_sum(case, &a, &b, &floats_of(&before[64..]), &floats_of(&c[64..]), what);
     }
 }
 
@@ -248,7 +283,7 @@ fn a_sum_in_blocks_has_the_bits_of_one_sum() {
     let next = GemmTile { init: Init::Load, ..spec.clone() };
     let mut rng = Rng::new(1);
     let (a, b) = (random_elements(&mut rng, 2 * 50), random_elements(&mut rng, 8 * 50));
-    let product = |spec: &GemmTile, c: &mut [f32], from: usize, to: usize| {
+    let product = |spec: &GemmTile, c: &mut [u8], from: usize, to: usize| {
         spec.reference(&mut GemmOperands {
             a: &a[2 * from..2 * to],
             b: &b[8 * from..8 * to],
@@ -262,9 +297,10 @@ fn a_sum_in_blocks_has_the_bits_of_one_sum() {
             b_table: &[],
             cols: 0,
             epilogue: vec![],
+            outputs: vec![],
         });
     };
-    let (mut whole, mut blocked) = (vec![0.0; 16], vec![0.0; 16]);
+    let (mut whole, mut blocked) = (vec![0; 64], vec![0; 64]);
     product(&spec, &mut whole, 0, 50);
     product(&spec, &mut blocked, 0, 17);
     product(&next, &mut blocked, 17, 50);

@@ -1,15 +1,20 @@
 //! epilogue - pointwise ops applied to the accumulators of a tile before they are stored.
 
-use crate::program::{LaneType, Op, VectorProgram};
+use crate::{
+    program::{Lane, LaneType, Op, VectorProgram},
+    stream::Element,
+};
 
-/// A vector program over the accumulator (its input 0) and operands from memory (its inputs 1, 2, ...); its first
-/// result is what is stored.
+/// A vector program over the accumulator (its input 0) and operands from memory (its inputs 1, 2, ...). Its results are
+/// stored: the first as C, others, which matrix products alone may have, as further outputs over the same elements.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Epilogue {
-    /// What is computed; inputs and first result are f32.
+    /// What is computed; inputs are f32.
     pub program: VectorProgram,
     /// Where input `i + 1` of the program comes from.
     pub inputs: Vec<EpilogueInput>,
+    /// What lies in memory of each result of the program.
+    pub stores: Vec<Element>,
 }
 
 /// Where an operand of an epilogue comes from; every kind has a pointer to f32 elements as run-time argument.
@@ -27,7 +32,28 @@ pub enum EpilogueInput {
 }
 
 impl Epilogue {
-    /// Checks that the program takes the accumulator and the inputs, all f32, and returns an f32.
+    /// An epilogue with one f32 result.
+    #[must_use]
+    pub fn new(program: VectorProgram, inputs: Vec<EpilogueInput>) -> Self {
+        Epilogue { program, inputs, stores: vec![Element::F32] }
+    }
+
+    /// Whether it has one f32 result and no other.
+    #[must_use]
+    pub fn is_single(&self) -> bool {
+        self.stores == [Element::F32]
+    }
+
+    /// Checks that the program takes the accumulator and the inputs, all f32, and returns one f32.
+    ///
+    /// # Panics
+    /// If it does not: a spec is made by a compiler, never by a user.
+    pub fn check_single(&self) {
+        self.check();
+        assert!(self.is_single(), "the one result of an epilogue is f32");
+    }
+
+    /// Checks that the program takes the accumulator and the inputs, all f32, and that its results can be stored.
     ///
     /// # Panics
     /// If it does not: a spec is made by a compiler, never by a user.
@@ -36,9 +62,15 @@ impl Epilogue {
             self.program.n_inputs() <= self.inputs.len() + 1,
             "an epilogue input for every input of the program"
         );
-        assert!(!self.program.results().is_empty(), "an epilogue has a result");
-        let first = self.program.results()[0];
-        assert!(self.program.lane_type(first) == LaneType::F32, "the result of an epilogue is f32");
+        assert!(!self.stores.is_empty(), "an epilogue has a result");
+        assert!(self.stores.len() == self.program.results().len(), "every result is stored");
+        for (result, element) in self.program.results().iter().zip(&self.stores) {
+            assert!(*element != Element::Bool, "no truths are stored");
+            assert!(
+                self.program.lane_type(*result) == element.lane_type(),
+                "lanes are of the element's type"
+            );
+        }
         let all_f32 = self.program.ops().iter().all(|op| !matches!(op, Op::Input(_, LaneType::I32)));
         assert!(all_f32, "the inputs of an epilogue are f32");
     }
@@ -74,8 +106,20 @@ pub(crate) fn apply(
     m: usize,
     n: usize,
 ) -> f32 {
-    let Some(epilogue) = epilogue else { return acc };
-    let mut inputs = vec![acc];
-    inputs.extend(epilogue.inputs.iter().zip(operands).map(|(kind, operand)| operand.at(*kind, m, n)));
-    epilogue.program.eval_f32(&inputs)
+    results(epilogue, operands, acc, m, n)[0].f32()
+}
+
+/// The stored values for an accumulator.
+pub(crate) fn results(
+    epilogue: Option<&Epilogue>,
+    operands: &[EpilogueOperand],
+    acc: f32,
+    m: usize,
+    n: usize,
+) -> Vec<Lane> {
+    let Some(epilogue) = epilogue else { return vec![Lane::F32(acc)] };
+    let mut inputs = vec![Lane::F32(acc)];
+    let elements = epilogue.inputs.iter().zip(operands).map(|(kind, operand)| operand.at(*kind, m, n));
+    inputs.extend(elements.map(Lane::F32));
+    epilogue.program.eval(&inputs)
 }

@@ -17,9 +17,15 @@
 //! then the epilogue. So all emitters give the same bits, and a product blocked along k has the bits of one
 //! that is not.
 //!
+//! An epilogue may have several results, and results of bytes: the first is C, each other one an output of its own, whose
+//! element (m, n) is at  m * stride + n.
+//!
 //! Strides and counts are in elements. A, B and C need no alignment beyond that of f32.
 
-use crate::epilogue::{Epilogue, EpilogueInput, EpilogueOperand, apply};
+use crate::{
+    epilogue::{Epilogue, EpilogueInput, EpilogueOperand, results},
+    stream::Element,
+};
 
 /// Distance between neighbours along an axis, in elements.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -122,6 +128,13 @@ impl GemmTile {
         if let Some(epilogue) = &self.epilogue {
             epilogue.check();
         }
+        assert!(self.init == Init::Zero || self.stores()[0] == Element::F32, "sums go on from f32");
+    }
+
+    /// What lies in memory of C and of further outputs.
+    #[must_use]
+    pub fn stores(&self) -> &[Element] {
+        self.epilogue.as_ref().map_or(&[Element::F32], |e| &e.stores)
     }
 
     /// Run-time arguments of the tile in the order of its stand-alone function, all 64-bit.
@@ -142,6 +155,9 @@ impl GemmTile {
             if *input == EpilogueInput::Tile {
                 args.push(GemmArg::EpilogueStride(idx));
             }
+        }
+        for idx in 1..self.stores().len() {
+            args.extend([GemmArg::Output(idx), GemmArg::OutputStride(idx)]);
         }
         args
     }
@@ -177,13 +193,22 @@ impl GemmTile {
                 let at = m * operands.ldc + n;
                 let mut acc = match self.init {
                     Init::Zero => 0.0,
-                    Init::Load => operands.c[at],
+                    Init::Load => Element::F32.read(operands.c, 4 * at).f32(),
                 };
                 for p in 0..operands.k {
                     let a = operands.a[m * a_row + a_along(operands, p)];
                     acc = a.mul_add(operands.b[b_row(operands, p) + n], acc);
                 }
-                operands.c[at] = apply(self.epilogue.as_ref(), &operands.epilogue, acc, m, n);
+                let values = results(self.epilogue.as_ref(), &operands.epilogue, acc, m, n);
+                for (idx, (value, element)) in values.into_iter().zip(self.stores()).enumerate() {
+                    match idx.checked_sub(1) {
+                        None => element.write(value, operands.c, element.bytes() * at),
+                        Some(further) => {
+                            let output = &mut operands.outputs[further];
+                            element.write(value, output.bytes, element.bytes() * (m * output.stride + n));
+                        }
+                    }
+                }
             }
         }
     }
@@ -218,6 +243,19 @@ pub enum GemmArg {
     Epilogue(usize),
     /// Row stride of an epilogue input of kind [`EpilogueInput::Tile`].
     EpilogueStride(usize),
+    /// Pointer to the first element of a further output, by the index of the epilogue's result: 1, 2, ...
+    Output(usize),
+    /// Its row stride.
+    OutputStride(usize),
+}
+
+/// A further output, for the reference.
+#[derive(Debug)]
+pub struct GemmOutput<'a> {
+    /// Bytes from its first element.
+    pub bytes: &'a mut [u8],
+    /// Row stride in elements.
+    pub stride: usize,
 }
 
 /// What the reference computes with; a stride is read only where the spec leaves it to the caller.
@@ -227,8 +265,8 @@ pub struct GemmOperands<'a> {
     pub a: &'a [f32],
     /// B from its first element.
     pub b: &'a [f32],
-    /// C from its first element.
-    pub c: &'a mut [f32],
+    /// The bytes of C from its first element.
+    pub c: &'a mut [u8],
     /// Length of the sum.
     pub k: usize,
     /// Row stride of C.
@@ -247,4 +285,6 @@ pub struct GemmOperands<'a> {
     pub cols: usize,
     /// Operands of the epilogue.
     pub epilogue: Vec<EpilogueOperand<'a>>,
+    /// Results of the epilogue but the first.
+    pub outputs: Vec<GemmOutput<'a>>,
 }

@@ -62,7 +62,7 @@ impl LaneConv {
         assert!(self.channels > 0, "there are channels");
         assert!(self.width != Width::Const(0), "a row has columns");
         if let Some(epilogue) = &self.epilogue {
-            epilogue.check();
+            epilogue.check_single();
         }
     }
 

@@ -65,7 +65,7 @@ impl RowConv {
         assert!(!self.taps.is_empty(), "a window has taps");
         assert!(self.width != Width::Const(0), "a row has columns");
         if let Some(epilogue) = &self.epilogue {
-            epilogue.check();
+            epilogue.check_single();
         }
     }
 

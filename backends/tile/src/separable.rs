@@ -57,7 +57,7 @@ impl Separable {
         let results = self.program.results();
         assert!(results.iter().all(|&r| self.program.lane_type(r) == LaneType::F32), "so are its results");
         if let Some(epilogue) = &self.epilogue {
-            epilogue.check();
+            epilogue.check_single();
             assert!(!epilogue.inputs.contains(&EpilogueInput::Row), "a square has no element for each pixel");
         }
     }

@@ -47,7 +47,7 @@ impl Element {
     }
 
     /// The lane of the element at `at`.
-    fn read(self, bytes: &[u8], at: usize) -> Lane {
+    pub(crate) fn read(self, bytes: &[u8], at: usize) -> Lane {
         match self {
             Element::F32 | Element::I32 => {
                 let word = [bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]];
@@ -60,7 +60,7 @@ impl Element {
     }
 
     /// Stores a lane at `at`.
-    fn write(self, lane: Lane, bytes: &mut [u8], at: usize) {
+    pub(crate) fn write(self, lane: Lane, bytes: &mut [u8], at: usize) {
         let word = lane.bits().to_le_bytes();
         match self {
             Element::F32 | Element::I32 => bytes[at..at + 4].copy_from_slice(&word),

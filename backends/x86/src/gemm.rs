@@ -14,6 +14,7 @@ use iced_x86::{Code, Register};
 use nnc_tile::{
     epilogue::{Epilogue, EpilogueInput},
     gemm::{BRows, Cols, GemmArg, GemmTile, Init, Stride},
+    stream::Element,
 };
 
 use crate::{
@@ -116,12 +117,20 @@ pub(crate) fn supports(spec: &GemmTile, level: Level) -> bool {
     let registers = bases + run_time(spec.a_row) + run_time(spec.a_k) + b + runs;
     let epilogue = spec.epilogue.as_ref().is_none_or(|e| {
         let tiles = e.inputs.iter().filter(|i| **i == EpilogueInput::Tile).count();
-        program::registers(&e.program) < level.registers() - 2 && e.inputs.len() + tiles + 3 <= POOL.len()
+        let own = scratch_of_stores(spec, level);
+        program::registers(&e.program) < level.registers() - 2 - own
+            && e.inputs.len() + tiles + 2 * e.stores.len() < POOL.len()
+            && (own == 0 || shape.last_cols.is_some())
     });
     registers <= POOL.len()
         && shape.accumulators() + shape.others(level) <= level.registers()
         && (shape.last_cols.is_some() || shape.vectors <= 4)
         && epilogue
+}
+
+/// Registers that stores use: AVX2 has to make bytes of lanes.
+fn scratch_of_stores(spec: &GemmTile, level: Level) -> usize {
+    usize::from(level == Level::Avx2 && spec.stores().iter().any(|s| s.bytes() == 1))
 }
 
 /// The function of a tile.
@@ -133,7 +142,8 @@ pub(crate) fn emit(spec: &GemmTile, level: Level) -> Result<Vec<u8>, EncodeError
     let shape = Shape::of(spec, level);
     let args = spec.args();
     let row_bytes = shape.vectors * level.lanes() * 4;
-    let staged = spec.epilogue.as_ref().is_some_and(|e| staged(e, &shape, level));
+    let staged =
+        spec.epilogue.as_ref().is_some_and(|e| staged(e, &shape, level, scratch_of_stores(spec, level)));
     let mut asm = Asm::new(level);
     let frame = Frame::open(&mut asm, args.len(), if staged { shape.rows * row_bytes } else { 0 });
     let mut gen_ = Gen { asm: &mut asm, spec, shape, args, frame, free: POOL.to_vec() };
@@ -148,10 +158,10 @@ pub(crate) fn emit(spec: &GemmTile, level: Level) -> Result<Vec<u8>, EncodeError
 }
 
 /// Whether the epilogue runs over sums in memory rather than in the registers they are in.
-fn staged(epilogue: &Epilogue, shape: &Shape, level: Level) -> bool {
+fn staged(epilogue: &Epilogue, shape: &Shape, level: Level, own: usize) -> bool {
     let free = level.registers() - shape.accumulators();
     let ops = epilogue.program.ops().len();
-    program::registers(&epilogue.program) > free || ops * shape.accumulators() > UNROLLED_OPS
+    program::registers(&epilogue.program) + 2 * own > free || ops * shape.accumulators() > UNROLLED_OPS
 }
 
 /// A distance in bytes.
@@ -169,6 +179,14 @@ struct Gen<'a> {
     frame: Frame,
     /// Registers nobody uses.
     free: Vec<Register>,
+}
+
+/// Where a row of a result is, and bytes to the next.
+#[derive(Clone, Copy)]
+struct Output {
+    row: Register,
+    step: Register,
+    element: Element,
 }
 
 /// An epilogue operand at a row.
@@ -294,6 +312,46 @@ impl Gen<'_> {
         self.asm.mov_load(row, c);
         self.asm.mov_load(ldc, stride);
         self.asm.shl(ldc, 2);
+    }
+
+    /// The first rows of C and of further outputs.
+    fn outputs(&mut self) -> Vec<Output> {
+        let mut outputs = vec![];
+        for (index, &element) in self.spec.stores().iter().enumerate() {
+            let (row, step) = match index {
+                0 => {
+                    let (row, step) = (self.take(), self.take());
+                    let (c, stride) = (self.arg_place(GemmArg::C), self.arg_place(GemmArg::Ldc));
+                    self.asm.mov_load(row, c);
+                    self.asm.mov_load(step, stride);
+                    (row, step)
+                }
+                _ => (self.arg(GemmArg::Output(index)), self.arg(GemmArg::OutputStride(index))),
+            };
+            if element.bytes() == 4 {
+                self.asm.shl(step, 2);
+            }
+            outputs.push(Output { row, step, element });
+        }
+        outputs
+    }
+
+    /// Stores vector `i` of a row of each output.
+    fn store(&mut self, outputs: &[Output], values: &[V], i: usize, lanes: Lanes) {
+        let all = self.asm.level.lanes();
+        for (output, &value) in outputs.iter().zip(values) {
+            let to = Mem::at(output.row, (output.element.bytes() * all * i) as i64);
+            match output.element.bytes() {
+                1 if self.asm.level == Level::Avx512 => self.asm.store_bytes(to, value, lanes),
+                1 => {
+                    let n =
+                        if i + 1 < self.shape.vectors { all } else { self.shape.last_cols.unwrap_or(all) };
+                    let scratch = V((self.asm.level.registers() - 2) as u8);
+                    self.asm.store_first_bytes(to, value, scratch, n);
+                }
+                _ => self.asm.store(to, value, lanes),
+            }
+        }
     }
 
     /// Masks 3, 4, ... of the vectors of a row of which a run-time number of columns count.
@@ -510,8 +568,10 @@ impl Gen<'_> {
         std::iter::once(Input::Own(acc)).chain(operands.iter().map(of)).collect()
     }
 
-    fn next_row(&mut self, operands: &[Operand], row: Register, ldc: Register) {
-        self.asm.add(row, ldc);
+    fn next_row(&mut self, operands: &[Operand], outputs: &[Output]) {
+        for output in outputs {
+            self.asm.add(output.row, output.step);
+        }
         for operand in operands {
             if let Operand::Tile(pointer, stride) = operand {
                 self.asm.add(*pointer, *stride);
@@ -522,8 +582,7 @@ impl Gen<'_> {
     /// The epilogue in registers.
     fn finish(&mut self) {
         self.free = POOL.to_vec();
-        let (row, ldc) = (self.take(), self.take());
-        self.row_of_c(row, ldc);
+        let outputs = self.outputs();
         let operands = self.operands();
         let (rows, vectors) = (self.shape.rows, self.shape.vectors);
         let first = self.shape.accumulators() as u8;
@@ -531,8 +590,10 @@ impl Gen<'_> {
         // The last register is for AVX2's mask, if there is one.
         let masked = self.shape.last_cols != Some(self.asm.level.lanes()) && self.asm.level == Level::Avx2;
         let mask = V(registers - 1);
-        let free: Vec<V> = (first..registers - u8::from(masked)).map(V).collect();
-        let bytes = 4 * self.asm.level.lanes() as i64;
+        // The one before it is for stores of bytes.
+        let own = scratch_of_stores(self.spec, self.asm.level) as u8;
+        let end = if own > 0 { registers - 2 } else { registers - u8::from(masked) };
+        let free: Vec<V> = (first..end).map(V).collect();
         let known = self.shape.last_cols.is_some();
         let last = if known { self.lanes_of_c(vectors - 1, mask) } else { Lanes::All };
         for m in 0..rows {
@@ -543,17 +604,17 @@ impl Gen<'_> {
                     (false, _) => self.lanes_of_c(i, mask),
                 };
                 let acc = self.shape.acc(m, i);
-                let value = match &self.spec.epilogue {
+                let values = match &self.spec.epilogue {
                     Some(e) => {
                         let inputs = self.inputs(acc, &operands, m as i64, i, lanes);
-                        program::emit(self.asm, &e.program, &inputs, &free)[0]
+                        program::emit(self.asm, &e.program, &inputs, &free)
                     }
-                    None => acc,
+                    None => vec![acc],
                 };
-                self.asm.store(Mem::at(row, bytes * i as i64), value, lanes);
+                self.store(&outputs, &values, i, lanes);
             }
             if m + 1 < rows {
-                self.next_row(&operands, row, ldc);
+                self.next_row(&operands, &outputs);
             }
         }
     }
@@ -569,24 +630,25 @@ impl Gen<'_> {
             }
         }
         self.free = POOL.to_vec();
-        let (row, ldc, sums) = (self.take(), self.take(), self.take());
-        self.row_of_c(row, ldc);
+        let sums = self.take();
+        let outputs = self.outputs();
         let operands = self.operands();
         self.asm.mov(sums, Register::RSP);
         let left = A;
         self.asm.mov_imm(left, rows as i64);
         let registers = self.asm.level.registers() as u8;
         let mask = V(registers - 1);
-        let free: Vec<V> = (1..registers - 1).map(V).collect();
+        let own = scratch_of_stores(self.spec, self.asm.level) as u8;
+        let free: Vec<V> = (1..registers - 1 - own).map(V).collect();
         let again = self.asm.here();
         for i in 0..vectors {
             let lanes = self.lanes_of_c(i, mask);
             self.asm.load(V(0), Mem::at(sums, bytes * i as i64), Lanes::All);
             let inputs = self.inputs(V(0), &operands, 0, i, lanes);
-            let value = program::emit(self.asm, &epilogue.program, &inputs, &free)[0];
-            self.asm.store(Mem::at(row, bytes * i as i64), value, lanes);
+            let values = program::emit(self.asm, &epilogue.program, &inputs, &free);
+            self.store(&outputs, &values, i, lanes);
         }
-        self.next_row(&operands, row, ldc);
+        self.next_row(&operands, &outputs);
         for operand in &operands {
             if let Operand::Row(pointer) = operand {
                 self.asm.add_imm(*pointer, 4);

@@ -125,30 +125,13 @@ impl<'m> Growth<'m> {
         }
         let cluster = Cluster::of(self.module, nodes, own.results.clone())?;
         for part in [&theirs, own] {
-            if let Some(why) = self.leaves_tiles(part, &cluster, cx) {
-                return Err(format!("tiles would have to leave it to plain loops: {why}"));
-            }
+            leaves_tiles(self.module, part, &cluster, cx)?;
         }
         let once = moves || theirs.reduces() || reads_each_once(&own.form, number) || !detail.is_empty();
         if alone && !once {
             detail = self.pays(&theirs, own, &cluster, cx)?;
         }
         Ok(Joined { cluster, rule, detail })
-    }
-
-    /// Why tiles, which can do the one cluster, cannot do both: plain loops are several times slower, which a kernel less
-    /// does not make up for.
-    fn leaves_tiles(&self, part: &Cluster, both: &Cluster, cx: &PassCx<'_>) -> Option<&'static str> {
-        if part.form.class() != Class::Contraction {
-            return None;
-        }
-        self.refusal(both, cx).filter(|_| self.refusal(part, cx).is_none())
-    }
-
-    /// Why tiles cannot do a contraction.
-    fn refusal(&self, cluster: &Cluster, cx: &PassCx<'_>) -> Option<&'static str> {
-        let constant = |number: usize| self.module.as_constant(*cluster.operands.get(number)?).cloned();
-        cx.tiles.refusal(&cluster.form, &constant)
     }
 
     /// Whether computing the elements that a nest reads more than once, wherever it reads them, costs less than storing
@@ -182,7 +165,7 @@ impl<'m> Growth<'m> {
         let nodes = own.with(theirs, self.readers);
         let joined = Cluster::of(self.module, nodes, own.results.clone());
         let joined = joined.map_err(|_| self.computed_in_products(theirs, own, number, cx))?;
-        if self.refusal(&joined, cx).is_some() {
+        if refusal(self.module, &joined, cx).is_some() {
             return Err(self.computed_in_products(theirs, own, number, cx));
         }
         let apart = cycles(self.module, theirs, cx) + cycles(self.module, own, cx);
@@ -278,6 +261,29 @@ impl<'m> Growth<'m> {
 /// Cycles of a cluster as one kernel.
 pub(super) fn cycles(module: &Module, cluster: &Cluster, cx: &PassCx<'_>) -> i64 {
     cost::of_nest(module, &cluster.form).cycles(cx.target)
+}
+
+/// Whether tiles, which can do the one cluster, can do both; else why not: plain loops are several times slower, which a
+/// kernel less does not make up for.
+pub(super) fn leaves_tiles(
+    module: &Module,
+    part: &Cluster,
+    both: &Cluster,
+    cx: &PassCx<'_>,
+) -> Result<(), String> {
+    if part.form.class() != Class::Contraction {
+        return Ok(());
+    }
+    match refusal(module, both, cx).filter(|_| refusal(module, part, cx).is_none()) {
+        Some(why) => Err(format!("tiles would have to leave it to plain loops: {why}")),
+        None => Ok(()),
+    }
+}
+
+/// Why tiles cannot do a contraction.
+fn refusal(module: &Module, cluster: &Cluster, cx: &PassCx<'_>) -> Option<&'static str> {
+    let constant = |number: usize| module.as_constant(*cluster.operands.get(number)?).cloned();
+    cx.tiles.refusal(&cluster.form, &constant)
 }
 
 fn rule_of(theirs: &Cluster, own: &Cluster) -> &'static Rule {

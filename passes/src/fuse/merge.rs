@@ -10,7 +10,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use super::{
     JOIN_SIBLING, KEEP_SECOND_RESULT,
     cluster::{Cluster, Readers, Units},
-    grow::{MAX_NODES, Refusals, cycles},
+    grow::{MAX_NODES, Refusals, cycles, leaves_tiles},
 };
 use crate::pass::{PassCx, Rule};
 
@@ -116,7 +116,11 @@ impl Merging<'_> {
             return Err(None);
         }
         match theirs.form.class() {
-            Class::Contraction => return Err(Some("tiles write one result".into())),
+            // What a contraction sums stays in registers for its reader, not for others that read what it reads.
+            Class::Contraction if !own.operands.iter().any(|v| theirs.results.contains(v)) => {
+                return Err(None);
+            }
+            Class::Contraction => {}
             Class::Movement => return Err(None),
             Class::Pointwise | Class::Reduce => {}
         }
@@ -139,9 +143,10 @@ impl Merging<'_> {
             return Err(Some("one depends on the other by another way, too".into()));
         }
         let both = Cluster::of(self.module, nodes, results).map_err(Some)?;
-        if both.operands.len() > MAX_OPERANDS || both.form.class() == Class::Contraction {
+        if both.operands.len() > MAX_OPERANDS {
             return Err(None);
         }
+        leaves_tiles(self.module, theirs, &both, cx).map_err(Some)?;
         let apart = cycles(self.module, theirs, cx) + cycles(self.module, own, cx);
         let joined = cycles(self.module, &both, cx);
         let sides = format!("apart {apart} cycles, joined {joined} cycles");

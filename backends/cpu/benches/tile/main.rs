@@ -201,7 +201,7 @@ fn epilogue() {
         let sum = program.push(Op::Add(acc, bias));
         let relu = program.push(Op::Max(sum, zero));
         program.result(relu);
-        let epilogue = Some(Epilogue { program, inputs: vec![EpilogueInput::Row] });
+        let epilogue = Some(Epilogue::new(program, vec![EpilogueInput::Row]));
         let fused = GemmTile { epilogue, ..plain.clone() };
         let (a, b, c, bias) = (Buffer::new(2 * k), Buffer::new(20 * k), Buffer::new(40), Buffer::new(2));
         let args = [a.address(), b.address(), c.address(), k as i64, 20, bias.address()];

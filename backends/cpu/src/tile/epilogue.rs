@@ -113,7 +113,18 @@ pub(super) fn apply(
     accumulators: &[Value],
     lanes: impl Fn(usize) -> usize,
 ) -> Vec<Value> {
-    let Some(spec) = spec else { return accumulators.to_vec() };
+    apply_all(builder, spec, operands, accumulators, lanes).iter().map(|results| results[0]).collect()
+}
+
+/// All results for each of the accumulators of a row.
+pub(super) fn apply_all(
+    builder: &mut FunctionBuilder,
+    spec: Option<&Epilogue>,
+    operands: &[RowOperand],
+    accumulators: &[Value],
+    lanes: impl Fn(usize) -> usize,
+) -> Vec<Vec<Value>> {
+    let Some(spec) = spec else { return accumulators.iter().map(|&acc| vec![acc]).collect() };
     let mut out = Vec::with_capacity(accumulators.len());
     for (i, acc) in accumulators.iter().enumerate() {
         let mut inputs = vec![*acc];
@@ -125,7 +136,7 @@ pub(super) fn apply(
                 }
             });
         }
-        out.push(emit_program(builder, &spec.program, Lanes::Four, &inputs)[0]);
+        out.push(emit_program(builder, &spec.program, Lanes::Four, &inputs));
     }
     out
 }

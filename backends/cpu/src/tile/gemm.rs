@@ -34,12 +34,13 @@ use cranelift_codegen::isa::{CallConv, TargetFrontendConfig};
 use cranelift_frontend::FunctionBuilder;
 use nnc_tile::epilogue::EpilogueInput;
 use nnc_tile::gemm::{BRows, Cols, GemmArg, GemmTile, Init, Stride};
+use nnc_tile::stream::Element;
 
 use super::epilogue::{self, EpilogueArg};
 use super::loops::{function_of_i64, while_loop};
 use super::memory::{
-    Rows, advance, byte_offset, copy_rows, input_flags, load_lanes, load_splat, output_flags, scratch,
-    store_lanes,
+    Rows, advance, byte_offset, copy_elements, copy_rows, input_flags, load_lanes, load_splat, output_flags,
+    scratch, store_bytes, store_lanes,
 };
 use super::program::splat_f32;
 
@@ -71,6 +72,17 @@ pub struct GemmArgs {
     pub cols: Option<Value>,
     /// Operands of the epilogue.
     pub epilogue: Vec<EpilogueArg>,
+    /// Results of the epilogue but the first.
+    pub outputs: Vec<OutputArg>,
+}
+
+/// Run-time arguments of a further output.
+#[derive(Clone, Copy, Debug)]
+pub struct OutputArg {
+    /// Address of the first element.
+    pub ptr: Value,
+    /// Row stride in elements.
+    pub stride: Value,
 }
 
 impl GemmArgs {
@@ -79,7 +91,21 @@ impl GemmArgs {
     pub fn new(a: Value, b: Value, c: Value, k: Value, ldc: Value) -> Self {
         let none = (None, None, None, None, None, None);
         let (a_row, a_k, a_table, b_k, b_table, cols) = none;
-        GemmArgs { a, b, c, k, ldc, a_row, a_k, a_table, b_k, b_table, cols, epilogue: vec![] }
+        GemmArgs {
+            a,
+            b,
+            c,
+            k,
+            ldc,
+            a_row,
+            a_k,
+            a_table,
+            b_k,
+            b_table,
+            cols,
+            epilogue: vec![],
+            outputs: vec![],
+        }
     }
 
     /// Takes the arguments in the order of [`GemmTile::args`].
@@ -109,6 +135,12 @@ impl GemmArgs {
                     stride: find(GemmArg::EpilogueStride(idx)),
                 })
                 .collect(),
+            outputs: (1..spec.stores().len())
+                .map(|idx| OutputArg {
+                    ptr: find(GemmArg::Output(idx)).expect("every output has an argument"),
+                    stride: find(GemmArg::OutputStride(idx)).expect("every output has a stride"),
+                })
+                .collect(),
         }
     }
 }
@@ -134,6 +166,8 @@ impl GemmArgs {
             GemmArg::Cols => self.cols,
             GemmArg::Epilogue(i) => Some(self.epilogue[i].ptr),
             GemmArg::EpilogueStride(i) => self.epilogue[i].stride,
+            GemmArg::Output(i) => Some(self.outputs[i - 1].ptr),
+            GemmArg::OutputStride(i) => Some(self.outputs[i - 1].stride),
         };
         spec.args().into_iter().map(|arg| value(arg).expect("what the spec asks for is given")).collect()
     }
@@ -192,23 +226,36 @@ pub fn emit_gemm_tile(builder: &mut FunctionBuilder, spec: &GemmTile, args: &Gem
     let n_vectors = n_cols.div_ceil(4);
     let lanes = |i: usize| (n_cols - 4 * i).min(4);
 
-    let c = Rows { ptr: args.c, stride_bytes: builder.ins().ishl_imm_u(args.ldc, 2) };
-    let staged = match spec.cols {
-        Cols::Const(_) => None,
-        Cols::Arg => {
-            let n = args.cols.expect("run-time columns are an argument");
-            let ptr = scratch(builder, rows * n_cols);
-            let stride_bytes = builder.ins().iconst(I64, i64::from(byte_offset(n_cols)));
-            Some((Rows { ptr, stride_bytes }, n))
-        }
-    };
-    let target = staged.map_or(c, |(rows, _)| rows);
+    let n_stored = args.cols.filter(|_| spec.cols == Cols::Arg);
+    assert!(spec.cols != Cols::Arg || n_stored.is_some(), "run-time columns are an argument");
+    let places: Vec<(Value, Value)> =
+        std::iter::once((args.c, args.ldc)).chain(args.outputs.iter().map(|o| (o.ptr, o.stride))).collect();
+    let mut outputs = Vec::with_capacity(places.len());
+    for ((ptr, stride), element) in places.into_iter().zip(spec.stores()) {
+        let stride_bytes = match element.bytes() {
+            1 => stride,
+            _ => builder.ins().ishl_imm_u(stride, 2),
+        };
+        let memory = Rows { ptr, stride_bytes };
+        let rows = match n_stored {
+            None => memory,
+            Some(_) => Rows {
+                ptr: scratch(builder, rows * n_cols),
+                stride_bytes: {
+                    let bytes = i64::try_from(n_cols * element.bytes()).expect("tiles are small");
+                    builder.ins().iconst(I64, bytes)
+                },
+            },
+        };
+        outputs.push(Target { rows, memory, element: *element });
+    }
+    let (c, target) = (outputs[0].memory, outputs[0].rows);
 
     let init = match spec.init {
         Init::Zero => (0..rows * n_vectors).map(|_| splat_f32(builder, 0)).collect(),
         Init::Load => {
-            if let Some((scratch, n)) = staged {
-                copy_rows(builder, scratch, c, rows, n);
+            if let Some(n) = n_stored {
+                copy_rows(builder, target, c, rows, n);
             }
             let mut init = Vec::with_capacity(rows * n_vectors);
             for m in 0..rows {
@@ -225,20 +272,34 @@ pub fn emit_gemm_tile(builder: &mut FunctionBuilder, spec: &GemmTile, args: &Gem
 
     let operands = epilogue::bind(builder, spec.epilogue.as_ref(), &args.epilogue, |builder, kind, from| {
         let n_rows = if kind == EpilogueInput::Tile { rows } else { 1 };
-        stage(builder, from, staged.map(|(_, n)| n), n_rows, n_cols)
+        stage(builder, from, n_stored, n_rows, n_cols)
     });
     for m in 0..rows {
         let sums = &sums[m * n_vectors..(m + 1) * n_vectors];
         let of_row = epilogue::of_row(builder, &operands, m);
-        let values = epilogue::apply(builder, spec.epilogue.as_ref(), &of_row, sums, lanes);
-        let row = advance(builder, target.ptr, target.stride_bytes, m);
-        for (i, value) in values.into_iter().enumerate() {
-            store_lanes(builder, value, row, byte_offset(4 * i), lanes(i));
+        let values = epilogue::apply_all(builder, spec.epilogue.as_ref(), &of_row, sums, lanes);
+        for (k, output) in outputs.iter().enumerate() {
+            let row = advance(builder, output.rows.ptr, output.rows.stride_bytes, m);
+            for (i, results) in values.iter().enumerate() {
+                match output.element.bytes() {
+                    1 => store_bytes(builder, results[k], row, 4 * i, lanes(i)),
+                    _ => store_lanes(builder, results[k], row, byte_offset(4 * i), lanes(i)),
+                }
+            }
         }
     }
-    if let Some((scratch, n)) = staged {
-        copy_rows(builder, c, scratch, rows, n);
+    if let Some(n) = n_stored {
+        for output in &outputs {
+            copy_elements(builder, output.memory, output.rows, rows, n, output.element.bytes());
+        }
     }
+}
+
+/// Where results are put, and where they are to be: the same but for a run-time number of columns.
+struct Target {
+    rows: Rows,
+    memory: Rows,
+    element: Element,
 }
 
 /// Rows as they are, or copied to scratch memory with all `n_cols` columns readable if only `n` may be read.

@@ -1,6 +1,6 @@
 //! memory - loads and stores of f32 vectors, whole, in part and through scratch.
 
-use cranelift_codegen::ir::types::{F32, F32X4, F64, F64X2, I64};
+use cranelift_codegen::ir::types::{F32, F32X4, F64, F64X2, I8, I32X4, I64};
 use cranelift_codegen::ir::{Endianness, InstBuilder, MemFlagsData, StackSlotData, StackSlotKind, Value};
 use cranelift_frontend::FunctionBuilder;
 
@@ -105,6 +105,35 @@ pub(super) fn store_lanes(builder: &mut FunctionBuilder, value: Value, ptr: Valu
     }
 }
 
+/// Stores the low bytes of the first `n` (1 to 4) of four lanes of i32 next to each other.
+pub(super) fn store_bytes(builder: &mut FunctionBuilder, value: Value, ptr: Value, at: usize, n: usize) {
+    let flags = output_flags();
+    let offset = i32::try_from(at).expect("rows of a tile are short");
+    let mask = builder.func.dfg.constants.insert(255i32.to_le_bytes().repeat(4).into());
+    let mask = builder.ins().vconst(I32X4, mask);
+    // Nothing saturates: lanes are less than 256.
+    let low = builder.ins().band(value, mask);
+    let halves = builder.ins().unarrow(low, low);
+    let bytes = builder.ins().unarrow(halves, halves);
+    let words = builder.ins().bitcast(I32X4, little(), bytes);
+    let word = builder.ins().extractlane(words, 0);
+    match n {
+        4 => {
+            builder.ins().store(flags, word, ptr, offset);
+        }
+        1 => {
+            builder.ins().istore8(flags, word, ptr, offset);
+        }
+        _ => {
+            builder.ins().istore16(flags, word, ptr, offset);
+            if n == 3 {
+                let third = builder.ins().ushr_imm_u(word, 16);
+                builder.ins().istore8(flags, third, ptr, offset + 2);
+            }
+        }
+    }
+}
+
 /// Address of fresh stack memory for `n` f32.
 pub(super) fn scratch(builder: &mut FunctionBuilder, n: usize) -> Value {
     let bytes = u32::try_from(n * 4).expect("tiles are small");
@@ -121,14 +150,27 @@ pub(super) struct Rows {
 
 /// Copies `n_rows` rows of `n_cols` f32, the number of columns known only at run time.
 pub(super) fn copy_rows(builder: &mut FunctionBuilder, to: Rows, from: Rows, n_rows: usize, n_cols: Value) {
+    copy_elements(builder, to, from, n_rows, n_cols, 4);
+}
+
+/// Likewise, of elements of 4 bytes or of 1.
+pub(super) fn copy_elements(
+    builder: &mut FunctionBuilder,
+    to: Rows,
+    from: Rows,
+    n_rows: usize,
+    n_cols: Value,
+    bytes: usize,
+) {
     let n_rows = builder.ins().iconst(I64, i64::try_from(n_rows).expect("tiles are small"));
-    let row_bytes = builder.ins().ishl_imm_u(n_cols, 2);
+    let (ty, step) = if bytes == 1 { (I8, 1) } else { (F32, 4) };
+    let row_bytes = if bytes == 1 { n_cols } else { builder.ins().ishl_imm_u(n_cols, 2) };
     counted_loop(builder, n_rows, 1, &[to.ptr, from.ptr], |builder, _, rows| {
         let (to_row, from_row) = (rows[0], rows[1]);
-        counted_loop(builder, row_bytes, 4, &[], |builder, offset, _| {
+        counted_loop(builder, row_bytes, step, &[], |builder, offset, _| {
             let src = builder.ins().iadd(from_row, offset);
             let dst = builder.ins().iadd(to_row, offset);
-            let x = builder.ins().load(F32, output_flags(), src, 0);
+            let x = builder.ins().load(ty, output_flags(), src, 0);
             builder.ins().store(output_flags(), x, dst, 0);
             vec![]
         });

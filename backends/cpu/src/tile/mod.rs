@@ -15,7 +15,7 @@ mod memory;
 pub use epilogue::EpilogueArg;
 
 mod gemm;
-pub use gemm::{GemmArgs, Schedule, emit_gemm_tile, gemm_tile_function};
+pub use gemm::{GemmArgs, OutputArg, Schedule, emit_gemm_tile, gemm_tile_function};
 
 mod cover;
 pub use cover::{Panel, cover, cover_cost};

@@ -260,13 +260,16 @@ impl Guarded {
 /// # Safety
 /// The code takes as many parameters, and they describe memory it may use.
 pub(crate) unsafe fn call(code: &Code, args: &[i64]) {
-    let mut all = [0i64; 16];
+    let mut all = [0i64; 24];
     all[..args.len()].copy_from_slice(args);
-    let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = all;
-    type Function =
-        extern "C" fn(i64, i64, i64, i64, i64, i64, i64, i64, i64, i64, i64, i64, i64, i64, i64, i64);
+    let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, q, r, s, t, u, v, w, x] = all;
+    #[rustfmt::skip]
+    type Function = extern "C" fn(
+        i64, i64, i64, i64, i64, i64, i64, i64, i64, i64, i64, i64,
+        i64, i64, i64, i64, i64, i64, i64, i64, i64, i64, i64, i64,
+    );
     // SAFETY: the caller vouches for the parameters; surplus ones are ignored by the C calling conventions of the
     // hosts tests run on, where the caller removes arguments.
     let function: Function = unsafe { std::mem::transmute(code.ptr()) };
-    function(a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p);
+    function(a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, q, r, s, t, u, v, w, x);
 }

@@ -3,6 +3,7 @@
 use super::Rng;
 use nnc_tile::epilogue::{Epilogue, EpilogueInput};
 use nnc_tile::program::{Op, Ref, VectorProgram};
+use nnc_tile::stream::Element;
 
 /// Some arithmetic over the accumulator and every input.
 pub(crate) fn random_epilogue(rng: &mut Rng) -> Epilogue {
@@ -22,7 +23,29 @@ pub(crate) fn random_epilogue(rng: &mut Rng) -> Epilogue {
     let zero = p.f32(0.0);
     let value = p.push(Op::Max(value, zero));
     p.result(value);
-    Epilogue { program: p, inputs }
+    Epilogue::new(p, inputs)
+}
+
+/// A random epilogue whose last results are stored as such elements, C's first; some do without the last operation.
+pub(crate) fn random_results(rng: &mut Rng, stores: &[Element]) -> Epilogue {
+    let mut e = random_epilogue(rng);
+    let sum = e.program.results()[0];
+    let (scale, zero, most) = (e.program.f32(37.5), e.program.f32(-128.0), e.program.f32(127.0));
+    let mut p = VectorProgram::new();
+    // The same operations, with results of their own.
+    e.program.ops().iter().for_each(|op| {
+        p.push(*op);
+    });
+    let scaled = p.push(Op::Mul(sum, scale));
+    let clipped = p.push(Op::Max(scaled, zero));
+    let clipped = p.push(Op::Min(clipped, most));
+    let whole = p.push(Op::TruncF32ToI32(clipped));
+    let acc = p.input(0);
+    for (k, element) in stores.iter().enumerate() {
+        let float = [sum, acc, scaled][(k + rng.below(3)) % 3];
+        p.result(if *element == Element::F32 { float } else { whole });
+    }
+    Epilogue { program: p, inputs: e.inputs, stores: stores.to_vec() }
 }
 
 pub(crate) fn random_elements(rng: &mut Rng, n: usize) -> Vec<f32> {

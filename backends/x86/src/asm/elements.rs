@@ -45,6 +45,37 @@ impl Asm {
         }
     }
 
+    /// Likewise of the first `n` lanes (AVX2); `scratch` is overwritten.
+    pub(crate) fn store_first_bytes(&mut self, to: Mem, from: V, scratch: V, n: usize) {
+        self.constant(scratch, 255);
+        self.op2(Op2::And, scratch, from, scratch);
+        let (wide, low) = (self.wide(scratch), Self::xmm(scratch));
+        self.push(Instruction::with3(Code::VEX_Vpackusdw_ymm_ymm_ymmm256, wide, wide, wide));
+        // Each half has its own four lanes twice.
+        self.push(Instruction::with3(Code::VEX_Vpermq_ymm_ymmm256_imm8, wide, wide, 8));
+        self.push(Instruction::with3(Code::VEX_Vpackuswb_xmm_xmm_xmmm128, low, low, low));
+        if n == 8 {
+            self.push(Instruction::with2(Code::VEX_Vmovq_xmmm64_xmm, to.operand(), low));
+            return;
+        }
+        if n & 4 != 0 {
+            self.push(Instruction::with2(Code::VEX_Vmovd_rm32_xmm, to.operand(), low));
+        }
+        if n & 2 != 0 {
+            let (at, word) = (to.plus((n & 4) as i64), (n & 4) as i32 / 2);
+            self.push(Instruction::with3(Code::VEX_Vpextrw_r32m16_xmm_imm8, at.operand(), low, word));
+        }
+        if n & 1 != 0 {
+            let at = to.plus((n & 6) as i64);
+            self.push(Instruction::with3(
+                Code::VEX_Vpextrb_r32m8_xmm_imm8,
+                at.operand(),
+                low,
+                (n & 6) as i32,
+            ));
+        }
+    }
+
     /// Writes the truth of masks as bytes 0 and 1 next to each other (AVX-512); mask register 7 is used on the way.
     pub(crate) fn store_truth(&mut self, to: Mem, from: V, scratch: V, lanes: Lanes) {
         let (wide, low) = (self.wide(from), Self::xmm(scratch));

@@ -1,8 +1,9 @@
 //! fuse - left sides for the joins of nests.
 
 use nnc_ir::{
+    dtype::DType,
     graph::ValueId,
-    ops::{Add, Exp, MatMul, Mul, Neg, Reduce, ReduceKind, Relu, Sigmoid, Sub, Transpose},
+    ops::{Add, Cast, Exp, MatMul, Mul, Neg, Reduce, ReduceKind, Relu, Round, Sigmoid, Sub, Transpose},
 };
 
 use super::{Row, draft::Draft};
@@ -63,6 +64,11 @@ fn epilogue(d: &mut Draft) {
     for _ in 0..1 + d.rng.below(3) {
         y = pointwise(d, y);
     }
+    if d.rng.chance(20) {
+        let to = *d.rng.pick(&[DType::U8, DType::I8]);
+        y = d.node(Round {}, &[y]);
+        y = d.node(Cast { to }, &[y]);
+    }
     d.output(y);
 }
 
@@ -109,9 +115,14 @@ fn cheap_and_read_often(d: &mut Draft) {
 }
 
 fn read_on_the_way(d: &mut Draft) {
-    let dims = d.any_shape(1, 3);
-    let x = d.input(&dims);
-    let mut y = d.node(Exp {}, &[x]);
+    let mut y = match d.rng.below(2) {
+        0 => product(d),
+        _ => {
+            let dims = d.any_shape(1, 3);
+            let x = d.input(&dims);
+            d.node(Exp {}, &[x])
+        }
+    };
     for _ in 0..1 + d.rng.below(3) {
         d.output(y);
         y = pointwise(d, y);

@@ -17,6 +17,7 @@ use nnc_tile::{
     Tile,
     epilogue::{Epilogue, EpilogueInput},
     gemm::GemmTile,
+    stream::Element,
 };
 use nnc_x86::Level;
 
@@ -27,7 +28,10 @@ use super::{
     split::{self, Nest},
     window::{self, Window},
 };
-use crate::{kernel::NestRequest, lower::access::Access};
+use crate::{
+    kernel::{NestRequest, Placement},
+    lower::access::Access,
+};
 
 /// A contraction with the roles of its axes.
 #[derive(Clone, Debug)]
@@ -59,6 +63,8 @@ pub(super) struct Problem {
     /// Where the result is, and the distance of its rows.
     pub(super) c_at: Linear,
     pub(super) c_row: Extent,
+    /// Likewise of each further result.
+    pub(super) further: Vec<(Linear, Extent)>,
     /// What is done to sums, and where its operands are.
     pub(super) epilogue: Option<Epilogue>,
     pub(super) operands: Vec<(Operand, Linear)>,
@@ -87,6 +93,16 @@ impl Linear {
     pub(super) fn of(access: &Access) -> Option<Linear> {
         let plain = access.conditions.is_empty() && access.extra.is_empty();
         plain.then(|| Linear { base: access.base.clone(), coefficients: access.coefficients.clone() })
+    }
+
+    /// Where the results of a nest are.
+    pub(super) fn of_results(nest: &Nest) -> Vec<Linear> {
+        let of = |place: &Placement| {
+            let mut coefficients = place.strides.clone();
+            coefficients.resize(nest.extents.len(), Extent::ZERO);
+            Linear { base: place.offset.clone(), coefficients }
+        };
+        nest.results.iter().map(of).collect()
     }
 
     /// The distance of neighbours along `axes` as if they were one axis; 0 if there are none.
@@ -123,6 +139,16 @@ impl Problem {
         product(axes.iter().map(|&a| &self.nest.extents[a]))
     }
 
+    /// Whether it has one f32 result and no other, which is all that some ways can do.
+    pub(super) fn is_single(&self) -> bool {
+        self.epilogue.as_ref().is_none_or(Epilogue::is_single)
+    }
+
+    /// How each result is stored.
+    pub(super) fn stores(&self) -> &[Element] {
+        self.epilogue.as_ref().map_or(&[Element::F32], |e| &e.stores)
+    }
+
     /// The level, if the epilogue can be done there.
     pub(super) fn wide_level(&self, level: Option<Level>) -> Option<Level> {
         let row = GemmTile { epilogue: self.epilogue.clone(), ..GemmTile::packed(1, 16) };
@@ -138,8 +164,8 @@ impl Problem {
         if used.iter().any(|&l| form.loads[l].dtype != DType::F32) {
             return Err("tiles multiply f32");
         }
-        if form.results != [DType::F32] {
-            return Err("tiles store one f32 result");
+        if form.results.iter().any(|&dtype| epilogue::element(dtype).is_none()) {
+            return Err(epilogue::STORED);
         }
         if used.iter().any(|&l| form.loads[l].bounds == Bounds::Check) {
             return Err("data decide where an operand is read");
@@ -147,7 +173,7 @@ impl Problem {
         let nest = split::nest(request);
         let extents = nest.extents.clone();
         let last = nest.space.checked_sub(1).ok_or("the result is one number")?;
-        if !nest.strides[last].is(1) {
+        if nest.results.iter().any(|r| !r.strides[last].is(1)) {
             return Err("neighbours of the result lie apart");
         }
         let access: Vec<Access> = nest.loads.iter().map(|l| Access::of_load(l, &extents)).collect();
@@ -179,9 +205,7 @@ impl Problem {
             k.sort_by_key(|&axis| std::cmp::Reverse(a_at.coefficients[axis].as_const()));
         }
         let a_k = if k.is_empty() { Extent::ONE } else { a_at.stride(&k, &extents).ok_or(apart)? };
-        let mut coefficients = nest.strides.clone();
-        coefficients.resize(extents.len(), Extent::ZERO);
-        let c_at = Linear { base: nest.offset.clone(), coefficients };
+        let results = Linear::of_results(&nest);
         let finish: Vec<Option<Linear>> = (0..nest.loads.len())
             .map(|l| if nest.loads[l].dtype == DType::F32 { Linear::of(&access[l]) } else { None })
             .collect();
@@ -196,7 +220,7 @@ impl Problem {
             own.into_iter()
                 .chain(others)
                 .chain(&others_of_b)
-                .chain([&c_at])
+                .chain(&results)
                 .all(|at| at.stride(axes, &extents).is_some())
         };
         let linear_b = Linear::of(&access[b]);
@@ -221,7 +245,11 @@ impl Problem {
         let m = only_a[from..].to_vec();
         let outer: Vec<usize> = (0..nest.space).filter(|x| !m.contains(x) && !n.contains(x)).collect();
         let a_row = a_at.stride(&m, &extents).ok_or(apart)?;
-        let c_row = c_at.stride(&m, &extents).ok_or("rows of the result lie at no linear places")?;
+        let row = |at: &Linear| at.stride(&m, &extents).map(|row| (at.clone(), row));
+        let results: Option<Vec<_>> = results.iter().map(row).collect();
+        let mut results = results.ok_or("rows of the result lie at no linear places")?.into_iter();
+        let (c_at, c_row) = results.next().ok_or("there is no result")?;
+        let further = results.collect();
         let flat = one(&n, None);
         let inner = if flat { &n[..] } else { &n[n.len() - 1..] };
         let splat = |l: usize| -> Option<Scalar> {
@@ -269,6 +297,7 @@ impl Problem {
             prologue,
             c_at,
             c_row,
+            further,
             epilogue,
             operands,
             nest,

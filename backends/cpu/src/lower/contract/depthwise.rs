@@ -74,7 +74,7 @@ impl Depthwise {
         };
         let taps = window_taps(p, window, &block)?;
         let inputs = p.operands.iter().map(|(o, _)| row_input(o.kind, counts.len())).collect();
-        let epilogue = p.epilogue.as_ref().map(|e| Epilogue { program: e.program.clone(), inputs });
+        let epilogue = p.epilogue.as_ref().map(|e| Epilogue { inputs, ..e.clone() });
         let tile = RowConv { taps, width, x_row: stride(&block.pitch), init: Init::Zero, epilogue };
         Some(Depthwise { first, block, tile })
     }

@@ -143,8 +143,13 @@ impl Gen<'_, '_> {
 
     /// `base + sum of value * extent`, extents in elements of four bytes.
     pub(super) fn address(&mut self, base: Value, parts: &[(Value, Extent)]) -> Value {
+        self.address_of(base, parts, 4)
+    }
+
+    /// Likewise of elements of so many bytes.
+    pub(super) fn address_of(&mut self, base: Value, parts: &[(Value, Extent)], bytes: i64) -> Value {
         parts.iter().filter(|(_, by)| !by.is(0)).fold(base, |at, (value, by)| {
-            let step = self.times(*value, &by.scale(4));
+            let step = self.times(*value, &by.scale(bytes));
             self.b.ins().iadd(at, step)
         })
     }

@@ -2,13 +2,14 @@
 
 use nnc_ir::{
     constant::Constant,
-    dtype::Scalar,
+    dtype::{DType, Scalar},
     extent::Extent,
     program::{Inst, Program},
 };
 use nnc_tile::{
     epilogue::{Epilogue, EpilogueInput},
-    program::{LaneType, Ref as Lane, VectorProgram},
+    program::{Ref as Lane, VectorProgram},
+    stream::Element,
 };
 
 use super::{super::lanes, Refusal};
@@ -16,6 +17,21 @@ use super::{super::lanes, Refusal};
 /// Most operands of an epilogue.
 const MOST: usize = 6;
 const MANY: Refusal = "what follows reads more operands than there are registers for";
+
+/// Most results.
+const RESULTS: usize = 2;
+/// What tiles store.
+pub(super) const STORED: Refusal = "tiles store f32 and bytes";
+
+/// How an element of a result is stored, if tiles can.
+pub(super) fn element(dtype: DType) -> Option<Element> {
+    match dtype {
+        DType::F32 => Some(Element::F32),
+        DType::U8 => Some(Element::U8),
+        DType::I8 => Some(Element::I8),
+        _ => None,
+    }
+}
 
 /// A memory operand of the epilogue as tiles see it.
 #[derive(Clone, Debug)]
@@ -37,9 +53,13 @@ pub(super) fn translate(
     operand: &dyn Fn(usize) -> Result<Operand, Refusal>,
 ) -> Result<(Option<Epilogue>, Vec<Operand>), Refusal> {
     let wide = "what follows computes something that lanes of 32 bits do not";
-    let [result] = finish.results[..] else { return Err("tiles store one f32 result") };
-    if matches!(finish.inst(result), Inst::Acc(0)) {
+    if let [result] = finish.results[..]
+        && matches!(finish.inst(result), Inst::Acc(0))
+    {
         return Ok((None, Vec::new()));
+    }
+    if finish.results.len() > RESULTS {
+        return Err("tiles store no more than two results");
     }
     let mut program = VectorProgram::new();
     let mut operands: Vec<Operand> = Vec::new();
@@ -59,16 +79,16 @@ pub(super) fn translate(
         };
         values.push(value);
     }
-    let value = values[result.index()];
-    if program.lane_type(value) != LaneType::F32 {
-        return Err("tiles store one f32 result");
-    }
     if operands.len() > MOST {
         return Err(MANY);
     }
-    program.result(value);
+    let mut stores = Vec::new();
+    for result in &finish.results {
+        program.result(values[result.index()]);
+        stores.push(element(finish.dtype(*result)).ok_or(STORED)?);
+    }
     let inputs = operands.iter().map(|o| o.kind).collect();
-    Ok((Some(Epilogue { program, inputs }), operands))
+    Ok((Some(Epilogue { program, inputs, stores }), operands))
 }
 
 /// A program of loads as lanes compute it; `input` numbers the loads that are read.

@@ -123,10 +123,15 @@ impl Windows {
 }
 
 impl Last {
+    /// Whether it is for tiles of single channels, but has other results than these store.
+    pub(super) fn is_single_channels(&self) -> bool {
+        self.depthwise && !self.problem.is_single()
+    }
+
     /// The nest of a request as such a convolution.
     pub(super) fn of(request: &NestRequest) -> Option<Last> {
         let form = &request.form;
-        if form.class() != Class::Contraction || form.results != [DType::F32] {
+        if form.class() != Class::Contraction {
             return None;
         }
         let [x, y] = form.factors()?;
@@ -144,7 +149,8 @@ impl Last {
         let nest = split::nest(request);
         let extents = nest.extents.clone();
         let last = nest.space.checked_sub(1)?;
-        if !loads.iter().all(|&l| fits(l)) || !fits(b) || !nest.strides[last].is(1) {
+        if !loads.iter().all(|&l| fits(l)) || !fits(b) || nest.results.iter().any(|r| !r.strides[last].is(1))
+        {
             return None;
         }
         let access: Vec<Access> = nest.loads.iter().map(|l| Access::of_load(l, &extents)).collect();
@@ -167,9 +173,13 @@ impl Last {
             return None;
         }
         let (m, n) = (vec![windows.x.pixel], vec![last]);
-        let mut coefficients = nest.strides.clone();
-        coefficients.resize(extents.len(), Extent::ZERO);
-        let c_at = Linear { base: nest.offset.clone(), coefficients };
+        let row = |at: Linear| {
+            let row = at.coefficients[m[0]].clone();
+            (at, row)
+        };
+        let mut results = Linear::of_results(&nest).into_iter().map(row);
+        let (c_at, c_row) = results.next()?;
+        let further: Vec<(Linear, Extent)> = results.collect();
         let splat = |l: usize| {
             let operand = request.operands.get(nest.loads[l].operand)?;
             let plain = nest.loads[l].bounds == Bounds::Inside;
@@ -210,8 +220,9 @@ impl Last {
             a_row: Extent::ZERO,
             a_k: Extent::ONE,
             b_from: BFrom::Linear { n_stride: at.coefficients[last].clone(), at },
-            c_row: c_at.coefficients[m[0]].clone(),
             c_at,
+            c_row,
+            further,
             epilogue,
             operands,
             level: None,

@@ -64,9 +64,33 @@ pub(super) type Refusal = &'static str;
 
 /// Why tiles cannot do a contraction, whatever the target.
 pub(super) fn refusal(request: &NestRequest) -> Option<Refusal> {
-    // An operand of a plain product that is computed for each of its rows is better computed once before.
-    let last = |_: &Refusal| Last::of(request).is_none_or(|last| last.problem.prologue.is_some());
-    Problem::of(request).err().filter(last)
+    let why = problem(request).err()?;
+    match Last::of(request) {
+        Some(last) if last.is_single_channels() => Some(SINGLE),
+        // An operand of a plain product that is computed for each of its rows is better computed once before.
+        Some(last) if last.problem.prologue.is_none() => None,
+        _ => Some(why),
+    }
+}
+
+/// What tiles of single channels cannot do.
+const SINGLE: Refusal = "tiles of single channels store one f32 result";
+
+/// A request as a contraction that tiles other than those with channels last can do.
+fn problem(request: &NestRequest) -> Result<Problem, Refusal> {
+    let problem = Problem::of(request)?;
+    match &problem.b_from {
+        BFrom::Window(window) if !problem.is_single() => {
+            if Depthwise::new(&problem, window).is_some() {
+                return Err(SINGLE);
+            }
+            if winograd::may_do(&problem, window) {
+                return Err("convolutions by minimal filtering store one f32 result");
+            }
+            Ok(problem)
+        }
+        _ => Ok(problem),
+    }
 }
 
 /// The kernel of a contraction, or why it is none that tiles can do.
@@ -75,7 +99,7 @@ pub(super) fn lower(request: &NestRequest, cx: &mut LowerCx<'_>) -> Result<Kerne
     if !Abilities::of(cx.isa).is_ok_and(|can| can.fma) {
         return Err("the target has no fused multiply-add");
     }
-    let mut problem = match Problem::of(request) {
+    let mut problem = match problem(request) {
         Ok(problem) => problem,
         Err(why) => return lower_last(request, cx).ok_or(why),
     };
@@ -97,7 +121,7 @@ pub(super) fn lower(request: &NestRequest, cx: &mut LowerCx<'_>) -> Result<Kerne
 
 /// The kernel of a convolution with channels last.
 fn lower_last(request: &NestRequest, cx: &mut LowerCx<'_>) -> Option<Kernel> {
-    let mut last = Last::of(request)?;
+    let mut last = Last::of(request).filter(|last| !last.is_single_channels())?;
     if last.depthwise {
         return Some(Lanes::new(&last, request, cx)?.lower(&last, request, cx));
     }
@@ -126,7 +150,7 @@ pub(crate) fn last_way(request: &NestRequest) -> Option<LastWay> {
             (constant && matches!(problem.b_from, BFrom::Linear { .. })).then(|| columns(&problem))?
         }
         Err(_) => {
-            let last = Last::of(request)?;
+            let last = Last::of(request).filter(|last| !last.is_single_channels())?;
             if last.depthwise { Some(LastWay::Depthwise) } else { columns(&last.problem) }
         }
     }

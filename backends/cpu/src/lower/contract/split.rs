@@ -25,26 +25,23 @@ pub(super) struct Nest {
     pub(super) loads: Vec<Load>,
     /// From the accumulator to the result.
     pub(super) finish: Program,
-    /// Elements from one position of a space axis of the result to the next.
-    pub(super) strides: Vec<Extent>,
-    /// Elements to the first element of the result.
-    pub(super) offset: Extent,
+    /// Where each result is: elements from one position of a space axis to the next, and to the first element.
+    pub(super) results: Vec<Placement>,
 }
 
-/// The nest of a request for one result.
+/// The nest of a request.
 pub(super) fn nest(request: &NestRequest) -> Nest {
     let form = &request.form;
-    let (offset, strides) = match request.placement.first().and_then(Option::as_ref) {
-        Some(Placement { offset, strides }) => (offset.clone(), strides.clone()),
-        None => (Extent::ZERO, dense_strides(&form.space)),
+    let place = |result: usize| match request.placement.get(result).and_then(Option::as_ref) {
+        Some(place) => place.clone(),
+        None => Placement { offset: Extent::ZERO, strides: dense_strides(&form.space) },
     };
     let mut nest = Nest {
         extents: form.space.iter().chain(&form.reduce).cloned().collect(),
         space: form.space.len(),
         loads: form.loads.clone(),
         finish: form.finish.clone(),
-        strides,
-        offset,
+        results: (0..form.results.len()).map(place).collect(),
     };
     while let Some((axis, by)) = grouped(&nest) {
         nest.split(axis, &by);
@@ -95,8 +92,10 @@ impl Nest {
         let outer = self.extents[axis].floor_div(by);
         self.extents[axis] = by.clone();
         self.extents.insert(axis, outer);
-        let stride = self.strides[axis].clone();
-        self.strides.insert(axis, &stride * by);
+        for Placement { strides, .. } in &mut self.results {
+            let stride = strides[axis].clone();
+            strides.insert(axis, &stride * by);
+        }
         self.space += 1;
     }
 
@@ -104,8 +103,11 @@ impl Nest {
         let kept: Vec<usize> = (0..self.extents.len()).filter(|&a| !self.extents[a].is(1)).collect();
         let place = |a: usize| kept.iter().position(|&k| k == a).map_or(Ix::int(0), Ix::Axis);
         self.map(&|ix| ix.substitute(&place, &|k| k));
-        self.strides = kept.iter().filter(|&&a| a < self.space).map(|&a| self.strides[a].clone()).collect();
-        self.space = self.strides.len();
+        let space: Vec<usize> = kept.iter().copied().filter(|&a| a < self.space).collect();
+        for Placement { strides, .. } in &mut self.results {
+            *strides = space.iter().map(|&a| strides[a].clone()).collect();
+        }
+        self.space = space.len();
         self.extents = kept.iter().map(|&a| self.extents[a].clone()).collect();
     }
 }

@@ -282,6 +282,7 @@ impl Parts<'_> {
                         b_table: None,
                         cols: at.cols_value,
                         epilogue: vec![],
+                        outputs: vec![],
                     };
                     g.gemm_tile(&spec, &args);
                 });

@@ -5,6 +5,7 @@ use nnc_ir::extent::Extent;
 use nnc_tile::{
     epilogue::EpilogueInput,
     gemm::{BRows, Cols, GemmTile, Init, Stride},
+    stream::Element,
 };
 
 use super::{
@@ -14,7 +15,7 @@ use super::{
 };
 use crate::{
     kernel::NestRequest,
-    tile::{EpilogueArg, GemmArgs},
+    tile::{EpilogueArg, GemmArgs, OutputArg},
 };
 
 /// A stride for a tile: constants that displacements have room for become part of the code.
@@ -25,10 +26,16 @@ pub(super) fn stride(extent: &Extent) -> Stride {
     }
 }
 
+fn bytes(element: Element) -> i64 {
+    if element.bytes() == 1 { 1 } else { 4 }
+}
+
 /// Addresses of an item's first elements.
 pub(super) struct Origin {
     pub(super) a: Value,
     pub(super) c: Value,
+    /// One a further result.
+    pub(super) further: Vec<Value>,
     /// One an operand of the epilogue.
     pub(super) operands: Vec<Value>,
 }
@@ -51,6 +58,8 @@ pub(super) struct Tiles<'p> {
     /// Elements of a run of A, and the table of runs.
     a_runs: Option<(u32, Value)>,
     ldc: Value,
+    /// Row strides of further results.
+    further: Vec<Value>,
     strides: Vec<Value>,
 }
 
@@ -61,8 +70,9 @@ impl<'p> Tiles<'p> {
         let (a_row, a_k) = (arg(&problem.a_row), arg(&problem.a_k));
         let k = g.extent(&problem.extent(&problem.k));
         let ldc = g.extent(&problem.c_row);
+        let further = problem.further.iter().map(|(_, row)| g.extent(row)).collect();
         let strides = problem.operands.iter().map(|(o, _)| g.extent(&o.row_stride)).collect();
-        Tiles { problem, k, a_row, a_k, a_runs: None, ldc, strides }
+        Tiles { problem, k, a_row, a_k, a_runs: None, ldc, further, strides }
     }
 
     /// The same over an A that lies in runs.
@@ -79,21 +89,29 @@ impl<'p> Tiles<'p> {
         first_row: Value,
     ) -> Origin {
         let p = self.problem;
-        let mut place = |slot, linear: &Linear, row: &Extent| {
+        let mut place = |slot, linear: &Linear, row: &Extent, bytes: i64| {
             let base = g.pointer(slot);
-            let base = g.plus(base, &linear.base.scale(4));
+            let base = g.plus(base, &linear.base.scale(bytes));
             let mut parts: Vec<(Value, Extent)> =
                 at.iter().map(|&(axis, i)| (i, linear.coefficients[axis].clone())).collect();
             if !p.m.is_empty() {
                 parts.push((first_row, row.clone()));
             }
-            g.address(base, &parts)
+            g.address_of(base, &parts, bytes)
         };
+        let result = |k: usize| (request.results[k], bytes(p.stores()[k]));
+        let (c, c_bytes) = result(0);
         let operand = |load: usize| request.operands[p.nest.loads[load].operand].pointer;
         Origin {
-            a: place(operand(p.a), &p.a_at, &p.a_row),
-            c: place(request.results[0], &p.c_at, &p.c_row),
-            operands: p.operands.iter().map(|(o, at)| place(operand(o.load), at, &o.row_stride)).collect(),
+            a: place(operand(p.a), &p.a_at, &p.a_row, 4),
+            c: place(c, &p.c_at, &p.c_row, c_bytes),
+            further: (p.further.iter().enumerate())
+                .map(|(k, (at, row))| {
+                    let (slot, bytes) = result(k + 1);
+                    place(slot, at, row, bytes)
+                })
+                .collect(),
+            operands: p.operands.iter().map(|(o, at)| place(operand(o.load), at, &o.row_stride, 4)).collect(),
         }
     }
 
@@ -109,7 +127,15 @@ impl<'p> Tiles<'p> {
     ) {
         let p = self.problem;
         let bytes = g.b.ins().ishl_imm_u(at.start, 2);
-        let c = g.b.ins().iadd(origin.c, bytes);
+        let column = [(at.start, Extent::ONE)];
+        let of_result = |k: usize| self::bytes(p.stores()[k]);
+        let c = match of_result(0) {
+            4 => g.b.ins().iadd(origin.c, bytes),
+            narrow => g.address_of(origin.c, &column, narrow),
+        };
+        let further: Vec<Value> = (origin.further.iter().enumerate())
+            .map(|(k, &ptr)| g.address_of(ptr, &column, of_result(k + 1)))
+            .collect();
         let operands: Vec<Value> = p
             .operands
             .iter()
@@ -139,10 +165,16 @@ impl<'p> Tiles<'p> {
                 BPanel::Apart(start, _, b_k) => (start, b_k, None),
                 BPanel::Table(start, table) => (start, None, Some(table)),
             };
+            let outputs = (p.further.iter().zip(&further).zip(&self.further).enumerate())
+                .map(|(k, (((_, row), &ptr), &stride))| {
+                    let ptr = g.address_of(ptr, &[(i, row.clone())], of_result(k + 1));
+                    OutputArg { ptr, stride }
+                })
+                .collect();
             let args = GemmArgs {
                 a: by_row(g, origin.a, &p.a_row),
                 b: start,
-                c: by_row(g, c, &p.c_row),
+                c: g.address_of(c, &[(i, p.c_row.clone())], of_result(0)),
                 k: self.k,
                 ldc: self.ldc,
                 a_row: self.a_row,
@@ -152,6 +184,7 @@ impl<'p> Tiles<'p> {
                 b_table,
                 cols: at.cols_value,
                 epilogue,
+                outputs,
             };
             g.gemm_tile(&spec, &args);
         });

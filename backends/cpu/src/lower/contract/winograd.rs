@@ -42,9 +42,10 @@ use nnc_tile::{epilogue::EpilogueInput, winograd::Winograd};
 use nnc_x86::Level;
 
 use super::{
-    analyze::{BFrom, Linear},
+    analyze::{BFrom, Linear, Problem},
     last::{Last, Taps},
     panel::Panels,
+    window::{Dim, Window},
 };
 use crate::{
     frame::PointerSlot,
@@ -93,6 +94,23 @@ struct Shape {
     level: Option<Level>,
 }
 
+/// Whether a convolution that writes its channels first may be done so once they are last.
+pub(super) fn may_do(p: &Problem, window: &Window) -> bool {
+    let extents = &p.nest.extents;
+    let taps = |d: &&Dim| d.n.is_some();
+    let three = |d: &Dim| {
+        let step = d.k.is_some_and(|(axis, step)| step == 1 && extents[axis].is(3));
+        step && d.n.is_some_and(|(_, stride)| stride == 1)
+    };
+    let channels =
+        product(window.dims.iter().filter(|d| d.n.is_none()).filter_map(|d| Some(&extents[d.k?.0])));
+    let many = |e: Extent| e.as_const().is_some_and(|e| e >= 8);
+    window.dims.iter().filter(taps).count() == 2
+        && window.dims.iter().filter(taps).all(three)
+        && many(channels)
+        && many(p.extent(&p.m))
+}
+
 impl WinogradConv {
     /// Decides; transforms and packs the weights.
     pub(super) fn new(last: &Last, request: &NestRequest, cx: &mut LowerCx<'_>) -> Option<WinogradConv> {
@@ -110,6 +128,7 @@ impl WinogradConv {
             EpilogueInput::Col | EpilogueInput::Scalar => at.coefficients[y.pixel].is(0),
         };
         if !cx.winograd
+            || !p.is_single()
             || p.prologue.is_some()
             || !window(&windows.x)
             || !window(&y)
