@@ -42,8 +42,8 @@ const OPERANDS: [Register; 4] = [Register::R12, Register::R13, Register::R14, Re
 const MOST_COLUMNS: usize = 8;
 /// Columns at once where their distance is an argument: two bases for three each.
 const MOST_APART: usize = 6;
-/// Vectors of channels of a listed column.
-const VECTORS: usize = 4;
+/// Vectors of channels of a listed column, at most: as many chains as hide the latency.
+const VECTORS: usize = 8;
 
 /// Whether there are registers for the tile.
 pub(crate) fn supports(spec: &LaneConv, level: Level) -> bool {
@@ -68,8 +68,9 @@ fn plan(spec: &LaneConv, level: Level) -> Option<Plan> {
     // AVX2 needs two for masks and what they let through, and everyone one for a weight.
     let spare = level.registers() - 3;
     let Taps::Fixed { at, .. } = &spec.taps else {
-        let vectors = VECTORS.min((spec.channels as usize).div_ceil(level.lanes()));
-        return (vectors + need <= spare).then_some(Plan { columns: 1, vectors, weights_stay: false });
+        let all = VECTORS.min((spec.channels as usize).div_ceil(level.lanes()));
+        let vectors = (1..=all).rev().find(|vectors| vectors + need <= spare)?;
+        return Some(Plan { columns: 1, vectors, weights_stay: false });
     };
     let most = if spec.x_step == Stride::Arg { MOST_APART } else { MOST_COLUMNS };
     let columns = match spec.width {

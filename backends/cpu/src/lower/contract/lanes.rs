@@ -3,7 +3,7 @@
 //! ```text
 //! for item = (loops around, block of rows of the result):
 //!   for row in block:
-//!     columns whose windows are inside:   one tile, with the taps in it
+//!     columns whose windows are inside:   one tile, with the taps in it (of a row at the border: those not in the padding)
 //!     the others:                         a tile each, with a list of the taps that are inside
 //! ```
 
@@ -43,6 +43,8 @@ pub(super) struct Lanes {
     weight: PointerSlot,
     /// The tile for columns whose windows are inside.
     inner: Option<LaneConv>,
+    /// Tiles for such columns of rows at the border: the first row of taps that is inside, the first after them.
+    border: Vec<(i64, i64, LaneConv)>,
     /// The tile for any others.
     listed: LaneConv,
     /// The columns whose windows are inside: the first, and the first after them.
@@ -86,6 +88,7 @@ impl Lanes {
             ..listed.clone()
         });
         let inner = inner.filter(|_| !(&inside.1 - &inside.0).is(0));
+        let border = inner.as_ref().map_or(vec![], |inner| border(last, inner));
         let around: Vec<Extent> = p
             .outer
             .iter()
@@ -97,7 +100,7 @@ impl Lanes {
         let items = product(&around).as_const().unwrap_or(1).max(1);
         let parts = ((ITEMS + items - 1) / items).clamp(1, rows.max(1));
         let rows = (rows / parts).max(ITEM_WORK / work.max(1)).clamp(1, rows.max(1));
-        Some(Lanes { weight: cx.add_weight(weights), inner, listed, inside, rows })
+        Some(Lanes { weight: cx.add_weight(weights), inner, border, listed, inside, rows })
     }
 
     /// Makes the kernel.
@@ -197,6 +200,40 @@ fn inside(taps: &Taps, windows: &Windows, pixels: &Extent) -> (Extent, Extent) {
     (from, to)
 }
 
+/// Kinds of rows at the border, at most.
+const BORDERS: usize = 6;
+
+/// The tiles of rows whose first or last taps are in the padding, where shapes tell which these are.
+fn border(last: &Last, inner: &LaneConv) -> Vec<(i64, i64, LaneConv)> {
+    let (windows, extents) = (&last.windows, &last.problem.nest.extents);
+    let (Some(y), lane_conv::Taps::Fixed { at, w_step }) = (&windows.y, &inner.taps) else { return vec![] };
+    let dim = windows.dim(y);
+    let known = (extents[y.pixel].as_const(), dim.base.as_const(), dim.extent.as_const());
+    let (Some(pixels), Some(base), Some(extent)) = known else { return vec![] };
+    if !dim.guarded || pixels > 1 << 16 {
+        return vec![];
+    }
+    let columns = usize::try_from(windows.x.count).unwrap_or(0);
+    let mut found: Vec<(i64, i64, LaneConv)> = vec![];
+    for pixel in 0..pixels {
+        let row = |tap: i64| base + pixel * y.stride + tap * y.dilation;
+        let inside: Vec<i64> = (0..y.count).filter(|&tap| (0..extent).contains(&row(tap))).collect();
+        let (Some(&lo), Some(&hi)) = (inside.first(), inside.last()) else { continue };
+        let (lo, hi) = (lo, hi + 1);
+        if (lo, hi) == (0, y.count) || found.iter().any(|(a, b, _)| (*a, *b) == (lo, hi)) {
+            continue;
+        }
+        let (Ok(from), Ok(to)) = (usize::try_from(lo), usize::try_from(hi)) else { continue };
+        let at = at[from * columns..to * columns].to_vec();
+        let taps = lane_conv::Taps::Fixed { at, w_step: *w_step };
+        found.push((lo, hi, LaneConv { taps, ..inner.clone() }));
+        if found.len() == BORDERS {
+            break;
+        }
+    }
+    found
+}
+
 /// Elements from the first tap to each.
 fn fixed(windows: &Windows) -> Option<Vec<u32>> {
     let along = |taps: &Taps| -> Option<Vec<i64>> {
@@ -252,11 +289,24 @@ impl Row<'_> {
                     let (zero, all) = (g.int(0), g.int(windows.x.count));
                     (self.list, self.write_list(g, rows, (zero, all)))
                 });
-                self.tile(g, inner, from, x, width, taps);
+                self.tile(g, inner, from, x, width, taps, 0);
             });
+            let mut done = full;
+            for (first, end, tile) in &self.lanes.border {
+                let begins = g.b.ins().icmp_imm_s(IntCC::Equal, rows.0, *first);
+                let ends = g.b.ins().icmp_imm_s(IntCC::Equal, rows.1, *end);
+                let both = g.b.ins().band(begins, ends);
+                g.when(both, |g| {
+                    let x = self.start(g, &windows.x, from);
+                    let x = self.at(g, start, &windows.x, x);
+                    let width = (tile.width == Width::Arg).then_some(count);
+                    self.tile(g, tile, from, x, width, None, first * windows.x.count);
+                });
+                done = g.b.ins().bor(done, both);
+            }
             // What has been done is left out below.
             let zero = g.int(0);
-            skipped = g.b.ins().select(full, count, zero);
+            skipped = g.b.ins().select(done, count, zero);
             skip_from = from;
         }
         let zero = g.int(0);
@@ -269,7 +319,7 @@ impl Row<'_> {
             let inside = self.taps_inside(g, &windows.x, position);
             let count = self.write_list(g, rows, inside);
             let x = self.at(g, start, &windows.x, position);
-            self.tile(g, &self.lanes.listed, column, x, None, Some((self.list, count)));
+            self.tile(g, &self.lanes.listed, column, x, None, Some((self.list, count)), 0);
         });
     }
 
@@ -326,7 +376,8 @@ impl Row<'_> {
         g.b.ins().ushr_imm_u(bytes, 4)
     }
 
-    /// Columns from `column` on.
+    /// Columns from `column` on, with the weights from tap `tap` on.
+    #[allow(clippy::too_many_arguments, reason = "what a tile reads and where")]
     fn tile(
         &self,
         g: &mut Gen<'_, '_>,
@@ -335,8 +386,11 @@ impl Row<'_> {
         x: Value,
         width: Option<Value>,
         taps: Option<(Value, Value)>,
+        tap: i64,
     ) {
         let p = self.p;
+        let weight = g.pointer(self.lanes.weight);
+        let weight = g.plus(weight, &p.extent(&p.n).scale(4 * tap));
         let epilogue = p.operands.iter().zip(&self.origin.operands).map(|((o, _), &ptr)| {
             let ptr = g.address(ptr, &[(column, o.row_stride.clone())]);
             EpilogueArg { ptr, stride: Some(g.extent(&o.row_stride)) }
@@ -348,7 +402,7 @@ impl Row<'_> {
         let row = self.windows.dim(&self.windows.x).stride.scale(self.windows.x.stride);
         let args = LaneConvArgs {
             x,
-            w: g.pointer(self.lanes.weight),
+            w: weight,
             c: g.address(self.origin.c, &[(column, p.c_row.clone())]),
             taps,
             width,
