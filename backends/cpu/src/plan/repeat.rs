@@ -125,7 +125,8 @@ fn without_repetition(constant: &Constant) -> Option<(Constant, Vec<usize>)> {
     if axes.is_empty() {
         return None;
     }
-    let first = |i: usize| axes.iter().all(|&a| i / stride(a) % usize::try_from(dims[a]).unwrap_or(1) == 0);
+    let extent = |axis: usize| usize::try_from(dims[axis]).unwrap_or(1);
+    let first = |i: usize| axes.iter().all(|&a| (i / stride(a)).is_multiple_of(extent(a)));
     let kept: Vec<u8> = (0..n).filter(|&i| first(i)).flat_map(|i| elements[i].iter().copied()).collect();
     let mut small = dims.to_vec();
     axes.iter().for_each(|&a| small[a] = 1);
