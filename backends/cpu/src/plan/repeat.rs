@@ -29,7 +29,16 @@ impl Plan {
         for step in &mut block.steps {
             match step {
                 Step::Nest(nest) => {
-                    if let Some(form) = trimmed(&nest.form) {
+                    let finite = |load: usize| {
+                        let buffer = nest.operands[nest.form.loads[load].operand];
+                        let BufferKind::Constant(id) = self.buffer(buffer).kind else { return false };
+                        self.constants
+                            .get(id)
+                            .scalars()
+                            .iter()
+                            .all(|x| x.as_f64().is_some_and(f64::is_finite))
+                    };
+                    if let Some(form) = trimmed(&nest.form, &finite) {
                         nest.form = form;
                     }
                     if let Some(read) = read_positions(&nest.form, nest.operands.len()) {

@@ -1,28 +1,28 @@
 //! trim - terms of a sum that only ever multiply padding are not computed.
 //!
 //! A window of three over two positions, padded by one, with one result: its first tap lies in the padding. What remains
-//! reads whole rows, and is a matrix product.
+//! reads whole rows, and is a matrix product. What padding is multiplied by must be finite: infinity times 0 is no number.
 
 use nnc_ir::{
     extent::Extent,
     form::{Bounds, Class, Ix, Load, LoopForm},
 };
 
-/// The form without such terms, if it has some.
-pub(super) fn trimmed(form: &LoopForm) -> Option<LoopForm> {
+/// The form without such terms, if it has some; `finite` says of a load whether all its elements are known to be.
+pub(super) fn trimmed(form: &LoopForm, finite: &dyn Fn(usize) -> bool) -> Option<LoopForm> {
     if form.class() != Class::Contraction {
         return None;
     }
     let (x, y) = form.product_loads()?;
     let mut new = form.clone();
-    for l in [x, y] {
+    for (l, other) in [(x, y), (y, x)] {
         let zero = matches!(form.loads[l].bounds, Bounds::Guard(value) if value.as_f64() == Some(0.0));
         if !zero {
             continue;
         }
         for axis in form.space.len()..form.axes() {
             for dim in 0..form.loads[l].index.len() {
-                if let Some((from, to)) = useful(&new, &new.loads[l], dim, axis) {
+                if let Some((from, to)) = useful(&new, &new.loads[l], dim, axis).filter(|_| finite(other)) {
                     keep(&mut new, axis, from, to);
                 }
             }
@@ -105,16 +105,23 @@ mod tests {
 
     #[test]
     fn taps_that_only_meet_padding_are_dropped() {
-        let one = trimmed(&window(2, 1, 2)).unwrap_or_else(|| panic!("its first tap lies outside"));
+        let one =
+            trimmed(&window(2, 1, 2), &|l| l == 1).unwrap_or_else(|| panic!("its first tap lies outside"));
         assert_eq!(one.reduce, [Extent::Const(2)]);
         assert_eq!(one.loads[1].index, [Ix::Axis(1).plus(Ix::int(1))]);
-        let only = trimmed(&window(1, 1, 1)).unwrap_or_else(|| panic!("its first and last taps lie outside"));
+        let only = trimmed(&window(1, 1, 1), &|l| l == 1)
+            .unwrap_or_else(|| panic!("its first and last taps lie outside"));
         assert_eq!(only.reduce, [Extent::ONE]);
     }
 
     #[test]
+    fn taps_that_may_be_infinite_stay() {
+        assert!(trimmed(&window(2, 1, 2), &|_| false).is_none());
+    }
+
+    #[test]
     fn taps_that_meet_something_somewhere_stay() {
-        assert!(trimmed(&window(8, 8, 1)).is_none());
-        assert!(trimmed(&window(2, 2, 1)).is_none());
+        assert!(trimmed(&window(8, 8, 1), &|_| true).is_none());
+        assert!(trimmed(&window(2, 2, 1), &|_| true).is_none());
     }
 }
