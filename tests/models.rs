@@ -38,9 +38,15 @@ fn paths(name: &str) -> Option<(PathBuf, PathBuf)> {
     model.is_file().then_some((model, data))
 }
 
-fn verdict(model: &Path, data: &Path, rel_max: f64) -> Verdict {
+fn verdict(cpu: &str, model: &Path, data: &Path, rel_max: f64) -> Verdict {
     let session = SessionOptions { threads: 1, ..SessionOptions::host() };
-    verify_case(data, model, &Compiler::new(Options::default()), &session, Tolerance::RelMax(rel_max))
+    verify_case(
+        data,
+        model,
+        &Compiler::new(Options { cpu: cpu.into(), ..Options::default() }),
+        &session,
+        Tolerance::RelMax(rel_max),
+    )
 }
 
 /// What is wrong with a verdict, given the code that the model must end with, if any.
@@ -51,6 +57,19 @@ fn judge(verdict: &Verdict, expect: Option<&str>) -> Result<(), String> {
         (Status::Unsupported, Some(expected)) if code == expected => Ok(()),
         (Status::Passed, Some(expected)) => Err(format!("passes, {expected} was expected")),
         _ => Err(format!("{code} {}", verdict.reason)),
+    }
+}
+
+/// For the least of machines: no wide code, and on x86-64 no multiply-adds.
+#[test]
+fn fixtures_give_it_without_wide_code() {
+    let fixtures =
+        ["mbconv", "mnist_cnn_dynamo", "mtcnn_pnet", "ppocr_cls", "vit"].map(|name| models().join(name));
+    let results = on_all_cores(&fixtures, |folder| {
+        judge(&verdict("generic", &folder.join("model.onnx"), folder, 1e-4), None)
+    });
+    for (folder, result) in fixtures.iter().zip(results) {
+        assert_eq!(result, Ok(()), "{}", folder.display());
     }
 }
 
@@ -65,7 +84,7 @@ fn models_give_what_onnx_runtime_gives() {
     }
     let results = on_all_cores(&rows, |(row, (model, data))| {
         let bound = row.number("rel_max").unwrap();
-        let verdict = verdict(model, data, bound);
+        let verdict = verdict("native", model, data, bound);
         judge(&verdict, row.text("expect"))?;
         Ok(verdict.rel_max)
     });
@@ -160,7 +179,7 @@ fn classifiers_are_as_right_as_with_onnx_runtime() {
 fn trained_fixtures_give_what_onnx_runtime_gives() {
     for name in ["mbconv", "vit"] {
         let folder = models().join(name);
-        judge(&verdict(&folder.join("model.onnx"), &folder, 1e-5), None)
+        judge(&verdict("native", &folder.join("model.onnx"), &folder, 1e-5), None)
             .unwrap_or_else(|e| panic!("{name}: {e}"));
     }
 }

@@ -5,7 +5,7 @@
 mod nest;
 mod support;
 
-use nest::{Buffer, Compiled, Symbols, compile_known, points, read, value};
+use nest::{Buffer, Compiled, Symbols, compile_known_at, next_machine, points, read, value};
 use nnc_cpu::{
     frame::{Frame, PointerSlot},
     kernel::{LowerCx, NestRequest, OperandRef, Placement},
@@ -110,7 +110,8 @@ fn f32_at(bytes: &[u8], i: usize) -> f32 {
     Scalar::load(DType::F32, &bytes[4 * i..]).to_f32()
 }
 
-/// Checks sums against f64 within gamma_n of the sum of magnitudes, and epilogues against the evaluator bit for bit.
+/// Checks sums against f64 within gamma_n of the sum of magnitudes, and epilogues against the evaluator bit for bit. Made
+/// for each machine in turn: portable, with wide code, and without multiply-adds, whose products are rounded too.
 fn check(what: &str, form: &LoopForm, shapes: &Shapes, constant: &[usize], rng: &mut Rng) {
     let symbols = &shapes.values;
     let n_operands = 1 + form.loads.iter().map(|l| l.operand).max().unwrap();
@@ -131,12 +132,13 @@ fn check(what: &str, form: &LoopForm, shapes: &Shapes, constant: &[usize], rng: 
         })
         .collect();
     let bytes = 4 * value(&product(&form.space), symbols) as usize;
+    let machine = next_machine();
     // The sums alone.
     let mut sums = form.clone();
     let mut b = Builder::new();
     let acc = b.acc(0, DType::F32);
     sums.finish = b.finish([acc]);
-    let compiled = compile_known(&sums, &known, vec![None]);
+    let compiled = compile_known_at(machine, &sums, &known, vec![None]);
     assert!(compiled.scheduled, "{what}: tiles could do it");
     let have = run(&compiled, symbols, &operands, bytes, 1);
     for parts in [2, 3] {
@@ -170,7 +172,7 @@ fn check(what: &str, form: &LoopForm, shapes: &Shapes, constant: &[usize], rng: 
         {
             continue;
         }
-        let compiled = compile_known(&form, &known, vec![None; form.results.len()]);
+        let compiled = compile_known_at(machine, &form, &known, vec![None; form.results.len()]);
         assert!(compiled.scheduled, "{what}: tiles could do the epilogue");
         let finished = run_all(&compiled, symbols, &operands, &form, bytes / 4, 2);
         for (i, point) in points(&space).iter().enumerate() {
@@ -554,11 +556,12 @@ fn results_may_lie_inside_of_a_larger_tensor() {
         let floats =
             |rng: &mut Rng, n: usize| (0..n).flat_map(|_| rng.unit().to_le_bytes()).collect::<Vec<u8>>();
         let operands = [floats(&mut rng, 2 * 4 * 63), floats(&mut rng, (20 * window * window) as usize)];
-        let dense = compile_known(&form, &[None, None], vec![None]);
+        let machine = next_machine();
+        let dense = compile_known_at(machine, &form, &[None, None], vec![None]);
         let want = run(&dense, &vec![], &operands, 4 * 2 * 5 * 63, 1);
         // Channels 3 to 8 of eleven.
         let place = Placement { offset: c(3 * 63), strides: vec![c(11 * 63), c(63), c(7), c(1)] };
-        let placed = compile_known(&form, &[None, None], vec![Some(place)]);
+        let placed = compile_known_at(machine, &form, &[None, None], vec![Some(place)]);
         assert!(dense.scheduled && placed.scheduled);
         let have = run(&placed, &vec![], &operands, 4 * 2 * 11 * 63, 2);
         for (i, byte) in have.iter().enumerate() {

@@ -10,11 +10,19 @@ use nnc_tile::lane_conv::{LaneConv, LaneConvArg, LaneConvOperands, Taps};
 use nnc_tile::row_conv::Width;
 use nnc_x86::Level;
 use support::random::{random_elements, random_epilogue, span};
-use support::{Guarded, Rng, call, compile_function, host_isa};
+use support::{Guarded, Rng, call, compile_function, host_isa, plain_isa, step_of};
 
 const POISON: f32 = 1e30;
 
-fn run(seed: u64, level: Option<Level>) -> bool {
+/// What makes the code of a tile: nnc-cpu, the same for a target without multiply-adds, nnc-x86.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Emitter {
+    Clif,
+    Plain,
+    Wide(Level),
+}
+
+fn run(seed: u64, emitter: Emitter) -> bool {
     let mut rng = Rng::new(seed);
     let channels = [1, 2, 3, 4, 5, 8, 12, 15, 16, 24, 31, 32, 37, 64, 72][rng.below(15)];
     let width = [1, 2, 3, 4, 5, 7, 8, 14, 17][rng.below(9)];
@@ -68,13 +76,14 @@ fn run(seed: u64, level: Option<Level>) -> bool {
         })
         .collect();
 
-    let code = match level {
-        None => {
-            let isa = host_isa("none");
-            let function = lane_conv_function(&spec, isa.default_call_conv(), isa.frontend_config());
-            compile_function(&*isa, function)
+    let mut step: fn(f32, f32, f32) -> f32 = f32::mul_add;
+    let code = match emitter {
+        Emitter::Clif | Emitter::Plain => {
+            let isa = if emitter == Emitter::Clif { host_isa("none") } else { plain_isa("none") };
+            step = step_of(&*isa);
+            compile_function(&*isa, lane_conv_function(&spec, &*isa))
         }
-        Some(level) => {
+        Emitter::Wide(level) => {
             let tile = Tile::LaneConv(spec.clone());
             if !nnc_x86::supports(&tile, level) {
                 return false;
@@ -105,7 +114,7 @@ fn run(seed: u64, level: Option<Level>) -> bool {
     // SAFETY: the operands are as large as the spec and the strides say.
     unsafe { call(&code, &args) };
 
-    spec.reference(&mut LaneConvOperands {
+    let operands = &mut LaneConvOperands {
         x: &x,
         w: &w,
         c: &mut c[16..],
@@ -114,11 +123,12 @@ fn run(seed: u64, level: Option<Level>) -> bool {
         x_step,
         c_step,
         epilogue: inputs.iter().map(|x| EpilogueOperand { elements: x, stride }).collect(),
-    });
+    };
+    spec.reference_by(operands, step);
     for (idx, (want, got)) in c.iter().zip(gc.slice()).enumerate() {
         assert!(
             want.to_bits() == got.to_bits(),
-            "seed {seed} {level:?}: c[{idx}] is {got}, expected {want}; {width} columns\n{spec:?}"
+            "seed {seed} {emitter:?}: c[{idx}] is {got}, expected {want}; {width} columns\n{spec:?}"
         );
     }
     true
@@ -126,13 +136,18 @@ fn run(seed: u64, level: Option<Level>) -> bool {
 
 #[test]
 fn random_windows_have_the_bits_of_the_reference() {
-    (0..300).for_each(|seed| assert!(run(seed, None)));
+    (0..600).for_each(|seed| assert!(run(seed, Emitter::Clif)));
+}
+
+#[test]
+fn windows_without_multiply_adds_have_the_bits_of_products_and_sums() {
+    (0..600).for_each(|seed| assert!(run(seed, Emitter::Plain)));
 }
 
 #[test]
 fn wide_tiles_have_the_bits_of_the_reference() {
     for level in support::host_levels() {
-        let done = (0..3000).filter(|&seed| run(seed, Some(level))).count();
-        assert!(done > 1500, "only {done} of the random tiles have wide code");
+        let done = (0..4000).filter(|&seed| run(seed, Emitter::Wide(level))).count();
+        assert!(done > 3000, "only {done} of the random tiles have wide code");
     }
 }

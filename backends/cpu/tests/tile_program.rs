@@ -4,23 +4,29 @@ mod support;
 
 use cranelift_codegen::ir::types::{F32, F32X4, I32, I32X4};
 use cranelift_codegen::ir::{InstBuilder, MemFlagsData, Value};
+use cranelift_codegen::isa::TargetIsa;
 use cranelift_frontend::FunctionBuilder;
-use nnc_cpu::tile::{Lanes, emit_program};
+use nnc_cpu::tile::{Arithmetic, Lanes, emit_program};
 use nnc_tile::program::{Lane, LaneType, Op, VectorProgram};
 use support::{
     Code, Rng, compile, host_isa,
     lanes::{depends_on_nan_bits, random_lane, random_program},
+    plain_isa,
 };
 
 /// Types of the inputs.
 const INPUTS: [LaneType; 4] = [LaneType::F32, LaneType::F32, LaneType::F32, LaneType::I32];
 
 /// Function (inputs, results): both point to rows of four lanes, one row a value.
-fn compile_program(p: &VectorProgram, lanes: Lanes, opt_level: &str) -> Code {
-    compile(&*host_isa(opt_level), 2, emit(p, lanes))
+fn compile_program(p: &VectorProgram, lanes: Lanes, isa: &dyn TargetIsa) -> Code {
+    compile(isa, 2, emit(p, lanes, Arithmetic::of(isa)))
 }
 
-fn emit<'a>(p: &'a VectorProgram, lanes: Lanes) -> impl FnOnce(&mut FunctionBuilder, &[Value]) + 'a {
+fn emit<'a>(
+    p: &'a VectorProgram,
+    lanes: Lanes,
+    arithmetic: Arithmetic,
+) -> impl FnOnce(&mut FunctionBuilder, &[Value]) + 'a {
     move |b, args| {
         let flags = MemFlagsData::new().with_notrap();
         let ty = |t: LaneType| match (t, lanes) {
@@ -35,7 +41,7 @@ fn emit<'a>(p: &'a VectorProgram, lanes: Lanes) -> impl FnOnce(&mut FunctionBuil
                 .zip(INPUTS)
                 .map(|(k, input)| b.ins().load(ty(input), flags, args[0], k * 16 + step * 4))
                 .collect();
-            for (k, value) in emit_program(b, p, lanes, &inputs).into_iter().enumerate() {
+            for (k, value) in emit_program(b, arithmetic, p, lanes, &inputs).into_iter().enumerate() {
                 b.ins().store(flags, value, args[1], k as i32 * 16 + step * 4);
             }
         }
@@ -79,9 +85,12 @@ fn random_programs_have_the_bits_of_the_reference() {
         let mut rng = Rng::new(seed);
         let n_ops = 1 + rng.below(30);
         let p = random_program(&mut rng, &INPUTS, n_ops);
-        for (lanes, opt) in [(Lanes::Four, "none"), (Lanes::Four, "speed"), (Lanes::One, "speed")] {
-            let code = compile_program(&p, lanes, opt);
-            n_compared += check(&p, &code, &mut rng, &format!("seed {seed} {lanes:?} {opt}"));
+        for (idx, isa) in
+            [host_isa("none"), host_isa("speed"), plain_isa("none"), plain_isa("speed")].iter().enumerate()
+        {
+            let lanes = if idx == 1 && rng.below(2) == 0 { Lanes::One } else { Lanes::Four };
+            let code = compile_program(&p, lanes, &**isa);
+            n_compared += check(&p, &code, &mut rng, &format!("seed {seed} {lanes:?} target {idx}"));
         }
     }
     assert!(n_compared > 20_000, "most cases are compared: {n_compared}");
@@ -97,7 +106,7 @@ fn min_and_max_are_one_instruction_on_x86() {
     let lo = p.push(Op::Min(a, b));
     let hi = p.push(Op::Max(lo, a));
     p.result(hi);
-    let listing = compile_program(&p, Lanes::Four, "none").listing;
+    let listing = compile_program(&p, Lanes::Four, &*host_isa("none")).listing;
     assert!(listing.contains("vminps") && listing.contains("vmaxps"), "{listing}");
     assert!(!listing.contains("cmpps"), "{listing}");
 }
@@ -107,7 +116,7 @@ fn programs_compile_for_arm() {
     let isa = support::arm_isa();
     for seed in 0..100 {
         let p = random_program(&mut Rng::new(seed), &INPUTS, 30);
-        let ctx = support::context(&*isa, 2, emit(&p, Lanes::Four));
+        let ctx = support::context(&*isa, 2, emit(&p, Lanes::Four, Arithmetic::of(&*isa)));
         assert!(!support::machine_code(&*isa, ctx).0.is_empty());
     }
 }

@@ -2,16 +2,17 @@
 
 mod support;
 
+use cranelift_codegen::isa::TargetIsa;
 use nnc_cpu::tile::row_conv_function;
 use nnc_tile::epilogue::{EpilogueInput, EpilogueOperand};
 use nnc_tile::gemm::{Init, Stride};
 use nnc_tile::row_conv::{RowConv, RowConvArg, RowConvOperands, Tap, Width};
 use support::random::{random_elements, random_epilogue, span};
-use support::{Guarded, Rng, call, compile_function, host_isa};
+use support::{Guarded, Rng, call, compile_function, host_isa, plain_isa, step_of};
 
 const POISON: f32 = 1e30;
 
-fn run(seed: u64) {
+fn run(seed: u64, isa: &dyn TargetIsa) {
     let mut rng = Rng::new(seed);
     let (height, window) = (1 + rng.below(5), 1 + rng.below(5));
     let width = [1, 2, 3, 4, 5, 7, 14, 16, 17, 28, 33, 63][rng.below(12)];
@@ -54,9 +55,7 @@ fn run(seed: u64) {
         })
         .collect();
 
-    let isa = host_isa("none");
-    let code =
-        compile_function(&*isa, row_conv_function(&spec, isa.default_call_conv(), isa.frontend_config()));
+    let code = compile_function(isa, row_conv_function(&spec, isa));
     let (gx, gw, mut gc) = (Guarded::from(&x), Guarded::from(&w), Guarded::from(&c));
     let guarded: Vec<Guarded> = inputs.iter().map(|x| Guarded::from(x)).collect();
     let args: Vec<i64> = spec
@@ -78,7 +77,7 @@ fn run(seed: u64) {
     // SAFETY: the operands are as large as the spec and the strides say.
     unsafe { call(&code, &args) };
 
-    spec.reference(&mut RowConvOperands {
+    let operands = &mut RowConvOperands {
         x: &x,
         w: &w,
         c: &mut c[16..],
@@ -88,7 +87,8 @@ fn run(seed: u64) {
         x_row,
         width,
         epilogue: inputs.iter().map(|x| EpilogueOperand { elements: x, stride }).collect(),
-    });
+    };
+    spec.reference_by(operands, step_of(isa));
     for (idx, (want, got)) in c.iter().zip(gc.slice()).enumerate() {
         assert!(
             want.to_bits() == got.to_bits(),
@@ -99,5 +99,12 @@ fn run(seed: u64) {
 
 #[test]
 fn random_windows_have_the_bits_of_the_reference() {
-    (0..300).for_each(run);
+    let isa = host_isa("none");
+    (0..300).for_each(|seed| run(seed, &*isa));
+}
+
+#[test]
+fn windows_without_multiply_adds_have_the_bits_of_products_and_sums() {
+    let isa = plain_isa("none");
+    (0..300).for_each(|seed| run(seed, &*isa));
 }

@@ -11,7 +11,7 @@ use nnc_tile::separable::{Separable, SeparableArg, SeparableOperands, SquareOper
 use nnc_tile::winograd::Winograd;
 use nnc_x86::Level;
 use support::random::{random_elements, random_epilogue, span};
-use support::{Guarded, Rng, call, compile_function, host_isa, load};
+use support::{Guarded, Rng, call, compile_function, host_isa, load, plain_isa};
 
 const POISON: f32 = 1e30;
 
@@ -19,6 +19,8 @@ const POISON: f32 = 1e30;
 #[derive(Clone, Copy)]
 enum Emitter {
     Clif,
+    /// For a target without multiply-adds, whose programs have the same bits.
+    Plain,
     Wide(Level),
 }
 
@@ -83,9 +85,9 @@ fn run(seed: u64, emitter: Emitter) {
     };
     let counts = if spec.partial { [1 + rng.below(m), 1 + rng.below(m)] } else { [m, m] };
     let code = match emitter {
-        Emitter::Clif => {
-            let isa = host_isa("none");
-            compile_function(&*isa, separable_function(&spec, isa.default_call_conv(), isa.frontend_config()))
+        Emitter::Clif | Emitter::Plain => {
+            let isa = if matches!(emitter, Emitter::Clif) { host_isa("none") } else { plain_isa("none") };
+            compile_function(&*isa, separable_function(&spec, &*isa))
         }
         Emitter::Wide(level) => {
             let tile = Tile::Separable(spec.clone());
@@ -155,6 +157,7 @@ fn run(seed: u64, emitter: Emitter) {
 #[test]
 fn random_squares_have_the_bits_of_the_reference() {
     (0..300).for_each(|seed| run(seed, Emitter::Clif));
+    (0..300).for_each(|seed| run(seed, Emitter::Plain));
 }
 
 #[test]

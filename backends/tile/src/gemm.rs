@@ -167,6 +167,15 @@ impl GemmTile {
     /// # Panics
     /// If an operand is too short.
     pub fn reference(&self, operands: &mut GemmOperands) {
+        self.reference_by(operands, f32::mul_add);
+    }
+
+    /// Likewise with the step that adds `x * y` to a sum: fused, or a product and a sum where a target has no such
+    /// instruction.
+    ///
+    /// # Panics
+    /// If an operand is too short.
+    pub fn reference_by(&self, operands: &mut GemmOperands, step: fn(f32, f32, f32) -> f32) {
         let stride = |stride: Stride, arg: usize| match stride {
             Stride::Const(s) => s as usize,
             Stride::Arg => arg,
@@ -197,7 +206,7 @@ impl GemmTile {
                 };
                 for p in 0..operands.k {
                     let a = operands.a[m * a_row + a_along(operands, p)];
-                    acc = a.mul_add(operands.b[b_row(operands, p) + n], acc);
+                    acc = step(a, operands.b[b_row(operands, p) + n], acc);
                 }
                 let values = results(self.epilogue.as_ref(), &operands.epilogue, acc, m, n);
                 for (idx, (value, element)) in values.into_iter().zip(self.stores()).enumerate() {

@@ -94,6 +94,15 @@ impl LaneConv {
     /// # Panics
     /// If an operand is too short.
     pub fn reference(&self, operands: &mut LaneConvOperands) {
+        self.reference_by(operands, f32::mul_add);
+    }
+
+    /// Likewise with the step that adds `x * y` to a sum: fused, or a product and a sum where a target has no such
+    /// instruction.
+    ///
+    /// # Panics
+    /// If an operand is too short.
+    pub fn reference_by(&self, operands: &mut LaneConvOperands, step: fn(f32, f32, f32) -> f32) {
         let stride = |stride: Stride, arg: usize| match stride {
             Stride::Const(s) => s as usize,
             Stride::Arg => arg,
@@ -119,7 +128,7 @@ impl LaneConv {
                     Init::Load => operands.c[out],
                 };
                 for &(x, w) in &taps {
-                    acc = operands.x[i * x_step + x + n].mul_add(operands.w[w + n], acc);
+                    acc = step(operands.x[i * x_step + x + n], operands.w[w + n], acc);
                 }
                 operands.c[out] = apply(self.epilogue.as_ref(), &operands.epilogue, acc, i, n);
             }

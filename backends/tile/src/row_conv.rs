@@ -94,6 +94,15 @@ impl RowConv {
     /// # Panics
     /// If an operand is too short.
     pub fn reference(&self, operands: &mut RowConvOperands) {
+        self.reference_by(operands, f32::mul_add);
+    }
+
+    /// Likewise with the step that adds `x * y` to a sum: fused, or a product and a sum where a target has no such
+    /// instruction.
+    ///
+    /// # Panics
+    /// If an operand is too short.
+    pub fn reference_by(&self, operands: &mut RowConvOperands, step: fn(f32, f32, f32) -> f32) {
         let x_row = match self.x_row {
             Stride::Const(s) => s as usize,
             Stride::Arg => operands.x_row,
@@ -111,7 +120,7 @@ impl RowConv {
                 };
                 for (tap, weight) in self.taps.iter().zip(operands.w) {
                     let at = r * operands.x_step + usize::from(tap.row) * x_row + tap.at as usize + i;
-                    acc = operands.x[at].mul_add(*weight, acc);
+                    acc = step(operands.x[at], *weight, acc);
                 }
                 operands.c[out] = apply(self.epilogue.as_ref(), &operands.epilogue, acc, r, i);
             }

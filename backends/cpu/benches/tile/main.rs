@@ -1,6 +1,6 @@
 //! tile - speed of emitted tiles as a share of the machine's fused multiply-add peak.
 //!
-//!     cargo bench --profile dev -p nnc-cpu --bench tile -- [shapes] [depth] [product] [conv] [pointwise] [vector] [epilogue] [rows] [sweep]
+//!     cargo bench --profile dev -p nnc-cpu --bench tile -- [shapes] [depth] [product] [conv] [pointwise] [vector] [epilogue] [rows] [sweep] [plain]
 //!
 //! Emitted code does not depend on the cargo profile; `dev` has its dependencies built already.
 
@@ -11,18 +11,19 @@ mod support;
 
 use std::time::Instant;
 
+use cranelift_codegen::isa::OwnedTargetIsa;
 use measure::{PEAK_FMAS, Speed, measure, peak};
 use nests::{conv, pointwise, product};
-use nnc_cpu::tile::{Schedule, gemm_tile_function, row_conv_function};
+use nnc_cpu::tile::{Arithmetic, Schedule, gemm_tile_function, row_conv_function};
 use nnc_tile::epilogue::{Epilogue, EpilogueInput};
 use nnc_tile::gemm::{GemmTile, Stride};
 use nnc_tile::program::{Op, VectorProgram};
 use nnc_tile::row_conv::{RowConv, Width};
-use support::{Code, Rng, call, compile_function, host_isa};
+use support::{Code, Rng, call, compile_function, host_isa, plain_isa};
 
 fn main() {
     let args: Vec<String> = std::env::args().skip(1).filter(|a| !a.starts_with('-')).collect();
-    let wants = |name: &str| args.is_empty() || args.iter().any(|a| a == name);
+    let wants = |name: &str| args.iter().all(|a| a == "plain") || args.iter().any(|a| a == name);
     println!("peak at 256 bit: {}", measure(PEAK_FMAS * 16, || peak(true)));
     if wants("shapes") {
         shapes();
@@ -80,12 +81,19 @@ fn main() {
     }
 }
 
+/// This host, or with the argument `plain` the same without multiply-adds.
+fn isa() -> OwnedTargetIsa {
+    if std::env::args().any(|a| a == "plain") { plain_isa("none") } else { host_isa("none") }
+}
+
+/// The schedule of a tile for that target.
+fn schedule(spec: &GemmTile) -> Schedule {
+    Schedule::of(spec, Arithmetic::of(&*isa()))
+}
+
 fn compile_tile(spec: &GemmTile, schedule: Schedule) -> Code {
-    let isa = host_isa("none");
-    compile_function(
-        &*isa,
-        gemm_tile_function(spec, isa.default_call_conv(), isa.frontend_config(), schedule),
-    )
+    let isa = isa();
+    compile_function(&*isa, gemm_tile_function(spec, &*isa, schedule))
 }
 
 /// A buffer of random f32 from a 64-byte boundary.
@@ -137,9 +145,9 @@ fn shapes() {
     for (mr, nr) in all_shapes() {
         let spec = GemmTile::packed(mr, nr);
         let start = Instant::now();
-        let n_bytes = compile_tile(&spec, Schedule::of(&spec)).n_bytes();
+        let n_bytes = compile_tile(&spec, schedule(&spec)).n_bytes();
         let compile_ms = start.elapsed().as_secs_f64() * 1e3;
-        let speed = measure_tile(&spec, Schedule::of(&spec), 256);
+        let speed = measure_tile(&spec, schedule(&spec), 256);
         println!("shape {mr}x{nr:<2} k 256: {speed}; {n_bytes} bytes compiled in {compile_ms:.1} ms");
     }
 }
@@ -163,12 +171,9 @@ fn depth() {
     for (mr, nr) in [(2, 20), (3, 12), (10, 4)] {
         let packed = GemmTile::packed(mr, nr);
         for k in [16, 32, 64, 128, 256, 512, 1024] {
-            println!(
-                "depth {mr}x{nr:<2} k {k:4} packed A: {}",
-                measure_tile(&packed, Schedule::of(&packed), k)
-            );
+            println!("depth {mr}x{nr:<2} k {k:4} packed A: {}", measure_tile(&packed, schedule(&packed), k));
             let rows = GemmTile { a_row: Stride::Const(k as u32), a_k: Stride::Const(1), ..packed.clone() };
-            println!("depth {mr}x{nr:<2} k {k:4} rows of A: {}", measure_tile(&rows, Schedule::of(&rows), k));
+            println!("depth {mr}x{nr:<2} k {k:4} rows of A: {}", measure_tile(&rows, schedule(&rows), k));
         }
     }
 }
@@ -177,7 +182,7 @@ fn depth() {
 fn vector(n: usize, k: usize) {
     for width in [16u16, 20, 24, 32, 40] {
         let spec = GemmTile::matrix_vector(width);
-        let code = compile_tile(&spec, Schedule::of(&spec));
+        let code = compile_tile(&spec, schedule(&spec));
         let nr = usize::from(width);
         let n_padded = n.next_multiple_of(nr);
         let (a, b, c) = (Buffer::new(k), Buffer::new(n_padded * k), Buffer::new(n_padded));
@@ -206,7 +211,7 @@ fn epilogue() {
         let (a, b, c, bias) = (Buffer::new(2 * k), Buffer::new(20 * k), Buffer::new(40), Buffer::new(2));
         let args = [a.address(), b.address(), c.address(), k as i64, 20, bias.address()];
         for (name, spec) in [("plain", &plain), ("bias and relu", &fused)] {
-            let code = compile_tile(spec, Schedule::of(spec));
+            let code = compile_tile(spec, schedule(spec));
             // SAFETY: the buffers hold the panels and the tile.
             let speed = measure(2 * 40 * k, || unsafe { call(&code, &args) });
             println!("epilogue 2x20 k {k} {name}: {speed}");
@@ -229,9 +234,8 @@ fn rows(size: usize, window: usize, stride: usize) {
         } else {
             args.extend([pitch as i64, size as i64]);
         }
-        let isa = host_isa("none");
-        let func = row_conv_function(&spec, isa.default_call_conv(), isa.frontend_config());
-        let code = compile_function(&*isa, func);
+        let isa = isa();
+        let code = compile_function(&*isa, row_conv_function(&spec, &*isa));
         // SAFETY: the plane has rows and columns for all taps.
         let speed = measure(2 * size * size * window * window, || unsafe { call(&code, &args) });
         let how = if fixed { "constant" } else { "run-time" };

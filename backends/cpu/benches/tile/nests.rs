@@ -3,12 +3,12 @@
 use cranelift_codegen::ir::types::{F32X4, I64};
 use cranelift_codegen::ir::{BlockArg, InstBuilder, MemFlagsData, Value};
 use cranelift_frontend::FunctionBuilder;
-use nnc_cpu::tile::{Panel, Schedule, cover};
+use nnc_cpu::tile::{Panel, cover};
 use nnc_tile::gemm::{BRows, GemmTile, Init, Stride};
 
 use super::measure::measure;
 use super::support::{self, Code, call, host_isa};
-use super::{Buffer, compile_tile, offset};
+use super::{Buffer, compile_tile, offset, schedule};
 
 /// A product covered by panels, each with its tiles for the first and for later blocks of k.
 struct Product {
@@ -25,7 +25,7 @@ impl Product {
             [panel.rows, (m % usize::from(panel.rows)) as u16].map(|rows| {
                 [Init::Zero, Init::Load].map(|init| {
                     let spec = GemmTile { init, ..panel.tile(rows, &base(panel)) };
-                    (rows > 0).then(|| compile_tile(&spec, Schedule::of(&spec)))
+                    (rows > 0).then(|| compile_tile(&spec, schedule(&spec)))
                 })
             })
         };

@@ -96,7 +96,7 @@ struct Part {
 pub fn lower_rows(request: &RowsRequest, cx: &mut LowerCx<'_>) -> Result<Kernel, LowerError> {
     let can = Abilities::of(cx.isa)?;
     let cutting = Cutting::of(&request.form);
-    let (parts, scratch_bytes) = parts(request, &cutting, can);
+    let (parts, scratch_bytes) = parts(request, &cutting);
     let mut function = empty_kernel(cx.isa);
     let mut frontend = FunctionBuilderContext::new();
     let mut b = FunctionBuilder::new(&mut function, &mut frontend);
@@ -210,7 +210,7 @@ fn row_bytes(form: &RowForm) -> Extent {
 }
 
 /// The stages, and the bytes of scratch memory of a worker.
-fn parts(request: &RowsRequest, cutting: &Cutting, can: Abilities) -> (Vec<Part>, Extent) {
+fn parts(request: &RowsRequest, cutting: &Cutting) -> (Vec<Part>, Extent) {
     let form = &request.form;
     let mut offset = Extent::ZERO;
     let mut parts = Vec::with_capacity(form.stages.len());
@@ -228,7 +228,7 @@ fn parts(request: &RowsRequest, cutting: &Cutting, can: Abilities) -> (Vec<Part>
         let outer = cutting.rows - usize::from(cutting.across);
         let nest = Nest::of_stage(&own, (outer, cutting.across), &place, &strides);
         let uses = uses(&nest);
-        let schedule = Schedule::of_stage(&nest, &uses, can);
+        let schedule = Schedule::of_stage(&nest, &uses);
         let element =
             Extent::Const(i64::try_from(stage.form.results[0].bytes()).expect("elements are small"));
         let elements = product(&stage.form.space[cutting.rows..]);

@@ -17,12 +17,13 @@ use nnc_ir::{
 };
 
 use super::{LowerError, half};
+use crate::tile::Arithmetic;
 
 /// What the target's instructions can do.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Abilities {
-    /// `a * b + c`, rounded once.
-    pub(super) fma: bool,
+    /// How it multiplies and adds.
+    pub(super) arithmetic: Arithmetic,
 }
 
 impl Abilities {
@@ -31,14 +32,15 @@ impl Abilities {
     /// # Errors
     /// The target has no rounding instructions: Cranelift would call library functions, which kernels cannot.
     pub(super) fn of(isa: &dyn TargetIsa) -> Result<Self, LowerError> {
+        let arithmetic = Arithmetic::of(isa);
         if isa.name() != "x64" {
-            return Ok(Self { fma: true });
+            return Ok(Self { arithmetic });
         }
         let has = |name: &str| isa.isa_flags().iter().any(|f| f.name == name && f.as_bool() == Some(true));
         if !has("has_sse41") {
             return Err(LowerError::Target("x86-64 without SSE4.1"));
         }
-        Ok(Self { fma: has("has_fma") && has("has_avx") })
+        Ok(Self { arithmetic })
     }
 }
 
@@ -266,7 +268,7 @@ fn fma(
     [x, y, z]: [Value; 3],
 ) -> Result<Value, LowerError> {
     match ty {
-        _ if can.fma => Ok(b.ins().fma(x, y, z)),
+        _ if can.arithmetic.fused => Ok(b.ins().fma(x, y, z)),
         DType::F32 => Ok(fma_through_f64(b, x, y, z)),
         _ => Err(LowerError::Target("fused multiply-add of f64")),
     }

@@ -11,7 +11,6 @@ use super::{
     access::{Access, Condition, linear, range},
     collapse::Nest,
     levels::{self, Use},
-    scalar::Abilities,
     vector,
 };
 
@@ -77,24 +76,24 @@ pub(super) struct Rows {
 
 impl Schedule {
     /// The schedule of a nest.
-    pub(super) fn of(nest: &Nest, uses: &[Use], can: Abilities) -> Schedule {
+    pub(super) fn of(nest: &Nest, uses: &[Use]) -> Schedule {
         let chooses = matches!(nest.combine, Some(Combine::ArgMax { .. } | Combine::ArgMin { .. }));
         if nest.scatter.is_some() || chooses {
             return Schedule::Scalar;
         }
-        match (View { nest, uses, can }).transpose() {
+        match (View { nest, uses }).transpose() {
             Some(rows) => Schedule::Transpose(rows),
-            None => Schedule::of_stage(nest, uses, can),
+            None => Schedule::of_stage(nest, uses),
         }
     }
 
     /// The schedule of a nest that is part of a kernel: its items are rows, not blocks of them.
-    pub(super) fn of_stage(nest: &Nest, uses: &[Use], can: Abilities) -> Schedule {
+    pub(super) fn of_stage(nest: &Nest, uses: &[Use]) -> Schedule {
         let chooses = matches!(nest.combine, Some(Combine::ArgMax { .. } | Combine::ArgMin { .. }));
         if chooses {
             return Schedule::Scalar;
         }
-        let view = View { nest, uses, can };
+        let view = View { nest, uses };
         let (space, reduce) = (view.space(), view.reduce());
         match (space, reduce) {
             (Some((lanes, 0)), _) => Schedule::Space(lanes),
@@ -163,7 +162,6 @@ fn interior(condition: &Condition, nest: &Nest, axis: usize) -> Option<(Extent, 
 struct View<'a> {
     nest: &'a Nest,
     uses: &'a [Use],
-    can: Abilities,
 }
 
 /// How a load meets an axis.
@@ -190,7 +188,7 @@ impl View<'_> {
     }
 
     fn supports(&self, program: &Program, axis: usize, acc_varies: bool) -> bool {
-        vector::supports(program, self.can, &|leaf| match leaf {
+        vector::supports(program, &|leaf| match leaf {
             Inst::Load(k) => self.nest.access_varies(&self.nest.loads[*k], axis),
             Inst::Index(ix) => self.nest.ix_varies(ix, axis),
             _ => acc_varies,

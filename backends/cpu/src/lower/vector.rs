@@ -46,7 +46,7 @@ fn full_width(dtype: DType) -> bool {
 }
 
 /// Whether the program can be emitted in lanes; `varies` says of a leaf whether its lanes differ.
-pub(super) fn supports(program: &Program, can: Abilities, varies: &dyn Fn(&Inst) -> bool) -> bool {
+pub(super) fn supports(program: &Program, varies: &dyn Fn(&Inst) -> bool) -> bool {
     let mut lanes = vec![false; program.insts().len()];
     for (i, (inst, dtype)) in program.insts().iter().enumerate() {
         lanes[i] = match inst {
@@ -73,7 +73,7 @@ pub(super) fn supports(program: &Program, can: Abilities, varies: &dyn Fn(&Inst)
                 }
                 _ => true,
             },
-            Inst::Fma(..) => can.fma && *dtype == DType::F32,
+            Inst::Fma(..) => *dtype == DType::F32,
             Inst::Select(..) => true,
             Inst::Cast(..) => true,
             Inst::Bitcast(to, x) => full_width(to) && full_width(ty(x)),
@@ -308,7 +308,7 @@ pub(super) fn emit(
         Inst::Binary(Binary::ShrU, _, y) => shift(b, lanes[0], shift_count(program, y), Binary::ShrU),
         Inst::Binary(Binary::ShrS, _, y) => shift(b, lanes[0], shift_count(program, y), Binary::ShrS),
         Inst::Binary(op, x, _) => binary(b, op, ty(x), lanes[0], lanes[1]),
-        Inst::Fma(..) => b.ins().fma(lanes[0], lanes[1], lanes[2]),
+        Inst::Fma(..) => can.arithmetic.fma(b, lanes[0], lanes[1], lanes[2]),
         Inst::Select(..) => blend(b, lanes[0], lanes[1], lanes[2]),
         Inst::Cast(to, x) => cast(b, ty(x), to, lanes[0]),
         Inst::Bitcast(to, _) => bitcast(b, lanes_type(to), lanes[0]),

@@ -5,6 +5,7 @@ use cranelift_codegen::ir::{InstBuilder, Value};
 use cranelift_frontend::FunctionBuilder;
 use nnc_tile::epilogue::{Epilogue, EpilogueInput};
 
+use super::arithmetic::Arithmetic;
 use super::memory::{Rows, advance, byte_offset, load_lanes, load_splat, output_flags};
 use super::program::{Lanes, emit_program};
 
@@ -108,17 +109,22 @@ pub(super) fn at_column(
 /// Values to store for the accumulators of a row: vector `i` holds columns `4 i..`, of which `lanes(i)` count.
 pub(super) fn apply(
     builder: &mut FunctionBuilder,
+    arithmetic: Arithmetic,
     spec: Option<&Epilogue>,
     operands: &[RowOperand],
     accumulators: &[Value],
     lanes: impl Fn(usize) -> usize,
 ) -> Vec<Value> {
-    apply_all(builder, spec, operands, accumulators, lanes).iter().map(|results| results[0]).collect()
+    apply_all(builder, arithmetic, spec, operands, accumulators, lanes)
+        .iter()
+        .map(|results| results[0])
+        .collect()
 }
 
 /// All results for each of the accumulators of a row.
 pub(super) fn apply_all(
     builder: &mut FunctionBuilder,
+    arithmetic: Arithmetic,
     spec: Option<&Epilogue>,
     operands: &[RowOperand],
     accumulators: &[Value],
@@ -136,7 +142,7 @@ pub(super) fn apply_all(
                 }
             });
         }
-        out.push(emit_program(builder, &spec.program, Lanes::Four, &inputs));
+        out.push(emit_program(builder, arithmetic, &spec.program, Lanes::Four, &inputs));
     }
     out
 }
@@ -144,6 +150,7 @@ pub(super) fn apply_all(
 /// The value to store for one accumulator in a scalar.
 pub(super) fn apply_scalar(
     builder: &mut FunctionBuilder,
+    arithmetic: Arithmetic,
     spec: Option<&Epilogue>,
     operands: &[RowOperand],
     accumulator: Value,
@@ -156,5 +163,5 @@ pub(super) fn apply_scalar(
             RowOperand::Columns(ptr) => builder.ins().load(F32, output_flags(), *ptr, 0),
         });
     }
-    emit_program(builder, &spec.program, Lanes::One, &inputs)[0]
+    emit_program(builder, arithmetic, &spec.program, Lanes::One, &inputs)[0]
 }

@@ -26,16 +26,21 @@
 //! (it knows only the forms of `vfmadd` that overwrite one) no longer fit in sixteen registers. A broadcast of A that
 //! has several uses becomes a load and a shuffle, which takes a multiplier's slot: few rows and many columns make few.
 //! Storing A with each element four times avoids the shuffle, and brought the best shape from 93 to 94 %: not worth it.
+//!
+//! Without multiply-adds (`-- sweep plain`; products and sums are two instructions on two pairs of units) the same shapes have, in
+//! % of the same peak: 2x24 77, 1x24 77, 2x20 75, 3x12 72, 6x8 71, 5x8 69, 4x8 69, 10x4 62. What limits them is the number of
+//! instructions: a copy, a product and a sum each, the copy saved where a vector of B has its last use.
 
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::types::{F32X4, I64};
 use cranelift_codegen::ir::{Function, InstBuilder, Value};
-use cranelift_codegen::isa::{CallConv, TargetFrontendConfig};
+use cranelift_codegen::isa::TargetIsa;
 use cranelift_frontend::FunctionBuilder;
 use nnc_tile::epilogue::EpilogueInput;
 use nnc_tile::gemm::{BRows, Cols, GemmArg, GemmTile, Init, Stride};
 use nnc_tile::stream::Element;
 
+use super::arithmetic::Arithmetic;
 use super::epilogue::{self, EpilogueArg};
 use super::loops::{function_of_i64, while_loop};
 use super::memory::{
@@ -187,7 +192,18 @@ pub struct Schedule {
 impl Schedule {
     /// The best found for a tile; see the table above.
     #[must_use]
-    pub fn of(spec: &GemmTile) -> Self {
+    pub fn of(spec: &GemmTile, arithmetic: Arithmetic) -> Self {
+        if !arithmetic.fused {
+            let (vector_first, cols_outer) = match (spec.rows, spec.panel) {
+                (1, 32..) => (true, true),
+                (1, _) => (true, false),
+                (2, _) => (true, true),
+                (3, 12) => (true, false),
+                (3 | 4, _) => (false, true),
+                _ => (false, false),
+            };
+            return Schedule { unroll: 4, vector_first, cols_outer };
+        }
         let (unroll, vector_first, cols_outer) = match (spec.rows, spec.panel) {
             (1 | 2, _) => (8, false, true),
             (4, 8) => (4, false, true),
@@ -200,14 +216,9 @@ impl Schedule {
 
 /// A function of the arguments of [`GemmTile::args`], 64-bit each, that computes one tile.
 #[must_use]
-pub fn gemm_tile_function(
-    spec: &GemmTile,
-    call_conv: CallConv,
-    config: TargetFrontendConfig,
-    schedule: Schedule,
-) -> Function {
-    function_of_i64(spec.args().len(), call_conv, config, |builder, params| {
-        emit_gemm_tile(builder, spec, &GemmArgs::from_params(spec, params), schedule);
+pub fn gemm_tile_function(spec: &GemmTile, isa: &dyn TargetIsa, schedule: Schedule) -> Function {
+    function_of_i64(spec.args().len(), isa, |builder, params| {
+        emit_gemm_tile(builder, Arithmetic::of(isa), spec, &GemmArgs::from_params(spec, params), schedule);
     })
 }
 
@@ -215,7 +226,13 @@ pub fn gemm_tile_function(
 ///
 /// # Panics
 /// If the spec is not valid or an argument it asks for is missing.
-pub fn emit_gemm_tile(builder: &mut FunctionBuilder, spec: &GemmTile, args: &GemmArgs, schedule: Schedule) {
+pub fn emit_gemm_tile(
+    builder: &mut FunctionBuilder,
+    arithmetic: Arithmetic,
+    spec: &GemmTile,
+    args: &GemmArgs,
+    schedule: Schedule,
+) {
     spec.check();
     let rows = usize::from(spec.rows);
     // Lanes of C in each vector of a row. With a run-time number of columns all lanes are computed, in scratch.
@@ -268,7 +285,7 @@ pub fn emit_gemm_tile(builder: &mut FunctionBuilder, spec: &GemmTile, args: &Gem
         }
     };
 
-    let sums = emit_sums(builder, spec, args, schedule, n_vectors, init);
+    let sums = emit_sums(builder, spec, args, (schedule, arithmetic), n_vectors, init);
 
     let operands = epilogue::bind(builder, spec.epilogue.as_ref(), &args.epilogue, |builder, kind, from| {
         let n_rows = if kind == EpilogueInput::Tile { rows } else { 1 };
@@ -277,7 +294,7 @@ pub fn emit_gemm_tile(builder: &mut FunctionBuilder, spec: &GemmTile, args: &Gem
     for m in 0..rows {
         let sums = &sums[m * n_vectors..(m + 1) * n_vectors];
         let of_row = epilogue::of_row(builder, &operands, m);
-        let values = epilogue::apply_all(builder, spec.epilogue.as_ref(), &of_row, sums, lanes);
+        let values = epilogue::apply_all(builder, arithmetic, spec.epilogue.as_ref(), &of_row, sums, lanes);
         for (k, output) in outputs.iter().enumerate() {
             let row = advance(builder, output.rows.ptr, output.rows.stride_bytes, m);
             for (i, results) in values.iter().enumerate() {
@@ -376,7 +393,7 @@ fn emit_sums(
     builder: &mut FunctionBuilder,
     spec: &GemmTile,
     args: &GemmArgs,
-    schedule: Schedule,
+    (schedule, arithmetic): (Schedule, Arithmetic),
     n_vectors: usize,
     init: Vec<Value>,
 ) -> Vec<Value> {
@@ -400,7 +417,7 @@ fn emit_sums(
     let mut carried = vec![a_start, start];
     carried.extend(init);
 
-    let block = Block { spec, schedule, n_vectors, a_row, a_k, b, bases: bases.as_deref() };
+    let block = Block { spec, schedule, arithmetic, n_vectors, a_row, a_k, b, bases: bases.as_deref() };
     let end_after = |builder: &mut FunctionBuilder, k: Value| {
         let length = b.step().times(builder, k);
         builder.ins().iadd(start, length)
@@ -423,6 +440,7 @@ fn emit_sums(
 struct Block<'a> {
     spec: &'a GemmTile,
     schedule: Schedule,
+    arithmetic: Arithmetic,
     n_vectors: usize,
     a_row: Step,
     a_k: Step,
@@ -538,9 +556,9 @@ impl Block<'_> {
         };
         let fma = |builder: &mut FunctionBuilder, a: Value, b: Value, sum: &mut Value| {
             *sum = if self.schedule.vector_first {
-                builder.ins().fma(b, a, *sum)
+                self.arithmetic.step(builder, b, a, *sum)
             } else {
-                builder.ins().fma(a, b, *sum)
+                self.arithmetic.step(builder, a, b, *sum)
             };
         };
         if self.schedule.cols_outer {

@@ -7,12 +7,13 @@
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::types::{F32X4, I64};
 use cranelift_codegen::ir::{Function, InstBuilder, Value};
-use cranelift_codegen::isa::{CallConv, TargetFrontendConfig};
+use cranelift_codegen::isa::TargetIsa;
 use cranelift_frontend::FunctionBuilder;
 use nnc_tile::gemm::{Init, Stride};
 use nnc_tile::lane_conv::{LaneConv, LaneConvArg, Taps};
 use nnc_tile::row_conv::Width;
 
+use super::arithmetic::Arithmetic;
 use super::epilogue::{self, EpilogueArg, Operand};
 use super::loops::{counted_loop, function_of_i64, while_loop};
 use super::memory::{byte_offset, input_flags, load_lanes, output_flags, store_lanes};
@@ -100,9 +101,9 @@ impl LaneConvArgs {
 
 /// A function of the arguments of [`LaneConv::args`], 64-bit each, that computes one tile.
 #[must_use]
-pub fn lane_conv_function(spec: &LaneConv, call_conv: CallConv, config: TargetFrontendConfig) -> Function {
-    function_of_i64(spec.args().len(), call_conv, config, |builder, params| {
-        emit_lane_conv(builder, spec, &LaneConvArgs::from_params(spec, params));
+pub fn lane_conv_function(spec: &LaneConv, isa: &dyn TargetIsa) -> Function {
+    function_of_i64(spec.args().len(), isa, |builder, params| {
+        emit_lane_conv(builder, Arithmetic::of(isa), spec, &LaneConvArgs::from_params(spec, params));
     })
 }
 
@@ -110,7 +111,12 @@ pub fn lane_conv_function(spec: &LaneConv, call_conv: CallConv, config: TargetFr
 ///
 /// # Panics
 /// If the spec is not valid or an argument it asks for is missing.
-pub fn emit_lane_conv(builder: &mut FunctionBuilder, spec: &LaneConv, args: &LaneConvArgs) {
+pub fn emit_lane_conv(
+    builder: &mut FunctionBuilder,
+    arithmetic: Arithmetic,
+    spec: &LaneConv,
+    args: &LaneConvArgs,
+) {
     spec.check();
     let bytes = |builder: &mut FunctionBuilder, stride: Stride, arg: Option<Value>| match stride {
         Stride::Const(n) => builder.ins().iconst(I64, 4 * i64::from(n)),
@@ -126,7 +132,7 @@ pub fn emit_lane_conv(builder: &mut FunctionBuilder, spec: &LaneConv, args: &Lan
         Width::Arg => args.width.expect("a width that is not constant is an argument"),
     };
     let operands = epilogue::bind(builder, spec.epilogue.as_ref(), &args.epilogue, |_, _, rows| rows);
-    let tile = Tile { spec, args, x_step, c_step, width, operands };
+    let tile = Tile { arithmetic, spec, args, x_step, c_step, width, operands };
     let channels = spec.channels as usize;
     match &spec.taps {
         Taps::Fixed { at, w_step } => {
@@ -152,6 +158,7 @@ pub fn emit_lane_conv(builder: &mut FunctionBuilder, spec: &LaneConv, args: &Lan
 
 /// What the parts of a tile have in common; steps are in bytes.
 struct Tile<'a> {
+    arithmetic: Arithmetic,
     spec: &'a LaneConv,
     args: &'a LaneConvArgs,
     x_step: Value,
@@ -204,7 +211,7 @@ impl Tile<'_> {
                         };
                         for (sum, &x) in sums.iter_mut().zip(&xs) {
                             let x = load_lanes(builder, input_flags(), x, byte_offset(at as usize), lanes);
-                            *sum = builder.ins().fma(x, weight, *sum);
+                            *sum = self.arithmetic.step(builder, x, weight, *sum);
                         }
                     }
                     for (j, (&sum, &c)) in sums.iter().zip(&cs).enumerate() {
@@ -267,7 +274,7 @@ impl Tile<'_> {
                 for (v, &sum) in carried[1..].iter().enumerate() {
                     let [x, w] = [x, w]
                         .map(|ptr| load_lanes(builder, input_flags(), ptr, byte_offset(4 * v), lanes(v)));
-                    next.push(builder.ins().fma(w, x, sum));
+                    next.push(self.arithmetic.step(builder, w, x, sum));
                 }
                 next
             },
@@ -296,7 +303,8 @@ impl Tile<'_> {
     ) {
         let operands = epilogue::of_row_value(builder, &self.operands, i);
         let operands = epilogue::at_column(builder, &operands, offset);
-        let values = epilogue::apply(builder, self.spec.epilogue.as_ref(), &operands, sums, lanes);
+        let values =
+            epilogue::apply(builder, self.arithmetic, self.spec.epilogue.as_ref(), &operands, sums, lanes);
         for (v, value) in values.into_iter().enumerate() {
             store_lanes(builder, value, c, byte_offset(4 * v), lanes(v));
         }

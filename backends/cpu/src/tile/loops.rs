@@ -3,17 +3,16 @@
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::types::I64;
 use cranelift_codegen::ir::{AbiParam, BlockArg, Function, InstBuilder, Signature, UserFuncName, Value};
-use cranelift_codegen::isa::{CallConv, TargetFrontendConfig};
+use cranelift_codegen::isa::TargetIsa;
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
 
 /// A function of `n_params` 64-bit parameters whose body `emit` writes; it returns nothing.
 pub(super) fn function_of_i64(
     n_params: usize,
-    call_conv: CallConv,
-    config: TargetFrontendConfig,
+    isa: &dyn TargetIsa,
     emit: impl FnOnce(&mut FunctionBuilder, &[Value]),
 ) -> Function {
-    let mut signature = Signature::new(call_conv);
+    let mut signature = Signature::new(isa.default_call_conv());
     signature.params = vec![AbiParam::new(I64); n_params];
     let mut func = Function::with_name_signature(UserFuncName::default(), signature);
     let mut frontend = FunctionBuilderContext::new();
@@ -25,7 +24,7 @@ pub(super) fn function_of_i64(
     emit(&mut builder, &params);
     builder.ins().return_(&[]);
     builder.seal_all_blocks();
-    builder.finalize(config);
+    builder.finalize(isa.frontend_config());
     func
 }
 

@@ -2,9 +2,12 @@
 //!
 //! Every `emit_*` function emits into the caller's function at its current block and leaves the builder in the block
 //! where the code after the tile goes; blocks it makes are left unsealed (`seal_all_blocks` seals them). On x86-64 the
-//! target must have AVX and FMA: without them Cranelift turns `fma` and rounding into calls of library functions, which
-//! position-independent blobs cannot make. Compile functions with GEMM tiles at `opt_level=none`: the emission has
-//! scheduled them, and Cranelift's optimiser makes them half as fast.
+//! target must have SSE4.1: without it Cranelift turns rounding into calls of library functions, which
+//! position-independent blobs cannot make. [`Arithmetic`] says whether it has multiply-adds too. Compile functions with
+//! GEMM tiles at `opt_level=none`: the emission has scheduled them, and Cranelift's optimiser makes them half as fast.
+
+mod arithmetic;
+pub use arithmetic::Arithmetic;
 
 mod program;
 pub use program::{Lanes, emit_program};

@@ -10,6 +10,8 @@ use cranelift_codegen::ir::{InstBuilder, MemFlagsData, Type, Value};
 use cranelift_frontend::FunctionBuilder;
 use nnc_tile::program::{LaneType, Op, Ref, VectorProgram};
 
+use super::arithmetic::Arithmetic;
+
 /// How many lanes the inputs and results of an emitted program have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Lanes {
@@ -28,6 +30,7 @@ pub enum Lanes {
 /// If `inputs` is shorter than [`VectorProgram::n_inputs`].
 pub fn emit_program(
     builder: &mut FunctionBuilder,
+    arithmetic: Arithmetic,
     program: &VectorProgram,
     lanes: Lanes,
     inputs: &[Value],
@@ -40,7 +43,7 @@ pub fn emit_program(
             (Op::Input(k, ty), Lanes::One) => {
                 builder.ins().scalar_to_vector(vector_type(*ty), inputs[usize::from(*k)])
             }
-            _ => emit_op(builder, program, op, &values),
+            _ => emit_op(builder, arithmetic, program, op, &values),
         };
         debug_assert!(
             builder.func.dfg.value_type(value)
@@ -79,7 +82,13 @@ fn bitcast(builder: &mut FunctionBuilder, ty: Type, value: Value) -> Value {
     builder.ins().bitcast(ty, MemFlagsData::new(), value)
 }
 
-fn emit_op(builder: &mut FunctionBuilder, program: &VectorProgram, op: &Op, values: &[Value]) -> Value {
+fn emit_op(
+    builder: &mut FunctionBuilder,
+    arithmetic: Arithmetic,
+    program: &VectorProgram,
+    op: &Op,
+    values: &[Value],
+) -> Value {
     let v = |r: Ref| values[usize::from(r.0)];
     let compare = |builder: &mut FunctionBuilder, a: Ref, b: Ref, on_f32, on_i32| match program.lane_type(a) {
         LaneType::F32 => builder.ins().fcmp(on_f32, v(a), v(b)),
@@ -105,7 +114,7 @@ fn emit_op(builder: &mut FunctionBuilder, program: &VectorProgram, op: &Op, valu
             let mask = bitcast(builder, F32X4, mask);
             builder.ins().bitselect(mask, v(a), v(b))
         }
-        Op::Fma(a, b, c) => builder.ins().fma(v(a), v(b), v(c)),
+        Op::Fma(a, b, c) => arithmetic.fma(builder, v(a), v(b), v(c)),
         Op::Sqrt(a) => builder.ins().sqrt(v(a)),
         Op::Neg(a) => builder.ins().fneg(v(a)),
         Op::Abs(a) => builder.ins().fabs(v(a)),

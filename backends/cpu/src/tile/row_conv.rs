@@ -7,11 +7,12 @@
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::types::{F32, F32X4, I64};
 use cranelift_codegen::ir::{Function, InstBuilder, Value};
-use cranelift_codegen::isa::{CallConv, TargetFrontendConfig};
+use cranelift_codegen::isa::TargetIsa;
 use cranelift_frontend::FunctionBuilder;
 use nnc_tile::gemm::{Init, Stride};
 use nnc_tile::row_conv::{RowConv, RowConvArg, Tap, Width};
 
+use super::arithmetic::Arithmetic;
 use super::epilogue::{self, EpilogueArg, RowOperand};
 use super::loops::{counted_loop, function_of_i64, while_loop};
 use super::memory::{advance, byte_offset, input_flags, load_lanes, load_splat, output_flags, store_lanes};
@@ -78,9 +79,9 @@ impl RowConvArgs {
 
 /// A function of the arguments of [`RowConv::args`], 64-bit each, that computes one tile.
 #[must_use]
-pub fn row_conv_function(spec: &RowConv, call_conv: CallConv, config: TargetFrontendConfig) -> Function {
-    function_of_i64(spec.args().len(), call_conv, config, |builder, params| {
-        emit_row_conv(builder, spec, &RowConvArgs::from_params(spec, params));
+pub fn row_conv_function(spec: &RowConv, isa: &dyn TargetIsa) -> Function {
+    function_of_i64(spec.args().len(), isa, |builder, params| {
+        emit_row_conv(builder, Arithmetic::of(isa), spec, &RowConvArgs::from_params(spec, params));
     })
 }
 
@@ -88,7 +89,12 @@ pub fn row_conv_function(spec: &RowConv, call_conv: CallConv, config: TargetFron
 ///
 /// # Panics
 /// If the spec is not valid or an argument it asks for is missing.
-pub fn emit_row_conv(builder: &mut FunctionBuilder, spec: &RowConv, args: &RowConvArgs) {
+pub fn emit_row_conv(
+    builder: &mut FunctionBuilder,
+    arithmetic: Arithmetic,
+    spec: &RowConv,
+    args: &RowConvArgs,
+) {
     spec.check();
     let weights = (spec.taps.len() <= WEIGHTS_IN_REGISTERS).then(|| {
         let at = 0..spec.taps.len();
@@ -101,6 +107,7 @@ pub fn emit_row_conv(builder: &mut FunctionBuilder, spec: &RowConv, args: &RowCo
         let (x, c) = (carried[0], carried[1]);
         let operands = epilogue::of_row_value(builder, &operands, r);
         let row = Row {
+            arithmetic,
             spec,
             w: args.w,
             weights: weights.as_deref(),
@@ -128,6 +135,7 @@ fn rows_of_x(builder: &mut FunctionBuilder, spec: &RowConv, args: &RowConvArgs, 
 
 /// One row of the result.
 struct Row<'a> {
+    arithmetic: Arithmetic,
     spec: &'a RowConv,
     w: Value,
     /// Weights in four lanes each, if they are in registers.
@@ -217,11 +225,12 @@ impl Row<'_> {
             let (ptr, at) = self.tap(builder, tap, offset);
             for (i, sum) in sums.iter_mut().enumerate() {
                 let x = builder.ins().load(F32X4, input_flags(), ptr, at + byte_offset(4 * i));
-                *sum = builder.ins().fma(x, weight, *sum);
+                *sum = self.arithmetic.step(builder, x, weight, *sum);
             }
         }
         let operands = epilogue::at_column(builder, &self.operands, offset);
-        let values = epilogue::apply(builder, self.spec.epilogue.as_ref(), &operands, &sums, &lanes);
+        let values =
+            epilogue::apply(builder, self.arithmetic, self.spec.epilogue.as_ref(), &operands, &sums, &lanes);
         for (i, value) in values.into_iter().enumerate() {
             store_lanes(builder, value, c, byte_offset(4 * i), lanes(i));
         }
@@ -238,10 +247,11 @@ impl Row<'_> {
             let weight = builder.ins().load(F32, input_flags(), self.w, byte_offset(idx));
             let (ptr, at) = self.tap(builder, tap, offset);
             let x = builder.ins().load(F32, input_flags(), ptr, at);
-            sum = builder.ins().fma(x, weight, sum);
+            sum = self.arithmetic.step(builder, x, weight, sum);
         }
         let operands = epilogue::at_column(builder, &self.operands, offset);
-        let value = epilogue::apply_scalar(builder, self.spec.epilogue.as_ref(), &operands, sum);
+        let value =
+            epilogue::apply_scalar(builder, self.arithmetic, self.spec.epilogue.as_ref(), &operands, sum);
         builder.ins().store(output_flags(), value, c, 0);
     }
 }

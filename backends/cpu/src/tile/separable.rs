@@ -3,12 +3,13 @@
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::types::I64;
 use cranelift_codegen::ir::{Block, Function, InstBuilder, Value};
-use cranelift_codegen::isa::{CallConv, TargetFrontendConfig};
+use cranelift_codegen::isa::TargetIsa;
 use cranelift_frontend::FunctionBuilder;
 use nnc_tile::epilogue::EpilogueInput;
 use nnc_tile::gemm::Stride;
 use nnc_tile::separable::{Separable, SeparableArg};
 
+use super::arithmetic::Arithmetic;
 use super::epilogue::{self, RowOperand};
 use super::loops::{counted_loop, function_of_i64};
 use super::memory::{byte_offset, input_flags, load_lanes, load_splat, output_flags, scratch, store_lanes};
@@ -93,9 +94,9 @@ impl SeparableArgs {
 
 /// A function of the arguments of [`Separable::args`], 64-bit each, that computes one tile.
 #[must_use]
-pub fn separable_function(spec: &Separable, call_conv: CallConv, config: TargetFrontendConfig) -> Function {
-    function_of_i64(spec.args().len(), call_conv, config, |builder, params| {
-        emit_separable(builder, spec, &SeparableArgs::from_params(spec, params));
+pub fn separable_function(spec: &Separable, isa: &dyn TargetIsa) -> Function {
+    function_of_i64(spec.args().len(), isa, |builder, params| {
+        emit_separable(builder, Arithmetic::of(isa), spec, &SeparableArgs::from_params(spec, params));
     })
 }
 
@@ -103,7 +104,12 @@ pub fn separable_function(spec: &Separable, call_conv: CallConv, config: TargetF
 ///
 /// # Panics
 /// If the spec is not valid or an argument it asks for is missing.
-pub fn emit_separable(builder: &mut FunctionBuilder, spec: &Separable, args: &SeparableArgs) {
+pub fn emit_separable(
+    builder: &mut FunctionBuilder,
+    arithmetic: Arithmetic,
+    spec: &Separable,
+    args: &SeparableArgs,
+) {
     spec.check();
     let temporary = scratch(builder, 4 * spec.n() * spec.m());
     let bytes = |builder: &mut FunctionBuilder, step: Stride, arg: Option<Value>| match step {
@@ -115,7 +121,7 @@ pub fn emit_separable(builder: &mut FunctionBuilder, spec: &Separable, args: &Se
     };
     let x_steps = [0, 1].map(|a| bytes(builder, spec.x[a], args.x_steps[a]));
     let y_steps = [0, 1].map(|a| bytes(builder, spec.y[a], args.y_steps[a]));
-    let tile = Tile { spec, args, temporary, x_steps, y_steps };
+    let tile = Tile { arithmetic, spec, args, temporary, x_steps, y_steps };
     let channels = spec.channels;
     let whole = builder.ins().iconst(I64, 16 * i64::from(channels / 4));
     if channels >= 4 {
@@ -131,6 +137,7 @@ pub fn emit_separable(builder: &mut FunctionBuilder, spec: &Separable, args: &Se
 
 /// What the parts of a tile have in common; steps are in bytes.
 struct Tile<'a> {
+    arithmetic: Arithmetic,
     spec: &'a Separable,
     args: &'a SeparableArgs,
     temporary: Value,
@@ -153,7 +160,7 @@ impl Tile<'_> {
                     x = builder.ins().iadd(x, self.x_steps[0]);
                 }
             }
-            let results = emit_program(builder, &self.spec.program, Lanes::Four, &inputs);
+            let results = emit_program(builder, self.arithmetic, &self.spec.program, Lanes::Four, &inputs);
             for (i, &result) in results.iter().enumerate() {
                 builder.ins().store(output_flags(), result, self.temporary, at(i, j));
             }
@@ -165,14 +172,15 @@ impl Tile<'_> {
             self.stop_at(builder, 0, i, done);
             let inputs: Vec<Value> =
                 (0..n).map(|j| load_lanes(builder, output_flags(), self.temporary, at(i, j), 4)).collect();
-            let results = emit_program(builder, &self.spec.program, Lanes::Four, &inputs);
+            let results = emit_program(builder, self.arithmetic, &self.spec.program, Lanes::Four, &inputs);
             let row_done = builder.create_block();
             let mut y = row;
             for (j, &result) in results.iter().enumerate() {
                 self.stop_at(builder, 1, j, row_done);
                 let operands = self.operands(builder, offset, (i, j));
                 let of_spec = self.spec.epilogue.as_ref();
-                let value = epilogue::apply(builder, of_spec, &operands, &[result], |_| lanes)[0];
+                let value =
+                    epilogue::apply(builder, self.arithmetic, of_spec, &operands, &[result], |_| lanes)[0];
                 store_lanes(builder, value, y, 0, lanes);
                 y = builder.ins().iadd(y, self.y_steps[1]);
             }

@@ -22,6 +22,15 @@ pub(crate) mod random;
 
 /// The host as a target, at the given Cranelift optimisation level.
 pub(crate) fn host_isa(opt_level: &str) -> OwnedTargetIsa {
+    isa_of(opt_level, false)
+}
+
+/// The host without multiply-adds where it is an x86-64: code for the second level of that architecture.
+pub(crate) fn plain_isa(opt_level: &str) -> OwnedTargetIsa {
+    isa_of(opt_level, true)
+}
+
+fn isa_of(opt_level: &str, plain: bool) -> OwnedTargetIsa {
     let mut flags = settings::builder();
     for (key, value) in [("opt_level", opt_level), ("is_pic", "true"), ("enable_verifier", "true")] {
         flags.set(key, value).unwrap();
@@ -33,9 +42,9 @@ pub(crate) fn host_isa(opt_level: &str) -> OwnedTargetIsa {
         ("has_ssse3", is_x86_feature_detected!("ssse3")),
         ("has_sse41", is_x86_feature_detected!("sse4.1")),
         ("has_sse42", is_x86_feature_detected!("sse4.2")),
-        ("has_avx", is_x86_feature_detected!("avx")),
-        ("has_avx2", is_x86_feature_detected!("avx2")),
-        ("has_fma", is_x86_feature_detected!("fma")),
+        ("has_avx", !plain && is_x86_feature_detected!("avx")),
+        ("has_avx2", !plain && is_x86_feature_detected!("avx2")),
+        ("has_fma", !plain && is_x86_feature_detected!("fma")),
     ] {
         isa.set(flag, if has { "true" } else { "false" }).unwrap();
     }
@@ -158,6 +167,11 @@ pub(crate) fn host_levels() -> Vec<nnc_x86::Level> {
     let features = nnc_runtime::host_features();
     let best = nnc_x86::Level::of(|f| features.contains(&f));
     [nnc_x86::Level::Avx2, nnc_x86::Level::Avx512].into_iter().filter(|l| Some(*l) <= best).collect()
+}
+
+/// A step of a sum as an emission without multiply-adds does it, if this target has none.
+pub(crate) fn step_of(isa: &dyn isa::TargetIsa) -> fn(f32, f32, f32) -> f32 {
+    if nnc_cpu::tile::Arithmetic::of(isa).fused { f32::mul_add } else { |x, y, sum| x * y + sum }
 }
 
 /// A 64-bit Arm machine.

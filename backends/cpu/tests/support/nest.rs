@@ -2,7 +2,7 @@
 #![allow(dead_code, reason = "each test uses its own part")]
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
-use crate::support::{Code, Rng, call, compile_linked, host_isa, host_levels};
+use crate::support::{Code, Rng, call, compile_linked, host_isa, host_levels, plain_isa};
 use memmap2::{MmapMut, MmapOptions};
 use nnc_cpu::{
     frame::{Frame, PointerSlot},
@@ -16,7 +16,7 @@ use nnc_ir::{
     eval::program::eval_program,
     extent::{Extent, SymbolId},
     form::{Bounds, Combine, Ix, Load, LoopForm},
-    program::Binary,
+    program::{Binary, Inst, Program},
 };
 use nnc_x86::Level;
 use std::cell::Cell;
@@ -89,18 +89,34 @@ pub(crate) struct Compiled {
 const WORKERS: usize = 4;
 
 thread_local! {
-    /// Wide code that the next kernel may call, by its position: none, AVX2, AVX-512.
+    /// What the next kernel is made for, by its position.
     static NEXT: Cell<usize> = const { Cell::new(0) };
 }
 
+/// What a kernel is made for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Machine {
+    /// Wide code that it may call.
+    level: Option<Level>,
+    /// Whether the target has no multiply-adds.
+    plain: bool,
+}
+
+impl From<Option<Level>> for Machine {
+    fn from(level: Option<Level>) -> Self {
+        Machine { level, plain: false }
+    }
+}
+
 /// What this machine can do: the kernels of a test are made with each in turn.
-fn next_level() -> Option<Level> {
-    let levels: Vec<Option<Level>> =
-        std::iter::once(None).chain(host_levels().into_iter().map(Some)).collect();
-    let level = levels[NEXT.get() % levels.len()];
+pub(crate) fn next_machine() -> Machine {
+    let plain = Machine { level: None, plain: true };
+    let levels = std::iter::once(None).chain(host_levels().into_iter().map(Some));
+    let machines: Vec<Machine> = levels.map(Machine::from).chain([plain]).collect();
+    let machine = machines[NEXT.get() % machines.len()];
     NEXT.set(NEXT.get() + 1);
-    println!("wide code: {level:?}");
-    level
+    println!("for {machine:?}");
+    machine
 }
 
 /// Compiles with `lower`; buffers get the slots in order. Kernels take turns in what wide code they may call.
@@ -108,16 +124,18 @@ pub(crate) fn compile_with(
     pointers: usize,
     lower: impl FnOnce(&[PointerSlot], &mut LowerCx<'_>) -> Result<Kernel, LowerError>,
 ) -> Compiled {
-    compile_at(next_level(), pointers, lower)
+    compile_at(next_machine(), pointers, lower)
 }
 
-/// Likewise, with the wide code given.
+/// Likewise, with what it is made for given.
 pub(crate) fn compile_at(
-    level: Option<Level>,
+    machine: impl Into<Machine>,
     pointers: usize,
     lower: impl FnOnce(&[PointerSlot], &mut LowerCx<'_>) -> Result<Kernel, LowerError>,
 ) -> Compiled {
-    let isa = host_isa("speed");
+    let Machine { level, plain } = machine.into();
+    let isa_at = |opt_level| if plain { plain_isa(opt_level) } else { host_isa(opt_level) };
+    let isa = isa_at("speed");
     let mut frame = Frame::new();
     let slots: Vec<PointerSlot> = (0..pointers).map(|_| frame.add_pointer()).collect();
     let mut packed = Vec::new();
@@ -125,7 +143,7 @@ pub(crate) fn compile_at(
     let mut cx =
         LowerCx { isa: &*isa, frame: &mut frame, packed: &mut packed, tiles: &mut tiles, winograd: false };
     let kernel = lower(&slots, &mut cx).unwrap();
-    let isa = if kernel.scheduled { host_isa("none") } else { isa };
+    let isa = if kernel.scheduled { isa_at("none") } else { isa };
     let made = |tile| nnc_x86::emit(tile, level.unwrap()).unwrap_or_else(|e| panic!("{tile:?}: {e:?}"));
     let wide: Vec<Vec<u8>> = tiles.list().map(made).collect();
     Compiled {
@@ -152,17 +170,21 @@ pub(crate) fn compile_known(
     operands: &[Option<Constant>],
     placement: Vec<Option<Placement>>,
 ) -> Compiled {
-    compile_known_at(next_level(), form, operands, placement)
+    let machine = next_machine();
+    // Without the instruction there is no multiply-add of f64.
+    let of_f64 = |p: &Program| p.insts().iter().any(|(i, t)| matches!(i, Inst::Fma(..)) && *t == DType::F64);
+    let plain = machine.plain && !of_f64(&form.body) && !of_f64(&form.finish);
+    compile_known_at(Machine { plain, ..machine }, form, operands, placement)
 }
 
-/// Likewise, with the wide code given.
+/// Likewise, with what it is made for given.
 pub(crate) fn compile_known_at(
-    level: Option<Level>,
+    machine: impl Into<Machine>,
     form: &LoopForm,
     operands: &[Option<Constant>],
     placement: Vec<Option<Placement>>,
 ) -> Compiled {
-    compile_at(level, operands.len() + form.results.len(), |slots, cx| {
+    compile_at(machine, operands.len() + form.results.len(), |slots, cx| {
         let (inputs, results) = slots.split_at(operands.len());
         let request = NestRequest {
             name: "test".into(),

@@ -162,7 +162,7 @@ impl Depthwise {
                         width,
                         epilogue,
                     };
-                    emit_row_conv(g.b, &self.tile, &args);
+                    emit_row_conv(g.b, g.arithmetic, &self.tile, &args);
                 };
                 // The first axis has a part in this item; it is a loop here if there are more than two.
                 match around_rows.split_first() {

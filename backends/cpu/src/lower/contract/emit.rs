@@ -15,13 +15,18 @@ use rustc_hash::FxHashMap;
 use crate::{
     frame::{Frame, FrameValue, PointerSlot},
     kernel::{LowerCx, empty_kernel, open_kernel},
-    tile::{GemmArgs, LaneConvArgs, Schedule, SeparableArgs, emit_gemm_tile, emit_lane_conv, emit_separable},
+    tile::{
+        Arithmetic, GemmArgs, LaneConvArgs, Schedule, SeparableArgs, emit_gemm_tile, emit_lane_conv,
+        emit_separable,
+    },
     wide::{self, WideTiles},
 };
 
 /// The function being written.
 pub(super) struct Gen<'a, 'b> {
     pub(super) b: &'a mut FunctionBuilder<'b>,
+    /// How the target multiplies and adds.
+    pub(super) arithmetic: Arithmetic,
     frame: &'a mut Frame,
     tiles: &'a mut WideTiles,
     entry: Block,
@@ -39,7 +44,9 @@ pub(super) fn kernel_function(
     let mut frontend = FunctionBuilderContext::new();
     let mut b = FunctionBuilder::new(&mut function, &mut frontend);
     let (entry, params) = open_kernel(&mut b);
-    let mut g = Gen { b: &mut b, frame, tiles, entry, frame_ptr: params[0], slots: FxHashMap::default() };
+    let arithmetic = Arithmetic::of(*isa);
+    let mut g =
+        Gen { b: &mut b, arithmetic, frame, tiles, entry, frame_ptr: params[0], slots: FxHashMap::default() };
     body(&mut g, params[1], params[2], params[3]);
     b.ins().return_(&[]);
     b.seal_all_blocks();
@@ -56,7 +63,10 @@ impl Gen<'_, '_> {
     pub(super) fn gemm_tile(&mut self, spec: &GemmTile, args: &GemmArgs) {
         match self.tiles.number(&Tile::Gemm(spec.clone())) {
             Some(tile) => wide::call(self.b, tile, &args.values(spec)),
-            None => emit_gemm_tile(self.b, spec, args, Schedule::of(spec)),
+            None => {
+                let schedule = Schedule::of(spec, self.arithmetic);
+                emit_gemm_tile(self.b, self.arithmetic, spec, args, schedule);
+            }
         }
     }
 
@@ -64,7 +74,7 @@ impl Gen<'_, '_> {
     pub(super) fn lane_conv(&mut self, spec: &LaneConv, args: &LaneConvArgs) {
         match self.tiles.number(&Tile::LaneConv(spec.clone())) {
             Some(tile) => wide::call(self.b, tile, &args.values(spec)),
-            None => emit_lane_conv(self.b, spec, args),
+            None => emit_lane_conv(self.b, self.arithmetic, spec, args),
         }
     }
 
@@ -72,7 +82,7 @@ impl Gen<'_, '_> {
     pub(super) fn separable_tile(&mut self, spec: &Separable, args: &SeparableArgs) {
         match self.tiles.number(&Tile::Separable(spec.clone())) {
             Some(tile) => wide::call(self.b, tile, &args.values(spec)),
-            None => emit_separable(self.b, spec, args),
+            None => emit_separable(self.b, self.arithmetic, spec, args),
         }
     }
 

@@ -245,7 +245,7 @@ impl Prologue {
                 }
             });
         }
-        let value = emit_program(g.b, &self.program, lanes, &inputs)[0];
+        let value = emit_program(g.b, g.arithmetic, &self.program, lanes, &inputs)[0];
         g.b.ins().store(flags(), value, to, 4 * column);
     }
 }
