@@ -134,7 +134,8 @@ fn with_channels_first(form: &LoopForm, input: usize, elements: i64, sums: i64) 
         // Rows are copied and done one by one, in vectors of four and at two thirds of the speed.
         return sums * channels * (pixels / row.max(1)) * ((row + 3) / 4) * 3 / 4;
     }
-    // Each vector of pixels is copied for each term.
-    sums * channels * vectors(pixels) / 2
-        + if sums > known(&form.reduce[..1]) { 2 * sums * vectors(pixels) } else { 0 }
+    // Each vector of pixels is copied for each term; vectors end where the image does.
+    let images = known(&form.space[..1]);
+    let vectors = images.saturating_mul(vectors(pixels / images.max(1)));
+    sums * channels * vectors / 2 + if sums > known(&form.reduce[..1]) { 2 * sums * vectors } else { 0 }
 }
