@@ -36,7 +36,7 @@ use nnc_kit::{
 use support::on_all_cores;
 
 /// Seeds beyond the usual ones that once found a bug.
-const FOUND: [u64; 1] = [4270];
+const FOUND: [u64; 3] = [204, 1104, 4270];
 /// Roundings of an operand that rewrites may add or leave out: a mix has at most 16 passes, and a rule moves an operand
 /// past at most four operations.
 const ROUNDINGS: f64 = 64.0;

@@ -131,7 +131,8 @@ impl Last {
     /// The nest of a request as such a convolution.
     pub(super) fn of(request: &NestRequest) -> Option<Last> {
         let form = &request.form;
-        if form.class() != Class::Contraction {
+        let stored = form.results.iter().all(|&dtype| epilogue::element(dtype).is_some());
+        if form.class() != Class::Contraction || !stored {
             return None;
         }
         let [x, y] = form.factors()?;
