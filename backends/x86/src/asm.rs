@@ -562,6 +562,23 @@ impl Asm {
         self.mask_from(to, scratch);
     }
 
+    /// The first `n` lanes, of those that are not all: AVX-512 sets a mask register, AVX2 a vector. `scratch` is overwritten.
+    pub(crate) fn first_lanes(&mut self, n: usize, to: K, signs: V, scratch: Register) -> Lanes {
+        if self.level == Level::Avx2 {
+            return self.first_signs(n, signs, scratch);
+        }
+        self.mask_first(to, n as u32, scratch);
+        Lanes::Mask(to)
+    }
+
+    /// Likewise by the signs of a vector (AVX2).
+    pub(crate) fn first_signs(&mut self, n: usize, to: V, scratch: Register) -> Lanes {
+        let words: Vec<u32> = (0..self.level.lanes()).map(|w| if w < n { u32::MAX } else { 0 }).collect();
+        self.address_of(scratch, &words);
+        self.load(to, Mem::at(scratch, 0), Lanes::All);
+        Lanes::Signs(to)
+    }
+
     /// A mask from the low 16 bits of a register (AVX-512).
     pub(crate) fn mask_from(&mut self, to: K, from: Register) {
         let narrow = low_half(from);

@@ -5,7 +5,7 @@
 //! ```
 //!
 //! With `rows * v` of 24 or more accumulators in AVX-512 (10 or more in AVX2) the multipliers never wait. A single row takes B
-//! from memory in the multiply-add itself. Shapes: see `shape` in nnc-cpu's `tile/cover.rs`.
+//! from memory in the multiply-add itself. Which shapes: nnc-cpu's `tile/wide_cover.rs`.
 //!
 //! Source of the scheme: Goto and van de Geijn, "Anatomy of High-Performance Matrix Multiplication", 2008, section 4, with
 //! the micro-kernel of Van Zee and van de Geijn, "BLIS", 2015, turned so that rows are broadcast.
@@ -20,31 +20,16 @@ use nnc_tile::{
 use crate::{
     Level,
     asm::{Asm, EncodeError, K, Lanes, Mem, V},
-    frame::Frame,
+    frame::{Frame, POOL, TEMP},
     program::{self, Input},
 };
 
-/// Registers that hold addresses and counts, besides those with a fixed role.
-const POOL: [Register; 10] = [
-    Register::RDX,
-    Register::R8,
-    Register::R9,
-    Register::R10,
-    Register::R11,
-    Register::RBX,
-    Register::R12,
-    Register::R13,
-    Register::R14,
-    Register::R15,
-];
 /// Base of A and of the first rows.
 const A: Register = Register::RDI;
 /// Where B is read, or what the table counts from.
 const B: Register = Register::RSI;
 /// Steps of k that remain.
 const STEPS: Register = Register::RCX;
-/// For anything short.
-const TEMP: Register = Register::RAX;
 
 /// Vector registers and instructions for which a program is written once for each accumulator; beyond, once for each vector
 /// of a row, in a loop over rows.
@@ -140,13 +125,12 @@ pub(crate) fn emit(spec: &GemmTile, level: Level) -> Result<Vec<u8>, EncodeError
         return Err(EncodeError("more registers than there are".into()));
     }
     let shape = Shape::of(spec, level);
-    let args = spec.args();
     let row_bytes = shape.vectors * level.lanes() * 4;
     let staged =
         spec.epilogue.as_ref().is_some_and(|e| staged(e, &shape, level, scratch_of_stores(spec, level)));
     let mut asm = Asm::new(level);
-    let frame = Frame::open(&mut asm, args.len(), if staged { shape.rows * row_bytes } else { 0 });
-    let mut gen_ = Gen { asm: &mut asm, spec, shape, args, frame, free: POOL.to_vec() };
+    let frame = Frame::open(&mut asm, spec.args(), if staged { shape.rows * row_bytes } else { 0 });
+    let mut gen_ = Gen { asm: &mut asm, spec, shape, frame, free: POOL.to_vec() };
     gen_.init();
     gen_.sums();
     match &spec.epilogue {
@@ -175,8 +159,7 @@ struct Gen<'a> {
     asm: &'a mut Asm,
     spec: &'a GemmTile,
     shape: Shape,
-    args: Vec<GemmArg>,
-    frame: Frame,
+    frame: Frame<GemmArg>,
     /// Registers nobody uses.
     free: Vec<Register>,
 }
@@ -204,13 +187,8 @@ impl Gen<'_> {
         self.free.pop().expect("`supports` has counted registers")
     }
 
-    fn arg_place(&self, arg: GemmArg) -> Mem {
-        let index = self.args.iter().position(|a| *a == arg).expect("the spec asks for the argument");
-        self.frame.arg(index)
-    }
-
     fn arg(&mut self, arg: GemmArg) -> Register {
-        let (to, from) = (self.take(), self.arg_place(arg));
+        let (to, from) = (self.take(), self.frame.arg(arg));
         self.asm.mov_load(to, from);
         to
     }
@@ -231,15 +209,15 @@ impl Gen<'_> {
         let all = self.asm.level.lanes();
         match self.shape.last_cols {
             Some(n) if i + 1 < self.shape.vectors || n == all => Lanes::All,
-            Some(n) => self.first_lanes(n, scratch, K(1)),
+            Some(_) if self.asm.level == Level::Avx512 => Lanes::Mask(K(1)),
+            Some(n) => self.asm.first_signs(n, scratch, TEMP),
             None if self.asm.level == Level::Avx512 => Lanes::Mask(K(3 + i as u8)),
             None => {
                 // All ones and then all zeros: what begins `cols` before the zeros is the mask of the row.
                 let width = all * self.shape.vectors;
                 let words: Vec<u32> = (0..2 * width).map(|w| if w < width { u32::MAX } else { 0 }).collect();
-                let place = self.arg_place(GemmArg::Cols);
+                let place = self.frame.arg(GemmArg::Cols);
                 let first = 4 * (width + all * i) as i64;
-                // base - 4 * cols; TEMP is all there is, so the product is taken twice.
                 self.asm.mov_load(TEMP, place);
                 self.asm.mul_imm(TEMP, -4);
                 let table = Register::RCX;
@@ -249,17 +227,6 @@ impl Gen<'_> {
                 Lanes::Signs(scratch)
             }
         }
-    }
-
-    /// The first `n` lanes, of those that are not all.
-    fn first_lanes(&mut self, n: usize, scratch: V, k: K) -> Lanes {
-        if self.asm.level == Level::Avx512 {
-            return Lanes::Mask(k);
-        }
-        let words: Vec<u32> = (0..self.asm.level.lanes()).map(|w| if w < n { u32::MAX } else { 0 }).collect();
-        self.asm.address_of(TEMP, &words);
-        self.asm.load(scratch, Mem::at(TEMP, 0), Lanes::All);
-        Lanes::Signs(scratch)
     }
 
     /// Masks, and what the accumulators start from.
@@ -301,14 +268,14 @@ impl Gen<'_> {
         }
         // The registers of the first arguments are as they were again.
         for (register, arg) in [(POOL[0], 2), (POOL[1], 4), (STEPS, 3)] {
-            let from = self.frame.arg(arg);
+            let from = self.frame.at(arg);
             self.asm.mov_load(register, from);
         }
     }
 
     /// Address of the first row of C, and bytes to the next.
     fn row_of_c(&mut self, row: Register, ldc: Register) {
-        let (c, stride) = (self.arg_place(GemmArg::C), self.arg_place(GemmArg::Ldc));
+        let (c, stride) = (self.frame.arg(GemmArg::C), self.frame.arg(GemmArg::Ldc));
         self.asm.mov_load(row, c);
         self.asm.mov_load(ldc, stride);
         self.asm.shl(ldc, 2);
@@ -321,7 +288,7 @@ impl Gen<'_> {
             let (row, step) = match index {
                 0 => {
                     let (row, step) = (self.take(), self.take());
-                    let (c, stride) = (self.arg_place(GemmArg::C), self.arg_place(GemmArg::Ldc));
+                    let (c, stride) = (self.frame.arg(GemmArg::C), self.frame.arg(GemmArg::Ldc));
                     self.asm.mov_load(row, c);
                     self.asm.mov_load(step, stride);
                     (row, step)
@@ -356,7 +323,7 @@ impl Gen<'_> {
 
     /// Masks 3, 4, ... of the vectors of a row of which a run-time number of columns count.
     fn row_masks(&mut self) {
-        let cols = self.arg_place(GemmArg::Cols);
+        let cols = self.frame.arg(GemmArg::Cols);
         let bits = Register::R10;
         self.asm.mov_load(TEMP, cols);
         self.asm.mov_imm(bits, -1);
@@ -427,7 +394,7 @@ impl Gen<'_> {
         self.asm.add_imm(STEPS, -run);
         self.asm.jump(Code::Jl_rel32_64, done);
         self.asm.place(again);
-        let start = self.arg_place(GemmArg::A);
+        let start = self.frame.arg(GemmArg::A);
         self.asm.mov_load(A, start);
         self.asm.mov_load(TEMP, Mem::at(table, 0));
         self.asm.lea(A, Mem { base: A, index: Some((TEMP, 4)), disp: 0 });
@@ -456,8 +423,11 @@ impl Gen<'_> {
         if self.shape.last_b == self.asm.level.lanes() {
             return Lanes::All;
         }
-        let scratch = V((self.asm.level.registers() - 1) as u8);
-        self.first_lanes(self.shape.last_b, scratch, K(2))
+        if self.asm.level == Level::Avx512 {
+            return Lanes::Mask(K(2));
+        }
+        let signs = V((self.asm.level.registers() - 1) as u8);
+        self.asm.first_signs(self.shape.last_b, signs, TEMP)
     }
 
     /// `unroll` steps of k, and the pointers moved on by as many.

@@ -15,7 +15,7 @@ use nnc_tile::{
 use crate::{
     Level,
     asm::{Asm, EncodeError, K, Lanes, Mem, V},
-    frame::Frame,
+    frame::{Frame, TEMP},
     program::{self, Input},
 };
 
@@ -32,7 +32,6 @@ const CI: Register = Register::R9;
 const X_STEP: Register = Register::R10;
 /// Columns that remain.
 const COLUMNS: Register = Register::R11;
-const TEMP: Register = Register::RAX;
 /// Three columns after XI, or the weight's place.
 const OTHER: Register = Register::RBX;
 /// Operands of the epilogue at the column; without lists the last two are for taps.
@@ -92,9 +91,8 @@ pub(crate) fn emit(spec: &LaneConv, level: Level) -> Result<Vec<u8>, EncodeError
         return Err(EncodeError("more registers than there are".into()));
     };
     let mut asm = Asm::new(level);
-    let args = spec.args();
-    let frame = Frame::open(&mut asm, args.len(), 0);
-    let mut gen_ = Gen { asm: &mut asm, spec, plan, args, frame };
+    let frame = Frame::open(&mut asm, spec.args(), 0);
+    let mut gen_ = Gen { asm: &mut asm, spec, plan, frame };
     gen_.all_channels();
     gen_.frame.close(gen_.asm);
     asm.finish()
@@ -104,16 +102,10 @@ struct Gen<'a> {
     asm: &'a mut Asm,
     spec: &'a LaneConv,
     plan: Plan,
-    args: Vec<LaneConvArg>,
-    frame: Frame,
+    frame: Frame<LaneConvArg>,
 }
 
 impl Gen<'_> {
-    fn place(&self, arg: LaneConvArg) -> Mem {
-        let index = self.args.iter().position(|a| *a == arg).expect("the spec asks for the argument");
-        self.frame.arg(index)
-    }
-
     fn inputs(&self) -> Vec<EpilogueInput> {
         self.spec.epilogue.as_ref().map_or(vec![], |e| e.inputs.clone())
     }
@@ -135,7 +127,8 @@ impl Gen<'_> {
         }
         if rest > 0 {
             let last = rest % lanes;
-            let mask = if last == 0 { Lanes::All } else { self.first_lanes(last) };
+            let signs = V((self.asm.level.registers() - 1) as u8);
+            let mask = if last == 0 { Lanes::All } else { self.asm.first_lanes(last, K(1), signs, TEMP) };
             self.block(rest.div_ceil(lanes), mask);
         }
     }
@@ -152,13 +145,13 @@ impl Gen<'_> {
             }
         }
         for stride in strides {
-            let place = self.place(stride);
+            let place = self.frame.arg(stride);
             self.asm.mov_load(TEMP, place);
             self.asm.shl(TEMP, 2);
             self.asm.mov_store(place, TEMP);
         }
         if self.spec.x_step == Stride::Arg {
-            let place = self.place(LaneConvArg::XStep);
+            let place = self.frame.arg(LaneConvArg::XStep);
             self.asm.mov_load(X_STEP, place);
             self.asm.shl(X_STEP, 2);
         }
@@ -170,28 +163,10 @@ impl Gen<'_> {
         }
         for (index, input) in self.inputs().iter().enumerate() {
             if matches!(input, EpilogueInput::Col | EpilogueInput::Tile) {
-                let place = self.place(LaneConvArg::Epilogue(index));
+                let place = self.frame.arg(LaneConvArg::Epilogue(index));
                 self.asm.add_to_memory(place, bytes);
             }
         }
-    }
-
-    /// The register whose lanes say which of AVX2's lanes count.
-    fn mask_register(&self) -> V {
-        V((self.asm.level.registers() - 1) as u8)
-    }
-
-    fn first_lanes(&mut self, n: usize) -> Lanes {
-        let lanes = self.asm.level.lanes();
-        if self.asm.level == Level::Avx512 {
-            self.asm.mask_first(K(1), n as u32, TEMP);
-            return Lanes::Mask(K(1));
-        }
-        let words: Vec<u32> = (0..lanes).map(|w| if w < n { u32::MAX } else { 0 }).collect();
-        let mask = self.mask_register();
-        self.asm.address_of(TEMP, &words);
-        self.asm.load(mask, Mem::at(TEMP, 0), Lanes::All);
-        Lanes::Signs(mask)
     }
 
     /// All columns of a block of channels.
@@ -199,7 +174,7 @@ impl Gen<'_> {
         self.asm.mov(XI, X);
         self.asm.mov(CI, C);
         for (index, operand) in OPERANDS.into_iter().take(self.inputs().len()).enumerate() {
-            let place = self.place(LaneConvArg::Epilogue(index));
+            let place = self.frame.arg(LaneConvArg::Epilogue(index));
             self.asm.mov_load(operand, place);
         }
         if self.plan.weights_stay {
@@ -223,7 +198,7 @@ impl Gen<'_> {
                 }
             }
             Width::Arg => {
-                let width = self.place(LaneConvArg::Width);
+                let width = self.frame.arg(LaneConvArg::Width);
                 self.asm.mov_load(COLUMNS, width);
                 let mut step = at_once;
                 loop {
@@ -340,7 +315,7 @@ impl Gen<'_> {
 
     fn listed_taps(&mut self, vectors: usize, last: Lanes) {
         let [.., entry, left] = OPERANDS;
-        let (list, count) = (self.place(LaneConvArg::Taps), self.place(LaneConvArg::TapCount));
+        let (list, count) = (self.frame.arg(LaneConvArg::Taps), self.frame.arg(LaneConvArg::TapCount));
         let (again, done) = (self.asm.label(), self.asm.label());
         self.asm.mov_load(entry, list);
         self.asm.mov_load(left, count);
@@ -366,7 +341,7 @@ impl Gen<'_> {
         match self.spec.c_step {
             Stride::Const(step) => self.asm.add_imm(pointer, 4 * i64::from(step)),
             Stride::Arg => {
-                let place = self.place(LaneConvArg::CStep);
+                let place = self.frame.arg(LaneConvArg::CStep);
                 self.asm.add_load(pointer, place);
             }
         }
@@ -409,7 +384,7 @@ impl Gen<'_> {
                 match kind {
                     EpilogueInput::Row => self.asm.add_imm(OPERANDS[index], 4),
                     EpilogueInput::Tile => {
-                        let place = self.place(LaneConvArg::EpilogueStride(index));
+                        let place = self.frame.arg(LaneConvArg::EpilogueStride(index));
                         self.asm.add_load(OPERANDS[index], place);
                     }
                     _ => {}

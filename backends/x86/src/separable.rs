@@ -14,29 +14,14 @@ use nnc_tile::{
 use crate::{
     Level,
     asm::{Asm, EncodeError, K, Lanes, Mem, V},
-    frame::Frame,
+    frame::{Frame, POOL, TEMP},
     program::{self, Input},
 };
 
-/// Registers that hold addresses and steps.
-const POOL: [Register; 10] = [
-    Register::RDX,
-    Register::R8,
-    Register::R9,
-    Register::R10,
-    Register::R11,
-    Register::RBX,
-    Register::R12,
-    Register::R13,
-    Register::R14,
-    Register::R15,
-];
 const X: Register = Register::RDI;
 const Y: Register = Register::RSI;
 /// Bytes of channels that are done.
 const DONE: Register = Register::RCX;
-/// For anything short.
-const TEMP: Register = Register::RAX;
 
 /// Constants that stay in registers.
 fn constants(spec: &Separable, level: Level) -> Vec<(u32, V)> {
@@ -80,10 +65,9 @@ pub(crate) fn emit(spec: &Separable, level: Level) -> Result<Vec<u8>, EncodeErro
     if !supports(spec, level) {
         return Err(EncodeError("more registers than there are".into()));
     }
-    let args = spec.args();
     let (lanes, channels) = (level.lanes(), spec.channels as usize);
     let mut asm = Asm::new(level);
-    let frame = Frame::open(&mut asm, args.len(), spec.n() * spec.m() * 4 * lanes);
+    let frame = Frame::open(&mut asm, spec.args(), spec.n() * spec.m() * 4 * lanes);
     let constants = constants(spec, level);
     for (bits, register) in &constants {
         asm.constant(*register, *bits);
@@ -96,7 +80,6 @@ pub(crate) fn emit(spec: &Separable, level: Level) -> Result<Vec<u8>, EncodeErro
         operands: vec![],
         asm: &mut asm,
         spec,
-        args,
         frame,
         constants,
         free,
@@ -119,7 +102,8 @@ pub(crate) fn emit(spec: &Separable, level: Level) -> Result<Vec<u8>, EncodeErro
         }
     }
     if rest > 0 {
-        let mask = gen_.mask(rest);
+        let signs = V(level.registers() as u8 - 1);
+        let mask = gen_.asm.first_lanes(rest, K(1), signs, TEMP);
         gen_.turn(mask);
     }
     gen_.frame.close(gen_.asm);
@@ -140,8 +124,7 @@ struct Side {
 struct Gen<'a> {
     asm: &'a mut Asm,
     spec: &'a Separable,
-    args: Vec<SeparableArg>,
-    frame: Frame,
+    frame: Frame<SeparableArg>,
     constants: Vec<(u32, V)>,
     free: Vec<V>,
     x: Side,
@@ -159,11 +142,6 @@ enum Operand {
 }
 
 impl Gen<'_> {
-    fn place(&self, arg: SeparableArg) -> Mem {
-        let index = self.args.iter().position(|a| *a == arg).expect("the spec asks for the argument");
-        self.frame.arg(index)
-    }
-
     /// A side whose pointer walks along axis `walking`.
     fn side(
         &mut self,
@@ -183,7 +161,7 @@ impl Gen<'_> {
         let count = if base == X { self.spec.n() } else { self.spec.m() };
         let odd: Vec<Register> = (0..multiples(steps[across], count)).map(|_| take()).collect();
         if let Some(&one) = odd.first() {
-            let from = self.place(args[across]);
+            let from = self.frame.arg(args[across]);
             self.asm.mov_load(one, from);
             self.asm.shl(one, 2);
             for pair in odd.windows(2) {
@@ -202,26 +180,12 @@ impl Gen<'_> {
             self.operands.push(match kind {
                 EpilogueInput::Tile => Operand::Tile(number, pointer, take()),
                 _ => {
-                    let from = self.place(SeparableArg::Epilogue(number));
+                    let from = self.frame.arg(SeparableArg::Epilogue(number));
                     self.asm.mov_load(pointer, from);
                     if *kind == EpilogueInput::Col { Operand::Col(pointer) } else { Operand::Scalar(pointer) }
                 }
             });
         }
-    }
-
-    /// The first `n` lanes.
-    fn mask(&mut self, n: usize) -> Lanes {
-        let lanes = self.asm.level.lanes();
-        if self.asm.level == Level::Avx512 {
-            self.asm.mask_first(K(1), n as u32, TEMP);
-            return Lanes::Mask(K(1));
-        }
-        let words: Vec<u32> = (0..lanes).map(|w| if w < n { u32::MAX } else { 0 }).collect();
-        let mask = V(self.asm.level.registers() as u8 - 1);
-        self.asm.address_of(TEMP, &words);
-        self.asm.load(mask, Mem::at(TEMP, 0), Lanes::All);
-        Lanes::Signs(mask)
     }
 
     /// One vector of channels.
@@ -263,7 +227,7 @@ impl Gen<'_> {
     /// Jumps where a count is at most `at`.
     fn stop_at(&mut self, count: SeparableArg, at: usize, to: crate::asm::Label) {
         if self.spec.partial {
-            let from = self.place(count);
+            let from = self.frame.arg(count);
             self.asm.mov_load(TEMP, from);
             self.asm.add_imm(TEMP, -(at as i64));
             self.asm.jump(Code::Jle_rel32_64, to);
@@ -323,7 +287,7 @@ impl Gen<'_> {
 
     /// `pointer += step`, the step an argument in elements.
     fn advance(&mut self, pointer: Register, step: SeparableArg) {
-        let from = self.place(step);
+        let from = self.frame.arg(step);
         self.asm.mov_load(TEMP, from);
         self.asm.lea(pointer, Mem { base: pointer, index: Some((TEMP, 4)), disp: 0 });
     }
@@ -347,7 +311,7 @@ impl Gen<'_> {
     fn start_operands(&mut self) {
         for operand in self.operands.clone() {
             if let Operand::Tile(number, row, _) = operand {
-                let from = self.place(SeparableArg::Epilogue(number));
+                let from = self.frame.arg(SeparableArg::Epilogue(number));
                 self.asm.mov_load(row, from);
                 self.asm.add(row, DONE);
             }

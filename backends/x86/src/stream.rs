@@ -19,7 +19,7 @@ use nnc_tile::{
 use crate::{
     Level,
     asm::{ARGS, Asm, EncodeError, K, Lanes, Mem, Op2, V, elements::Bytes},
-    frame::Frame,
+    frame::{Frame, TEMP},
     program::{self, Input},
 };
 
@@ -42,8 +42,6 @@ const N: Register = Register::RDI;
 const AT: Register = Register::R10;
 /// Greatest position where a turn of the loop has all its elements.
 const LIMIT: Register = Register::R11;
-/// For anything short.
-const TEMP: Register = Register::RAX;
 /// Lanes of the rest.
 const REST: K = K(1);
 /// Ops of a turn above which it has fewer vectors.
@@ -129,10 +127,9 @@ pub(crate) fn emit(spec: &Stream, level: Level) -> Result<Vec<u8>, EncodeError> 
     let Some(plan) = Plan::of(spec, level) else {
         return Err(EncodeError("more registers than there are".into()));
     };
-    let args = spec.args();
     let mut asm = Asm::new(level);
-    let frame = Frame::open(&mut asm, args.len(), 0);
-    let mut gen_ = Gen { asm: &mut asm, spec, plan, args, frame };
+    let frame = Frame::open(&mut asm, spec.args(), 0);
+    let mut gen_ = Gen { asm: &mut asm, spec, plan, frame };
     gen_.rows();
     gen_.frame.close(gen_.asm);
     asm.finish()
@@ -142,16 +139,10 @@ struct Gen<'a> {
     asm: &'a mut Asm,
     spec: &'a Stream,
     plan: Plan,
-    args: Vec<StreamArg>,
-    frame: Frame,
+    frame: Frame<StreamArg>,
 }
 
 impl Gen<'_> {
-    fn arg(&self, arg: StreamArg) -> Mem {
-        let index = self.args.iter().position(|a| *a == arg).expect("the spec asks for the argument");
-        self.frame.arg(index)
-    }
-
     /// The register of an output: those of inputs come before.
     fn output(&self, k: usize) -> Register {
         POINTERS[self.spec.inputs.len() + k]
@@ -161,7 +152,7 @@ impl Gen<'_> {
         let (inputs, outputs) = (self.spec.inputs.len(), self.spec.outputs.len());
         // The first of them are where they are needed already.
         for (k, pointer) in POINTERS.iter().enumerate().take(inputs + outputs).skip(ARGS.len() - 1) {
-            let from = self.frame.arg(1 + k);
+            let from = self.frame.at(1 + k);
             self.asm.mov_load(*pointer, from);
         }
         for (word, v) in self.plan.words.clone() {
@@ -170,18 +161,18 @@ impl Gen<'_> {
         if !self.spec.rows {
             return self.row();
         }
-        let (done, rows) = (self.asm.label(), self.arg(StreamArg::Rows));
+        let (done, rows) = (self.asm.label(), self.frame.arg(StreamArg::Rows));
         self.asm.mov_load(TEMP, rows);
         self.asm.cmp_imm(TEMP, 0);
         self.asm.jump(Code::Jle_rel32_64, done);
         let next = self.asm.here();
         self.row();
         for (k, pointer) in POINTERS.iter().enumerate().take(inputs) {
-            let step = self.arg(StreamArg::InputStep(k));
+            let step = self.frame.arg(StreamArg::InputStep(k));
             self.asm.add_load(*pointer, step);
         }
         for k in 0..outputs {
-            let (to, step) = (self.output(k), self.arg(StreamArg::OutputStep(k)));
+            let (to, step) = (self.output(k), self.frame.arg(StreamArg::OutputStep(k)));
             self.asm.add_load(to, step);
         }
         self.asm.decrement(rows);
