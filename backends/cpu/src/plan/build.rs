@@ -103,15 +103,7 @@ pub(super) struct Planner<'m> {
 
 impl Planner<'_> {
     pub(super) fn new_buffer(&mut self, kind: BufferKind, bytes: Extent) -> BufferId {
-        self.buffers.push(Buffer {
-            kind,
-            sizes: vec![bytes],
-            live: None,
-            pinned: false,
-            partner: None,
-            unbounded: false,
-            offset: Extent::ZERO,
-        });
+        self.buffers.push(Buffer::new(kind, bytes));
         BufferId(self.buffers.len() - 1)
     }
 

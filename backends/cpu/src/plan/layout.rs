@@ -229,7 +229,7 @@ impl Tensor {
 }
 
 /// Whether a program reads a load.
-fn is_read(program: &Program, load: usize) -> bool {
+pub(super) fn is_read(program: &Program, load: usize) -> bool {
     program.insts().iter().any(|(inst, _)| *inst == Inst::Load(load))
 }
 

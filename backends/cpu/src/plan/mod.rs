@@ -15,6 +15,7 @@ mod outputs;
 mod positions;
 mod repeat;
 mod rows;
+mod shrink;
 mod step;
 mod trim;
 
@@ -27,7 +28,7 @@ pub(crate) use step::{
     Step,
 };
 
-use nnc_ir::extent::Extent;
+use nnc_ir::{constant::Constant, extent::Extent};
 
 use crate::weights::{ConstantId, Constants};
 
@@ -55,6 +56,19 @@ pub(crate) struct Buffer {
 }
 
 impl Buffer {
+    /// One that holds a value of so many bytes and that nothing is known of yet.
+    pub(crate) fn new(kind: BufferKind, bytes: Extent) -> Self {
+        Buffer {
+            kind,
+            sizes: vec![bytes],
+            live: None,
+            pinned: false,
+            partner: None,
+            unbounded: false,
+            offset: Extent::ZERO,
+        }
+    }
+
     /// Whether it holds one value at one place as long as it lives.
     pub(crate) fn is_settled(&self) -> bool {
         !self.pinned && self.partner.is_none() && !self.unbounded && self.sizes.len() == 1
@@ -134,6 +148,14 @@ impl Plan {
             }
         }
         walk(&self.main, f);
+    }
+
+    /// What a buffer holds, if that is known when compiling.
+    pub(crate) fn constant(&self, buffer: BufferId) -> Option<&Constant> {
+        match self.buffer(buffer).kind {
+            BufferKind::Constant(id) => Some(self.constants.get(id)),
+            _ => None,
+        }
     }
 
     /// The buffer that `buffer` is part of, if it is one, else itself; and how far from its start it begins.

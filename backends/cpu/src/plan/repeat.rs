@@ -3,116 +3,14 @@
 //! Folding makes `[1, 128, 4]` of a bias of 128 channels and four positions. Read as `[1, 128, 1]` it is a bias again, which
 //! tiles know how to read in any order of axes.
 
-use nnc_ir::{
-    constant::{Constant, Payload},
-    extent::Extent,
-    form::{Bounds, Class, Ix},
-    program::Inst,
-};
-
-use super::{
-    Block, Buffer, BufferId, BufferKind, NestStep, Plan, Step, positions::read_positions, trim::trimmed,
-};
+use nnc_ir::constant::{Constant, Payload};
 
 /// Constants with more elements are weights, which are packed.
 const MOST_ELEMENTS: usize = 1 << 18;
 
-impl Plan {
-    /// Has every nest read constants without their repetitions, and sum no padding.
-    pub(crate) fn shrink_nests(&mut self) {
-        let mut main = std::mem::take(&mut self.main);
-        self.shrink_in(&mut main);
-        self.main = main;
-    }
-
-    fn shrink_in(&mut self, block: &mut Block) {
-        for step in &mut block.steps {
-            match step {
-                Step::Nest(nest) => {
-                    let finite = |load: usize| {
-                        let buffer = nest.operands[nest.form.loads[load].operand];
-                        let BufferKind::Constant(id) = self.buffer(buffer).kind else { return false };
-                        self.constants
-                            .get(id)
-                            .scalars()
-                            .iter()
-                            .all(|x| x.as_f64().is_some_and(f64::is_finite))
-                    };
-                    if let Some(form) = trimmed(&nest.form, &finite) {
-                        nest.form = form;
-                    }
-                    if let Some(read) = read_positions(&nest.form, nest.operands.len()) {
-                        nest.form = read.form;
-                        let buffer = self.add_constant(&read.constant);
-                        nest.operands.push(buffer);
-                    }
-                    self.shrink_of_nest(nest);
-                }
-                Step::If(step) => {
-                    self.shrink_in(&mut step.then);
-                    self.shrink_in(&mut step.otherwise);
-                }
-                Step::Loop(step) => self.shrink_in(&mut step.body),
-                Step::Scan(step) => self.shrink_in(&mut step.body),
-                _ => {}
-            }
-        }
-    }
-
-    /// A buffer of a constant's elements.
-    fn add_constant(&mut self, constant: &Constant) -> BufferId {
-        let kind = BufferKind::Constant(self.constants.add(constant));
-        self.buffers.push(Buffer {
-            kind,
-            sizes: vec![constant.ty().bytes()],
-            live: None,
-            pinned: false,
-            partner: None,
-            unbounded: false,
-            offset: Extent::ZERO,
-        });
-        BufferId(self.buffers.len() - 1)
-    }
-
-    fn shrink_of_nest(&mut self, nest: &mut NestStep) {
-        let contracts = nest.form.class() == Class::Contraction;
-        let factors: Vec<usize> = nest
-            .form
-            .body
-            .insts()
-            .iter()
-            .filter_map(|(inst, _)| if let Inst::Load(l) = inst { Some(*l) } else { None })
-            .filter(|_| contracts)
-            .collect();
-        for l in 0..nest.form.loads.len() {
-            let load = &nest.form.loads[l];
-            let BufferKind::Constant(id) = self.buffers[self.resolve(nest.operands[load.operand]).0].kind
-            else {
-                continue;
-            };
-            if factors.contains(&l) || load.bounds != Bounds::Inside {
-                continue;
-            }
-            let constant = self.constants.get(id);
-            let whole: Vec<Extent> = constant.dims().iter().map(|&d| Extent::Const(d)).collect();
-            let Some((small, axes)) = without_repetition(constant).filter(|_| whole == load.extents) else {
-                continue;
-            };
-            let buffer = self.add_constant(&small);
-            nest.operands.push(buffer);
-            let load = &mut nest.form.loads[l];
-            load.operand = nest.operands.len() - 1;
-            for axis in axes {
-                load.index[axis] = Ix::int(0);
-                load.extents[axis] = Extent::ONE;
-            }
-        }
-    }
-}
-
 /// The constant with one position for each axis along which it repeats, and these axes; `None` if there are none, or
 /// all of it is one element.
-fn without_repetition(constant: &Constant) -> Option<(Constant, Vec<usize>)> {
+pub(super) fn without_repetition(constant: &Constant) -> Option<(Constant, Vec<usize>)> {
     let dims = constant.dims();
     let n = constant.elements();
     if !(2..=MOST_ELEMENTS).contains(&n) || constant.as_splat().is_some() {

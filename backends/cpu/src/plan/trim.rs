@@ -41,14 +41,16 @@ fn useful(form: &LoopForm, load: &Load, dim: usize, axis: usize) -> Option<(i64,
         let step = at.coefficients[other].as_const()?;
         if step != 0 {
             let far = step.checked_mul(form.axis_extent(other).as_const()?.checked_sub(1)?)?;
-            (least, greatest) = (least + far.min(0), greatest + far.max(0));
+            (least, greatest) = (least.checked_add(far.min(0))?, greatest.checked_add(far.max(0))?);
         }
     }
     let (n, extent) = (form.axis_extent(axis).as_const()?, load.extents[dim].as_const()?);
-    let inside = |p: i64| greatest + own * p >= 0 && least + own * p < extent;
-    // In range is one stretch: the index rises with the position.
-    let from = (0..n).find(|&p| inside(p))?;
-    let to = 1 + (from..n).rev().find(|&p| inside(p))?;
+    // In range is one stretch, since the index rises with the position: greatest + own * p >= 0, least + own * p < extent.
+    let first_from = |index: i64| Some(index.checked_add(own - 1)?.div_euclid(own).clamp(0, n));
+    let (from, to) = (first_from(greatest.checked_neg()?)?, first_from(extent.checked_sub(least)?)?);
+    if from >= to {
+        return None;
+    }
     ((from, to) != (0, n)).then_some((from, to))
 }
 

@@ -14,7 +14,7 @@ use crate::{
     frame::PointerSlot,
     kernel::{NestRequest, OperandRef},
     lower::{LastWay, last_way},
-    plan::{BufferKind, NestStep, Plan},
+    plan::{BufferId, NestStep, Plan},
 };
 
 /// Lanes of the widest vectors.
@@ -73,10 +73,7 @@ fn of_nest(plan: &Plan, view: &Tensors<'_>, nest: &NestStep) -> Steps {
         }
     }
     // One element everywhere has no order.
-    let is_splat = |l: usize| match plan.buffers[buffer(l)].kind {
-        BufferKind::Constant(c) => plan.constants.get(c).as_splat().is_some(),
-        _ => false,
-    };
+    let is_splat = |l: usize| plan.constant(BufferId(buffer(l))).is_some_and(|c| c.as_splat().is_some());
     let others = form.loads.iter().enumerate().filter(|(l, _)| !is_product(*l) && !is_splat(*l));
     for (l, load) in others {
         let last = view.last[buffer(l)];
@@ -97,13 +94,8 @@ fn of_nest(plan: &Plan, view: &Tensors<'_>, nest: &NestStep) -> Steps {
 fn convolution(plan: &Plan, view: &Tensors<'_>, nest: &NestStep, input: usize) -> Steps {
     let form = &nest.form;
     let step = plan.in_order(nest, view, true);
-    let operand = |&buffer: &crate::plan::BufferId| OperandRef {
-        pointer: PointerSlot(0),
-        constant: match plan.buffer(buffer).kind {
-            BufferKind::Constant(c) => Some(plan.constants.get(c).clone()),
-            _ => None,
-        },
-    };
+    let operand =
+        |&buffer: &BufferId| OperandRef { pointer: PointerSlot(0), constant: plan.constant(buffer).cloned() };
     let request = NestRequest {
         name: String::new(),
         form: step.form,

@@ -171,15 +171,7 @@ impl Plan {
         let dtype = form.results[0];
         let bytes = product(&form.space).scale(i64::try_from(dtype.bytes()).unwrap_or(8));
         let buffer = BufferId(self.buffers.len());
-        self.buffers.push(Buffer {
-            kind: BufferKind::Own,
-            sizes: vec![bytes],
-            live: Some((nest.at, nest.at)),
-            pinned: false,
-            partner: None,
-            unbounded: false,
-            offset: Extent::ZERO,
-        });
+        self.buffers.push(Buffer { live: Some((nest.at, nest.at)), ..Buffer::new(BufferKind::Own, bytes) });
         let starts = vec![Extent::ZERO; form.space.len()];
         let shape = Some(form.space.clone());
         tensors.push(Tensor { shape, fixed: false, whole: buffer.0, starts, bytes: dtype.bytes() });
