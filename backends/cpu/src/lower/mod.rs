@@ -94,6 +94,8 @@ pub fn refusal(form: &LoopForm, constant: &dyn Fn(usize) -> Option<Constant>) ->
 /// # Errors
 /// The target lacks an instruction.
 pub fn lower_loops(request: &NestRequest, cx: &mut LowerCx<'_>) -> Result<Kernel, LowerError> {
-    let form = splat::without_splats(&request.form, &request.operands);
-    nest::lower(&NestRequest { form, ..request.clone() }, cx)
+    match splat::without_splats(&request.form, &request.operands) {
+        Some(form) => nest::lower(&NestRequest { form, ..request.clone() }, cx),
+        None => nest::lower(request, cx),
+    }
 }

@@ -10,8 +10,8 @@ use nnc_ir::{
 
 use crate::kernel::OperandRef;
 
-/// The form, reading no operand that is known to have one value.
-pub(super) fn without_splats(form: &LoopForm, operands: &[OperandRef]) -> LoopForm {
+/// The form, reading no operand that is known to have one value; `None` if it reads none.
+pub(super) fn without_splats(form: &LoopForm, operands: &[OperandRef]) -> Option<LoopForm> {
     let value = |l: usize| {
         let load = &form.loads[l];
         let constant = operands.get(load.operand)?.constant.as_ref()?;
@@ -19,7 +19,7 @@ pub(super) fn without_splats(form: &LoopForm, operands: &[OperandRef]) -> LoopFo
     };
     let known: Vec<_> = (0..form.loads.len()).map(value).collect();
     if known.iter().all(Option::is_none) {
-        return form.clone();
+        return None;
     }
     let rewrite = |program: &Program| {
         let mut b = Builder::new();
@@ -32,5 +32,5 @@ pub(super) fn without_splats(form: &LoopForm, operands: &[OperandRef]) -> LoopFo
         });
         b.finish(results)
     };
-    LoopForm { body: rewrite(&form.body), finish: rewrite(&form.finish), ..form.clone() }
+    Some(LoopForm { body: rewrite(&form.body), finish: rewrite(&form.finish), ..form.clone() })
 }

@@ -5,6 +5,7 @@
 
 use nnc_ir::{
     constant::Constant,
+    dtype::Scalar,
     extent::Extent,
     form::{Bounds, Class, Ix},
 };
@@ -83,9 +84,23 @@ impl Plan {
 
 /// Whether no element is infinite or no number. A constant of one element repeated may be larger than memory.
 fn is_finite(constant: &Constant) -> bool {
-    let finite = |x: nnc_ir::dtype::Scalar| x.as_f64().is_some_and(f64::is_finite);
+    let finite = |x: Scalar| x.as_f64().is_some_and(f64::is_finite);
     match constant.as_splat() {
         Some(element) => finite(element),
         None => constant.scalars().into_iter().all(finite),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use nnc_ir::{constant::Payload, dtype::DType};
+
+    use super::*;
+
+    #[test]
+    fn a_repeated_element_is_looked_at_once() {
+        let repeated = |x: f32| Constant::new(DType::F32, &[1 << 50], Payload::Splat(Scalar::f32(x)));
+        assert!(repeated(1.0).is_some_and(|c| is_finite(&c)));
+        assert!(repeated(f32::INFINITY).is_some_and(|c| !is_finite(&c)));
     }
 }

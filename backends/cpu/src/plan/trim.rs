@@ -126,4 +126,12 @@ mod tests {
         assert!(trimmed(&window(8, 8, 1), &|_| true).is_none());
         assert!(trimmed(&window(2, 2, 1), &|_| true).is_none());
     }
+
+    #[test]
+    fn a_window_that_no_memory_holds_takes_no_time() {
+        let mut form = window(2, 1, 1);
+        form.reduce = vec![Extent::Const(1 << 50)];
+        let two = trimmed(&form, &|_| true).unwrap_or_else(|| panic!("two of its taps lie inside"));
+        assert_eq!(two.reduce, [Extent::Const(2)]);
+    }
 }
