@@ -227,11 +227,9 @@ pub(crate) struct RunArgs {
     pub(crate) options: CompileOptions,
 }
 
+/// What commands share that run a model again and again.
 #[derive(Args)]
-#[command(after_help = "Example:\n  nnc bench model.onnx --inputs inputs --threads 1 --json")]
-pub(crate) struct BenchArgs {
-    /// ONNX file or .nnc artefact
-    pub(crate) model: PathBuf,
+pub(crate) struct TimingArgs {
     /// Folder with the inputs: 0.npy, 1.npy ... in the model's order, or NAME.npy [default: made up]
     #[arg(long, value_name = "DIR")]
     pub(crate) inputs: Option<PathBuf>,
@@ -240,17 +238,26 @@ pub(crate) struct BenchArgs {
     /// How long to repeat
     #[arg(long, default_value = "2", value_parser = parse_seconds)]
     pub(crate) seconds: Duration,
-    /// Instead: how many calls to time
-    #[arg(long, conflicts_with = "seconds", value_parser = parse_calls)]
-    pub(crate) calls: Option<usize>,
     /// One line of JSON
     #[arg(long)]
     pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) options: CompileOptions,
+}
+
+#[derive(Args)]
+#[command(after_help = "Example:\n  nnc bench model.onnx --inputs inputs --threads 1 --json")]
+pub(crate) struct BenchArgs {
+    /// ONNX file or .nnc artefact
+    pub(crate) model: PathBuf,
+    #[command(flatten)]
+    pub(crate) timing: TimingArgs,
+    /// Instead: how many calls to time
+    #[arg(long, conflicts_with = "seconds", value_parser = parse_calls)]
+    pub(crate) calls: Option<usize>,
     /// Folder for the outputs [default: a new one in the system's folder for temporary files]
     #[arg(long, value_name = "DIR")]
     pub(crate) outputs: Option<PathBuf>,
-    #[command(flatten)]
-    pub(crate) options: CompileOptions,
 }
 
 #[derive(Args)]
@@ -258,22 +265,11 @@ pub(crate) struct BenchArgs {
 pub(crate) struct ProfileArgs {
     /// ONNX file or .nnc artefact (of which kernels too small for several threads are not seen)
     pub(crate) model: PathBuf,
-    /// Folder with the inputs: 0.npy, 1.npy ... in the model's order, or NAME.npy [default: made up]
-    #[arg(long, value_name = "DIR")]
-    pub(crate) inputs: Option<PathBuf>,
     #[command(flatten)]
-    pub(crate) session: SessionArgs,
-    /// How long to repeat
-    #[arg(long, default_value = "2", value_parser = parse_seconds)]
-    pub(crate) seconds: Duration,
-    /// One line of JSON
-    #[arg(long)]
-    pub(crate) json: bool,
+    pub(crate) timing: TimingArgs,
     /// Write a run of median length as a trace that Perfetto opens
     #[arg(long, value_name = "FILE")]
     pub(crate) trace: Option<PathBuf>,
-    #[command(flatten)]
-    pub(crate) options: CompileOptions,
 }
 
 #[derive(Args)]

@@ -15,17 +15,14 @@ use super::{
 
 pub(crate) fn run(args: &BenchArgs, format: ErrorFormat) -> Outcome {
     let base_rss = memory_mb("VmRSS:");
-    let model = source::load_or_compile(&args.model, args.options.to_options(), format)?;
-    let inputs = match &args.inputs {
-        Some(dir) => source::read_inputs_dir(dir, model.signature())?,
-        None => nnc::sample::sample_inputs(model.program())?,
-    };
-    let mut session = Session::new(&args.session.to_options());
+    let model = source::load_or_compile(&args.model, args.timing.options.to_options(), format)?;
+    let inputs = source::inputs_or_sample(args.timing.inputs.as_deref(), &model)?;
+    let mut session = Session::new(&args.timing.session.to_options());
     let start = Instant::now();
     let mut outputs = model.run_in(&mut session, &inputs)?;
     let first = start.elapsed();
     let Measured { mut times, cpu_ms, page_faults } =
-        measure(&model, &mut session, &inputs, &mut outputs, (args.seconds, args.calls))?;
+        measure(&model, &mut session, &inputs, &mut outputs, (args.timing.seconds, args.calls))?;
     times.sort_unstable();
     let ms = |d: Duration| d.as_secs_f64() * 1e3;
     let quantile = |q: usize| times.get(times.len().saturating_sub(1) * q / 100).map_or(0.0, |&t| ms(t));
@@ -45,7 +42,7 @@ pub(crate) fn run(args: &BenchArgs, format: ErrorFormat) -> Outcome {
         "cpu_ms": cpu_ms, "page_faults": page_faults,
         "arena_bytes": session.workspace_bytes(), "outputs_dir": dir,
     });
-    if args.json {
+    if args.timing.json {
         say!("{figures}");
     } else {
         say!(

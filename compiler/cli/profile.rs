@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use nnc::{
-    Compiler, Failure, Session, TensorView,
+    Failure, Session, TensorView,
     ir::{diag::escape, entity::EntityId, extent::SymbolId, text::extent::parse_extent},
     runtime::{Image, Machine, Span},
 };
@@ -48,17 +48,10 @@ impl Row<'_> {
 }
 
 pub(crate) fn run(args: &ProfileArgs, format: ErrorFormat) -> Outcome {
-    let model = if source::is_artefact(&args.model) {
-        source::load_or_compile(&args.model, args.options.to_options(), format)?
-    } else {
-        let options = nnc::Options { trace: true, ..args.options.to_options() };
-        Compiler::new(options).compile_file(&args.model)?
-    };
-    let inputs = match &args.inputs {
-        Some(dir) => source::read_inputs_dir(dir, model.signature())?,
-        None => nnc::sample::sample_inputs(model.program())?,
-    };
-    let mut session = Session::new(&args.session.to_options());
+    let options = nnc::Options { trace: true, ..args.timing.options.to_options() };
+    let model = source::load_or_compile(&args.model, options, format)?;
+    let inputs = source::inputs_or_sample(args.timing.inputs.as_deref(), &model)?;
+    let mut session = Session::new(&args.timing.session.to_options());
     let machine = Machine::measure(session.pool())?;
     let mut outputs = model.run_in(&mut session, &inputs)?;
     let views: Vec<TensorView<'_>> = inputs.iter().map(nnc::Tensor::view).collect();
@@ -70,12 +63,12 @@ pub(crate) fn run(args: &ProfileArgs, format: ErrorFormat) -> Outcome {
     };
     let mut plain = Vec::new();
     let start = Instant::now();
-    while plain.is_empty() || start.elapsed() < args.seconds / 4 && plain.len() < RUNS {
+    while plain.is_empty() || start.elapsed() < args.timing.seconds / 4 && plain.len() < RUNS {
         plain.push(once(&mut session)?.as_secs_f64());
     }
     let mut runs: Vec<(f64, Vec<Span>)> = Vec::new();
     let start = Instant::now();
-    while runs.is_empty() || start.elapsed() < args.seconds && runs.len() < RUNS {
+    while runs.is_empty() || start.elapsed() < args.timing.seconds && runs.len() < RUNS {
         session.start_profile();
         let time = once(&mut session)?.as_secs_f64();
         runs.push((time, session.stop_profile()));
@@ -89,7 +82,7 @@ pub(crate) fn run(args: &ProfileArgs, format: ErrorFormat) -> Outcome {
     let rows = rows(image, session.symbols(), &runs, machine.threads);
     let report =
         Report { machine: &machine, plain: median(plain.into_iter()), whole, runs: runs.len(), rows };
-    if args.json {
+    if args.timing.json {
         say!("{}", report.json())
     } else {
         report.print()

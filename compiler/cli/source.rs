@@ -56,6 +56,14 @@ fn unreadable(path: &Path, why: &str) -> Failure {
     }])
 }
 
+/// The inputs in a folder, or made-up ones.
+pub(crate) fn inputs_or_sample(dir: Option<&Path>, model: &CompiledModel) -> Result<Vec<Tensor>, Failure> {
+    match dir {
+        Some(dir) => read_inputs_dir(dir, model.signature()),
+        None => nnc::sample::sample_inputs(model.program()),
+    }
+}
+
 /// The inputs in `dir`, in the program's order: `NAME.npy`, `NAME.pb`, `N.npy`, or `input_N.pb`.
 pub(crate) fn read_inputs_dir(dir: &Path, signature: &Signature) -> Result<Vec<Tensor>, Failure> {
     let find = |(i, name): (usize, &String)| {
