@@ -123,3 +123,17 @@ pub(crate) fn results(
     inputs.extend(elements.map(Lane::F32));
     epilogue.program.eval(&inputs)
 }
+
+/// The arguments of an epilogue's operands: a pointer each, and for those of kind [`EpilogueInput::Tile`] their strides.
+pub(crate) fn epilogue_args<A>(
+    epilogue: Option<&Epilogue>,
+    pointer: impl Fn(usize) -> A,
+    strides: impl Fn(usize) -> Vec<A>,
+) -> Vec<A> {
+    let inputs = epilogue.into_iter().flat_map(|e| &e.inputs).enumerate();
+    let of = |(idx, input): (usize, &EpilogueInput)| {
+        let tile = *input == EpilogueInput::Tile;
+        std::iter::once(pointer(idx)).chain(if tile { strides(idx) } else { vec![] }).collect::<Vec<_>>()
+    };
+    inputs.flat_map(of).collect()
+}

@@ -23,7 +23,7 @@
 //! Strides and counts are in elements. A, B and C need no alignment beyond that of f32.
 
 use crate::{
-    epilogue::{Epilogue, EpilogueInput, EpilogueOperand, results},
+    epilogue::{Epilogue, EpilogueOperand, epilogue_args, results},
     stream::Element,
 };
 
@@ -34,6 +34,16 @@ pub enum Stride {
     Const(u32),
     /// An argument of the tile.
     Arg,
+}
+
+impl Stride {
+    /// The distance, where `arg` is what the argument says.
+    pub(crate) fn or(self, arg: usize) -> usize {
+        match self {
+            Stride::Const(s) => s as usize,
+            Stride::Arg => arg,
+        }
+    }
 }
 
 /// How rows of B are found.
@@ -150,12 +160,9 @@ impl GemmTile {
             (self.cols == Cols::Arg, GemmArg::Cols),
         ];
         args.extend(optional.into_iter().filter_map(|(used, arg)| used.then_some(arg)));
-        for (idx, input) in self.epilogue.iter().flat_map(|e| &e.inputs).enumerate() {
-            args.push(GemmArg::Epilogue(idx));
-            if *input == EpilogueInput::Tile {
-                args.push(GemmArg::EpilogueStride(idx));
-            }
-        }
+        args.extend(epilogue_args(self.epilogue.as_ref(), GemmArg::Epilogue, |idx| {
+            vec![GemmArg::EpilogueStride(idx)]
+        }));
         for idx in 1..self.stores().len() {
             args.extend([GemmArg::Output(idx), GemmArg::OutputStride(idx)]);
         }
@@ -176,12 +183,8 @@ impl GemmTile {
     /// # Panics
     /// If an operand is too short.
     pub fn reference_by(&self, operands: &mut GemmOperands, step: fn(f32, f32, f32) -> f32) {
-        let stride = |stride: Stride, arg: usize| match stride {
-            Stride::Const(s) => s as usize,
-            Stride::Arg => arg,
-        };
-        let a_row = stride(self.a_row, operands.a_row);
-        let a_k = stride(self.a_k, operands.a_k);
+        let a_row = self.a_row.or(operands.a_row);
+        let a_k = self.a_k.or(operands.a_k);
         let from_table = |table: &[i64], at: usize| {
             usize::try_from(table[at]).expect("the reference takes operands from their lowest element")
         };
@@ -190,7 +193,7 @@ impl GemmTile {
             None => p * a_k,
         };
         let b_row = |operands: &GemmOperands, p: usize| match self.b_rows {
-            BRows::Apart(b_k) => p * stride(b_k, operands.b_k),
+            BRows::Apart(b_k) => p * b_k.or(operands.b_k),
             BRows::Table => from_table(operands.b_table, p),
         };
         let cols = match self.cols {
@@ -250,7 +253,7 @@ pub enum GemmArg {
     Cols,
     /// Pointer of an epilogue input, by its index.
     Epilogue(usize),
-    /// Row stride of an epilogue input of kind [`EpilogueInput::Tile`].
+    /// Row stride of an epilogue input of kind [`EpilogueInput::Tile`](crate::epilogue::EpilogueInput::Tile).
     EpilogueStride(usize),
     /// Pointer to the first element of a further output, by the index of the epilogue's result: 1, 2, ...
     Output(usize),

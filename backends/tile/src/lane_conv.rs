@@ -13,7 +13,7 @@
 //! is, and then the epilogue, whose rows are the columns of the window and whose columns are the channels. Strides and
 //! counts are in elements. Of x, w and c nothing but the channels is touched.
 
-use crate::epilogue::{Epilogue, EpilogueInput, EpilogueOperand, apply};
+use crate::epilogue::{Epilogue, EpilogueOperand, apply, epilogue_args};
 use crate::gemm::{Init, Stride};
 use crate::row_conv::Width;
 
@@ -80,12 +80,9 @@ impl LaneConv {
             (self.c_step == Stride::Arg, Arg::CStep),
         ];
         args.extend(optional.into_iter().filter_map(|(used, arg)| used.then_some(arg)));
-        for (idx, input) in self.epilogue.iter().flat_map(|e| &e.inputs).enumerate() {
-            args.push(Arg::Epilogue(idx));
-            if *input == EpilogueInput::Tile {
-                args.push(Arg::EpilogueStride(idx));
-            }
-        }
+        args.extend(epilogue_args(self.epilogue.as_ref(), Arg::Epilogue, |idx| {
+            vec![Arg::EpilogueStride(idx)]
+        }));
         args
     }
 
@@ -103,11 +100,7 @@ impl LaneConv {
     /// # Panics
     /// If an operand is too short.
     pub fn reference_by(&self, operands: &mut LaneConvOperands, step: fn(f32, f32, f32) -> f32) {
-        let stride = |stride: Stride, arg: usize| match stride {
-            Stride::Const(s) => s as usize,
-            Stride::Arg => arg,
-        };
-        let (x_step, c_step) = (stride(self.x_step, operands.x_step), stride(self.c_step, operands.c_step));
+        let (x_step, c_step) = (self.x_step.or(operands.x_step), self.c_step.or(operands.c_step));
         let width = match self.width {
             Width::Const(n) => n as usize,
             Width::Arg => operands.width,
@@ -157,7 +150,7 @@ pub enum LaneConvArg {
     CStep,
     /// Pointer of an epilogue input, by its index.
     Epilogue(usize),
-    /// Stride of an epilogue input of kind [`EpilogueInput::Tile`] along the columns of the window.
+    /// Stride of an epilogue input of kind [`EpilogueInput::Tile`](crate::epilogue::EpilogueInput::Tile) along the columns of the window.
     EpilogueStride(usize),
 }
 

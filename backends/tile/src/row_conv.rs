@@ -13,7 +13,7 @@
 //! Every element is one chain of fused multiply-adds in the order of the taps, starting from zero or from c as it
 //! is, and then the epilogue. Strides and counts are in elements.
 
-use crate::epilogue::{Epilogue, EpilogueInput, EpilogueOperand, apply};
+use crate::epilogue::{Epilogue, EpilogueOperand, apply, epilogue_args};
 use crate::gemm::{Init, Stride};
 
 /// Where one weight of the window reads.
@@ -80,12 +80,9 @@ impl RowConv {
         if self.width == Width::Arg {
             args.push(Arg::Width);
         }
-        for (idx, input) in self.epilogue.iter().flat_map(|e| &e.inputs).enumerate() {
-            args.push(Arg::Epilogue(idx));
-            if *input == EpilogueInput::Tile {
-                args.push(Arg::EpilogueStride(idx));
-            }
-        }
+        args.extend(epilogue_args(self.epilogue.as_ref(), Arg::Epilogue, |idx| {
+            vec![Arg::EpilogueStride(idx)]
+        }));
         args
     }
 
@@ -103,10 +100,7 @@ impl RowConv {
     /// # Panics
     /// If an operand is too short.
     pub fn reference_by(&self, operands: &mut RowConvOperands, step: fn(f32, f32, f32) -> f32) {
-        let x_row = match self.x_row {
-            Stride::Const(s) => s as usize,
-            Stride::Arg => operands.x_row,
-        };
+        let x_row = self.x_row.or(operands.x_row);
         let width = match self.width {
             Width::Const(n) => n as usize,
             Width::Arg => operands.width,
@@ -149,7 +143,7 @@ pub enum RowConvArg {
     Width,
     /// Pointer of an epilogue input, by its index.
     Epilogue(usize),
-    /// Row stride of an epilogue input of kind [`EpilogueInput::Tile`].
+    /// Row stride of an epilogue input of kind [`EpilogueInput::Tile`](crate::epilogue::EpilogueInput::Tile).
     EpilogueStride(usize),
 }
 

@@ -10,7 +10,7 @@
 //! columns are the channels and whose tile has two distances. So all emitters give the same bits. Strides and counts are
 //! in elements. The inputs lie apart from the results; of neither is anything but the channels touched.
 
-use crate::epilogue::{Epilogue, EpilogueInput};
+use crate::epilogue::{Epilogue, EpilogueInput, epilogue_args};
 use crate::gemm::Stride;
 use crate::program::{Lane, LaneType, Op, VectorProgram};
 
@@ -76,12 +76,8 @@ impl Separable {
             (self.partial, Arg::Cols),
         ];
         args.extend(optional.into_iter().filter_map(|(used, arg)| used.then_some(arg)));
-        for (idx, input) in self.epilogue.iter().flat_map(|e| &e.inputs).enumerate() {
-            args.push(Arg::Epilogue(idx));
-            if *input == EpilogueInput::Tile {
-                args.extend([Arg::EpilogueRow(idx), Arg::EpilogueCol(idx)]);
-            }
-        }
+        let steps = |idx| vec![Arg::EpilogueRow(idx), Arg::EpilogueCol(idx)];
+        args.extend(epilogue_args(self.epilogue.as_ref(), Arg::Epilogue, steps));
         args
     }
 
@@ -90,12 +86,8 @@ impl Separable {
     /// # Panics
     /// If an operand is too short.
     pub fn reference(&self, operands: &mut SeparableOperands) {
-        let stride = |stride: Stride, arg: usize| match stride {
-            Stride::Const(s) => s as usize,
-            Stride::Arg => arg,
-        };
-        let [x_row, x_col] = [0, 1].map(|a| stride(self.x[a], operands.x_steps[a]));
-        let [y_row, y_col] = [0, 1].map(|a| stride(self.y[a], operands.y_steps[a]));
+        let [x_row, x_col] = [0, 1].map(|a| self.x[a].or(operands.x_steps[a]));
+        let [y_row, y_col] = [0, 1].map(|a| self.y[a].or(operands.y_steps[a]));
         let (n, m) = (self.n(), self.m());
         let [rows, cols] = if self.partial { operands.counts } else { [m, m] };
         for channel in 0..self.channels as usize {

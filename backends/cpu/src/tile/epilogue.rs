@@ -18,6 +18,21 @@ pub struct EpilogueArg {
     pub stride: Option<Value>,
 }
 
+impl EpilogueArg {
+    /// The arguments of all inputs; `pointer` and `stride` find those of one by its number.
+    pub(super) fn all(
+        spec: Option<&Epilogue>,
+        pointer: impl Fn(usize) -> Option<Value>,
+        stride: impl Fn(usize) -> Option<Value>,
+    ) -> Vec<Self> {
+        let arg = |idx| EpilogueArg {
+            ptr: pointer(idx).expect("every epilogue input has an argument"),
+            stride: stride(idx),
+        };
+        (0..spec.map_or(0, |e| e.inputs.len())).map(arg).collect()
+    }
+}
+
 /// An operand of an epilogue within one row of a tile.
 #[derive(Clone, Copy)]
 pub(super) enum RowOperand {

@@ -121,7 +121,6 @@ impl GemmArgs {
     pub fn from_params(spec: &GemmTile, params: &[Value]) -> Self {
         let order = spec.args();
         let find = |arg: GemmArg| order.iter().position(|a| *a == arg).map(|idx| params[idx]);
-        let n_epilogue = spec.epilogue.as_ref().map_or(0, |e| e.inputs.len());
         GemmArgs {
             a: params[0],
             b: params[1],
@@ -134,12 +133,11 @@ impl GemmArgs {
             b_k: find(GemmArg::BK),
             b_table: find(GemmArg::BTable),
             cols: find(GemmArg::Cols),
-            epilogue: (0..n_epilogue)
-                .map(|idx| EpilogueArg {
-                    ptr: find(GemmArg::Epilogue(idx)).expect("every epilogue input has an argument"),
-                    stride: find(GemmArg::EpilogueStride(idx)),
-                })
-                .collect(),
+            epilogue: EpilogueArg::all(
+                spec.epilogue.as_ref(),
+                |idx| find(GemmArg::Epilogue(idx)),
+                |idx| find(GemmArg::EpilogueStride(idx)),
+            ),
             outputs: (1..spec.stores().len())
                 .map(|idx| OutputArg {
                     ptr: find(GemmArg::Output(idx)).expect("every output has an argument"),
@@ -148,9 +146,7 @@ impl GemmArgs {
                 .collect(),
         }
     }
-}
 
-impl GemmArgs {
     /// The arguments in the order of [`GemmTile::args`].
     ///
     /// # Panics

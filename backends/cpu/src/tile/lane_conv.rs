@@ -57,7 +57,6 @@ impl LaneConvArgs {
     pub fn from_params(spec: &LaneConv, params: &[Value]) -> Self {
         let order = spec.args();
         let find = |arg: LaneConvArg| order.iter().position(|a| *a == arg).map(|idx| params[idx]);
-        let n_epilogue = spec.epilogue.as_ref().map_or(0, |e| e.inputs.len());
         LaneConvArgs {
             x: params[0],
             w: params[1],
@@ -66,17 +65,14 @@ impl LaneConvArgs {
             width: find(LaneConvArg::Width),
             x_step: find(LaneConvArg::XStep),
             c_step: find(LaneConvArg::CStep),
-            epilogue: (0..n_epilogue)
-                .map(|idx| EpilogueArg {
-                    ptr: find(LaneConvArg::Epilogue(idx)).expect("every epilogue input has an argument"),
-                    stride: find(LaneConvArg::EpilogueStride(idx)),
-                })
-                .collect(),
+            epilogue: EpilogueArg::all(
+                spec.epilogue.as_ref(),
+                |idx| find(LaneConvArg::Epilogue(idx)),
+                |idx| find(LaneConvArg::EpilogueStride(idx)),
+            ),
         }
     }
-}
 
-impl LaneConvArgs {
     /// The arguments in the order of [`LaneConv::args`].
     ///
     /// # Panics

@@ -57,7 +57,6 @@ impl RowConvArgs {
     pub fn from_params(spec: &RowConv, params: &[Value]) -> Self {
         let order = spec.args();
         let find = |arg: RowConvArg| order.iter().position(|a| *a == arg).map(|idx| params[idx]);
-        let n_epilogue = spec.epilogue.as_ref().map_or(0, |e| e.inputs.len());
         RowConvArgs {
             x: params[0],
             w: params[1],
@@ -67,12 +66,11 @@ impl RowConvArgs {
             c_step: params[5],
             x_row: find(RowConvArg::XRow),
             width: find(RowConvArg::Width),
-            epilogue: (0..n_epilogue)
-                .map(|idx| EpilogueArg {
-                    ptr: find(RowConvArg::Epilogue(idx)).expect("every epilogue input has an argument"),
-                    stride: find(RowConvArg::EpilogueStride(idx)),
-                })
-                .collect(),
+            epilogue: EpilogueArg::all(
+                spec.epilogue.as_ref(),
+                |idx| find(RowConvArg::Epilogue(idx)),
+                |idx| find(RowConvArg::EpilogueStride(idx)),
+            ),
         }
     }
 }

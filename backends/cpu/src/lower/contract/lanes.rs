@@ -22,6 +22,7 @@ use nnc_tile::{
 use super::{
     analyze::{BFrom, Problem},
     emit::{Gen, kernel_function},
+    fill_last,
     last::{Last, Taps, Windows},
     pack::flags,
     tiles::{Origin, Tiles, stride},
@@ -123,21 +124,8 @@ impl Lanes {
                 let from = g.b.ins().imul_imm_s(at[around.len()], self.rows);
                 let to = g.b.ins().iadd_imm_s(from, self.rows);
                 let to = g.min(to, n_rows);
-                // The input at position 0 of both axes with windows.
-                let mut input = g.pointer(request.operands[p.nest.loads[p.a].operand].pointer);
-                for (d, dim) in windows.window.dims.iter().enumerate() {
-                    if d == windows.x.dim || windows.y.is_some_and(|y| y.dim == d) {
-                        continue;
-                    }
-                    let mut position = g.extent(&dim.base);
-                    for (axis, step) in &dim.outer {
-                        if let Some((_, i)) = place.iter().find(|(a, _)| a == axis) {
-                            let step = g.times(*i, step);
-                            position = g.b.ins().iadd(position, step);
-                        }
-                    }
-                    input = g.address(input, &[(position, dim.stride.clone())]);
-                }
+                let input = g.pointer(request.operands[p.nest.loads[p.a].operand].pointer);
+                let input = fill_last::source(g, windows, input, &place);
                 g.range(from, to, |g, row| {
                     let mut place = place.clone();
                     if let Some(y) = windows.y {
