@@ -120,17 +120,7 @@ fn main() {
         ("exp", map(&[n], vec![flat()], |b, x| math::exp(b, x[0]))),
         ("sigmoid", map(&[n], vec![flat()], |b, x| math::sigmoid(b, x[0]))),
         ("tanh", map(&[n], vec![flat()], |b, x| math::tanh(b, x[0]))),
-        (
-            "gelu",
-            map(&[n], vec![flat()], |b, x| {
-                let s = b.f32(std::f32::consts::FRAC_1_SQRT_2);
-                let t = b.mul(x[0], s);
-                let e = math::erf(b, t);
-                let half = b.f32(0.5);
-                let h = b.mul(x[0], half);
-                b.fma(h, e, h)
-            }),
-        ),
+        ("gelu", map(&[n], vec![flat()], |b, x| nest::gelu(b, x[0]))),
         (
             "transpose 256x256",
             map(&[256, 256], vec![inside(0, vec![Ix::Axis(1), Ix::Axis(0)], &[256, 256])], |_, x| x[0]),

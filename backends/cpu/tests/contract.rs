@@ -371,21 +371,10 @@ fn convolutions() {
         let depthwise = rng.below(4) == 0;
         let (groups, c, m) = if depthwise { (c + 1, 1, 1 + rng.below(2) as i64) } else { (groups, c, m) };
         let n = shapes.dim(n);
-        let (mut input, mut kernel) = (vec![n, Extent::Const(groups * c)], vec![]);
-        let (mut strides, mut dilations, mut pads_before, mut spatial) = (vec![], vec![], vec![], vec![]);
-        for _ in 0..rank {
-            let (k, s, d) = ([1, 2, 3, 3, 5][rng.below(5)], 1 + rng.below(3) as i64, [1, 1, 2][rng.below(3)]);
-            let (before, after) = (rng.below(k as usize) as i64, rng.below(k as usize) as i64);
-            let least = (k - 1) * d + 1;
-            let size = if rank == 3 { least + rng.below(4) as i64 } else { least + rng.below(20) as i64 };
-            let e = shapes.dim(size);
-            spatial.push(conv_output(&e, k, s, d, before + after));
-            input.push(e);
-            kernel.push(Extent::Const(k));
-            strides.push(s);
-            dilations.push(d);
-            pads_before.push(before);
-        }
+        let more = if rank == 3 { 4 } else { 20 };
+        let Windows { sizes, kernel, strides, dilations, pads_before, spatial } =
+            random_windows(&mut rng, &mut shapes, rank, (0, more));
+        let input = [vec![n, Extent::Const(groups * c)], sizes].concat();
         let what = format!(
             "case {case}: {:?} {} groups {groups} c {c} m {m} kernel {kernel:?} strides {strides:?} dilations {dilations:?} pads {pads_before:?} out {spatial:?}",
             shapes.values, shapes.symbolic
@@ -403,6 +392,36 @@ fn convolutions() {
         }
         check(&what, &form, &shapes, &[1], &mut rng);
     }
+}
+
+/// Windows along some axes.
+struct Windows {
+    /// Extents of the input.
+    sizes: Vec<Extent>,
+    kernel: Vec<Extent>,
+    strides: Vec<i64>,
+    dilations: Vec<i64>,
+    pads_before: Vec<i64>,
+    spatial: Vec<Extent>,
+}
+
+/// Random windows; an input is longer than its window by the first of `room`, and by less than the second beyond that.
+fn random_windows(rng: &mut Rng, shapes: &mut Shapes, rank: usize, room: (i64, usize)) -> Windows {
+    let none = || Vec::with_capacity(rank);
+    let (strides, dilations, pads_before) = (none(), none(), none());
+    let mut w = Windows { sizes: vec![], kernel: vec![], strides, dilations, pads_before, spatial: vec![] };
+    for _ in 0..rank {
+        let (k, s, d) = ([1, 2, 3, 3, 5][rng.below(5)], 1 + rng.below(3) as i64, [1, 1, 2][rng.below(3)]);
+        let (before, after) = (rng.below(k as usize) as i64, rng.below(k as usize) as i64);
+        let size = shapes.dim((k - 1) * d + 1 + room.0 + rng.below(room.1) as i64);
+        w.spatial.push(conv_output(&size, k, s, d, before + after));
+        w.sizes.push(size);
+        w.kernel.push(Extent::Const(k));
+        w.strides.push(s);
+        w.dilations.push(d);
+        w.pads_before.push(before);
+    }
+    w
 }
 
 /// Puts channels, axis 1, last, or back.
@@ -427,19 +446,9 @@ fn convolutions_with_channels_last() {
         let (c, m) = if depthwise { (1, 1) } else { (1 + rng.below(9) as i64, length(&mut rng)) };
         let first = !depthwise && rng.below(3) == 0;
         let n = shapes.dim(1 + rng.below(2) as i64);
-        let (mut input, mut kernel) = (vec![n], vec![]);
-        let (mut strides, mut dilations, mut pads_before, mut spatial) = (vec![], vec![], vec![], vec![]);
-        for _ in 0..rank {
-            let (k, s, d) = ([1, 2, 3, 3, 5][rng.below(5)], 1 + rng.below(3) as i64, [1, 1, 2][rng.below(3)]);
-            let (before, after) = (rng.below(k as usize) as i64, rng.below(k as usize) as i64);
-            let e = shapes.dim((k - 1) * d + 2 + rng.below(20) as i64);
-            spatial.push(conv_output(&e, k, s, d, before + after));
-            input.push(e);
-            kernel.push(Extent::Const(k));
-            strides.push(s);
-            dilations.push(d);
-            pads_before.push(before);
-        }
+        let Windows { sizes, kernel, strides, dilations, pads_before, spatial } =
+            random_windows(&mut rng, &mut shapes, rank, (1, 20));
+        let mut input = [vec![n], sizes].concat();
         let what = format!(
             "case {case}: {:?} {} groups {groups} c {c} m {m} kernel {kernel:?} strides {strides:?} dilations {dilations:?} pads {pads_before:?} out {spatial:?} {first}",
             shapes.values, shapes.symbolic

@@ -16,7 +16,8 @@ use nnc_ir::{
     eval::program::eval_program,
     extent::{Extent, SymbolId},
     form::{Bounds, Combine, Ix, Load, LoopForm},
-    program::{Binary, Inst, Program},
+    math,
+    program::{Binary, Builder, Inst, Program, Ref},
 };
 use nnc_x86::Level;
 use std::cell::Cell;
@@ -519,4 +520,14 @@ pub(crate) fn check_compiled(
             }
         }
     }
+}
+
+/// `x / 2 * (1 + erf(x / sqrt(2)))`.
+pub(crate) fn gelu(b: &mut Builder, x: Ref) -> Ref {
+    let scale = b.f32(std::f32::consts::FRAC_1_SQRT_2);
+    let scaled = b.mul(x, scale);
+    let e = math::erf(b, scaled);
+    let half = b.f32(0.5);
+    let h = b.mul(x, half);
+    b.fma(h, e, h)
 }
