@@ -13,6 +13,7 @@ use iced_x86::{
 use crate::Level;
 
 pub(crate) mod elements;
+mod general;
 
 /// A vector register by its number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -437,120 +438,6 @@ impl Asm {
     /// The end of a function that used wide registers: what follows may use narrow ones at full speed.
     pub(crate) fn zero_upper(&mut self) {
         self.push(Ok(Instruction::with(Code::VEX_Vzeroupper)));
-    }
-
-    // General-purpose registers.
-
-    /// `to = from`.
-    pub(crate) fn mov(&mut self, to: Register, from: Register) {
-        if to != from {
-            self.push(Instruction::with2(Code::Mov_r64_rm64, to, from));
-        }
-    }
-
-    /// `to = value`.
-    pub(crate) fn mov_imm(&mut self, to: Register, value: i64) {
-        if let Ok(small) = u32::try_from(value) {
-            let narrow = low_half(to);
-            self.push(Instruction::with2(Code::Mov_r32_imm32, narrow, small));
-        } else {
-            self.push(Instruction::with2(Code::Mov_r64_imm64, to, value));
-        }
-    }
-
-    /// Reads 64 bits.
-    pub(crate) fn mov_load(&mut self, to: Register, from: Mem) {
-        self.push(Instruction::with2(Code::Mov_r64_rm64, to, from.operand()));
-    }
-
-    /// Writes 64 bits.
-    pub(crate) fn mov_store(&mut self, to: Mem, from: Register) {
-        self.push(Instruction::with2(Code::Mov_rm64_r64, to.operand(), from));
-    }
-
-    /// `to += what is in memory`.
-    pub(crate) fn add_load(&mut self, to: Register, from: Mem) {
-        self.push(Instruction::with2(Code::Add_r64_rm64, to, from.operand()));
-    }
-
-    /// Adds to 64 bits in memory.
-    pub(crate) fn add_to_memory(&mut self, to: Mem, value: i64) {
-        match i32::try_from(value) {
-            Ok(value) => {
-                self.push(Instruction::with2(Code::Add_rm64_imm32, to.operand(), value));
-            }
-            Err(_) => {
-                self.failed.get_or_insert_with(too_far);
-            }
-        }
-    }
-
-    /// `to = address`.
-    pub(crate) fn lea(&mut self, to: Register, from: Mem) {
-        if from.index.is_none() && from.disp == 0 {
-            return self.mov(to, from.base);
-        }
-        self.push(Instruction::with2(Code::Lea_r64_m, to, from.operand()));
-    }
-
-    /// `to += from`.
-    pub(crate) fn add(&mut self, to: Register, from: Register) {
-        self.push(Instruction::with2(Code::Add_r64_rm64, to, from));
-    }
-
-    /// `to += value`; the flags tell of the sum.
-    pub(crate) fn add_imm(&mut self, to: Register, value: i64) {
-        let Ok(value) = i32::try_from(value) else {
-            self.failed.get_or_insert_with(too_far);
-            return;
-        };
-        let short = i8::try_from(value).is_ok();
-        let code = if short { Code::Add_rm64_imm8 } else { Code::Add_rm64_imm32 };
-        self.push(Instruction::with2(code, to, value));
-    }
-
-    /// `to *= value`.
-    pub(crate) fn mul_imm(&mut self, to: Register, value: i64) {
-        match i32::try_from(value) {
-            Ok(value) => {
-                self.push(Instruction::with3(Code::Imul_r64_rm64_imm32, to, to, value));
-            }
-            Err(_) => {
-                self.failed.get_or_insert_with(too_far);
-            }
-        }
-    }
-
-    /// `to <<= count`.
-    pub(crate) fn shl(&mut self, to: Register, count: u32) {
-        self.push(Instruction::with2(Code::Shl_rm64_imm8, to, count));
-    }
-
-    /// `to &= value`.
-    pub(crate) fn and_imm(&mut self, to: Register, value: i32) {
-        self.push(Instruction::with2(Code::And_rm64_imm32, to, value));
-    }
-
-    /// `to >>= count`, zeros entering.
-    pub(crate) fn shift_right(&mut self, to: Register, count: u32) {
-        self.push(Instruction::with2(Code::Shr_rm64_imm8, to, count));
-    }
-
-    /// `to = from`, without the bits from number `count` on.
-    pub(crate) fn keep_low_bits(&mut self, to: Register, from: Register, count: Register) {
-        self.push(Instruction::with3(Code::VEX_Bzhi_r64_rm64_r64, to, from, count));
-    }
-
-    pub(crate) fn push_register(&mut self, register: Register) {
-        self.push(Instruction::with1(Code::Push_r64, register));
-    }
-
-    pub(crate) fn pop_register(&mut self, register: Register) {
-        self.push(Instruction::with1(Code::Pop_r64, register));
-    }
-
-    pub(crate) fn ret(&mut self) {
-        self.push(Ok(Instruction::with(Code::Retnq)));
     }
 
     // Masks.

@@ -1,4 +1,4 @@
-//! elements - narrow elements, parts of vectors, blends by comparison, and compares of counters.
+//! elements - narrow elements, parts of vectors, and blends by comparison.
 
 use iced_x86::{Code, Instruction, Register};
 
@@ -167,30 +167,5 @@ impl Asm {
         let [to, a, b] = [to, a, b].map(|v| self.wide(v));
         let code = Code::EVEX_Vblendmps_zmm_k1z_zmm_zmmm512b32;
         self.push(Instruction::with3(code, to, b, a)).set_op_mask(Register::K7);
-    }
-
-    /// Sets the flags for `a - b`.
-    pub(crate) fn cmp(&mut self, a: Register, b: Register) {
-        self.push(Instruction::with2(Code::Cmp_r64_rm64, a, b));
-    }
-
-    /// Sets the flags for `a - value`.
-    pub(crate) fn cmp_imm(&mut self, a: Register, value: i32) {
-        self.push(Instruction::with2(Code::Cmp_rm64_imm32, a, value));
-    }
-
-    /// `to -= from`.
-    pub(crate) fn sub(&mut self, to: Register, from: Register) {
-        self.push(Instruction::with2(Code::Sub_r64_rm64, to, from));
-    }
-
-    /// `to = -to`.
-    pub(crate) fn negate(&mut self, to: Register) {
-        self.push(Instruction::with1(Code::Neg_rm64, to));
-    }
-
-    /// `memory -= 1`; the flags tell of the difference.
-    pub(crate) fn decrement(&mut self, at: Mem) {
-        self.push(Instruction::with2(Code::Add_rm64_imm8, at.operand(), -1i32));
     }
 }
