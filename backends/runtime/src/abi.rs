@@ -39,7 +39,8 @@ pub const UNBOUNDED: i64 = -1;
 pub const MAX_RANK: usize = 32;
 
 /// Checks input extents and binds symbols; returns 0 or a diagnostic number. On entry `symbols` holds the value of
-/// each symbol that is an input axis as it stands, and 0 for the others, which `bind` may fill.
+/// each symbol that is an input axis as it stands, and 0 for the others, which `bind` may fill. Elements of inputs do not
+/// matter to it: a runtime need not call it, nor the two below, for the extents of the call before.
 pub type BindFn = unsafe extern "C" fn(
     input_dims: *const *const i64,
     inputs: *const *const c_void,
@@ -262,6 +263,10 @@ pub(crate) struct FloatState {
 #[cfg(target_arch = "x86_64")]
 const MXCSR: u32 = 0x1f80;
 
+/// MXCSR: flags of exceptions that have happened.
+#[cfg(target_arch = "x86_64")]
+const MXCSR_FLAGS: u32 = 0x3f;
+
 impl FloatState {
     /// Saves this thread's state and sets the promised one.
     pub(crate) fn enter() -> Self {
@@ -270,7 +275,10 @@ impl FloatState {
             let mut saved = 0u32;
             // SAFETY: `stmxcsr` writes four bytes to a local of four bytes.
             unsafe { std::arch::asm!("stmxcsr [{}]", in(reg) &raw mut saved, options(nostack)) };
-            set_mxcsr(MXCSR);
+            // Flags do not matter to code; they are the caller's again afterwards.
+            if saved & !MXCSR_FLAGS != MXCSR {
+                set_mxcsr(MXCSR);
+            }
             Self { saved, _here: std::marker::PhantomData }
         }
         #[cfg(not(target_arch = "x86_64"))]

@@ -230,8 +230,8 @@ impl RunBlocks {
     }
 
     /// Starts a run that may take `limit` bytes: everything is free again, and what the last run left untouched goes.
-    pub(crate) fn begin(&self, limit: u64) {
-        let mut blocks = self.lock();
+    pub(crate) fn begin(&mut self, limit: u64) {
+        let blocks = self.inner.get_mut().unwrap_or_else(PoisonError::into_inner);
         blocks.blocks.retain_mut(|block| std::mem::take(&mut block.taken));
         blocks.taken_bytes = 0;
         blocks.limit = limit;
@@ -347,7 +347,7 @@ mod tests {
 
     #[test]
     fn blocks_are_reused_in_the_next_run() {
-        let blocks = RunBlocks::new();
+        let mut blocks = RunBlocks::new();
         blocks.begin(1000);
         let a = blocks.take(300);
         let b = blocks.take(400);
@@ -368,7 +368,7 @@ mod tests {
 
     #[test]
     fn reads_stay_inside_blocks() {
-        let blocks = RunBlocks::new();
+        let mut blocks = RunBlocks::new();
         blocks.begin(1 << 20);
         let start = blocks.take(10).addr();
         let mut into = [1; 10];

@@ -28,6 +28,7 @@ mod tensor;
 
 mod fault;
 mod image;
+mod known;
 #[expect(unsafe_code, reason = "uses vector instructions that it asked the processor for")]
 mod probe;
 mod profile;

@@ -2,7 +2,7 @@
 
 use std::ffi::c_void;
 
-use crate::abi::{self, ALIGN, Context, FloatState, UNBOUNDED};
+use crate::abi::{self, ALIGN, Context, FloatState};
 use crate::arena::{AlignedBytes, RunBlocks};
 use crate::code::Code;
 use crate::elem::tensor_bytes;
@@ -10,6 +10,7 @@ use crate::error::{Error, Result, out_of_memory};
 use crate::externs;
 use crate::fault::{self, internal};
 use crate::image::Image;
+use crate::known::ProgramNumber;
 use crate::profile::Recorder;
 use crate::session::Session;
 use crate::signature::{BoundAt, Signature};
@@ -25,6 +26,7 @@ use crate::threads::Pool;
 pub struct Program {
     image: Image,
     code: Code,
+    number: ProgramNumber,
 }
 
 /// Pointer tables of a call, kept by the session so that a run does not allocate.
@@ -37,8 +39,6 @@ pub(crate) struct Tables {
     /// Aligned copies of inputs that were not.
     copies: Vec<Option<AlignedBytes>>,
     outputs: Vec<*mut c_void>,
-    /// Bytes at each of `outputs`; `None` where the code allocates.
-    room: Vec<Option<usize>>,
     /// All extents of all outputs, one output after the other.
     extents: Vec<i64>,
     output_dims: Vec<*mut i64>,
@@ -106,7 +106,7 @@ impl Program {
         image.target.check_host()?;
         image.check()?;
         let code = Code::new(&image.code)?;
-        Ok(Self { image, code })
+        Ok(Self { image, code, number: ProgramNumber::next() })
     }
 
     /// What the program was loaded from.
@@ -132,28 +132,26 @@ impl Program {
         let mut owned: Vec<Option<Tensor>> = Vec::with_capacity(ports.len());
         let mut output_bytes = 0;
         let mut at = 0;
-        for port in ports {
+        for (i, port) in ports.iter().enumerate() {
             let dims = &session.tables.extents[at..at + port.dims.len()];
             at += port.dims.len();
-            let tensor = if dims.contains(&UNBOUNDED) {
-                session.tables.push_output(std::ptr::null_mut(), None);
-                None
-            } else {
-                let bytes = output_size(session, port, dims)?;
-                output_bytes = add_within(session, output_bytes, bytes as u64, &port.name)?;
-                let mut tensor = Tensor::zeroed(port.elem, dims)?;
-                session.tables.push_output(tensor.start().cast(), Some(bytes));
-                Some(tensor)
+            let Some(bytes) = session.known.room(i) else {
+                session.tables.outputs.push(std::ptr::null_mut());
+                owned.push(None);
+                continue;
             };
-            owned.push(tensor);
+            output_bytes = add_within(session, output_bytes, bytes as u64, &port.name)?;
+            let mut tensor = Tensor::zeroed(port.elem, dims)?;
+            session.tables.outputs.push(tensor.start().cast());
+            owned.push(Some(tensor));
         }
         self.execute(session, output_bytes)?;
         let mut at = 0;
         let mut outputs = Vec::with_capacity(ports.len());
         for (i, (port, tensor)) in ports.iter().zip(owned).enumerate() {
+            let bytes = self.actual_bytes(session, i, at)?;
             let dims = &session.tables.extents[at..at + port.dims.len()];
             at += port.dims.len();
-            let bytes = self.actual_bytes(session, i, dims)?;
             let tensor = match tensor {
                 Some(mut tensor) => {
                     tensor.set_dims(dims);
@@ -195,7 +193,7 @@ impl Program {
         }
         self.prepare(session, inputs)?;
         let mut at = 0;
-        for (port, view) in ports.iter().zip(&mut *outputs) {
+        for (i, (port, view)) in ports.iter().zip(&mut *outputs).enumerate() {
             let bad =
                 |code: u16, what: String| Err(Error::new(code, format!("output '{}': {what}", port.name)));
             if view.elem != port.elem {
@@ -206,11 +204,10 @@ impl Program {
             }
             let dims = &session.tables.extents[at..at + port.dims.len()];
             at += port.dims.len();
-            if dims.contains(&UNBOUNDED) {
-                session.tables.push_output(std::ptr::null_mut(), None);
+            let Some(bytes) = session.known.room(i) else {
+                session.tables.outputs.push(std::ptr::null_mut());
                 continue;
-            }
-            let bytes = output_size(session, port, dims)?;
+            };
             if view.bytes.len() < bytes {
                 let given = view.bytes.len();
                 return bad(
@@ -219,9 +216,9 @@ impl Program {
                 );
             }
             if bytes == 0 {
-                session.tables.push_output(nowhere(), Some(0));
+                session.tables.outputs.push(nowhere());
             } else if view.bytes.as_ptr().addr().is_multiple_of(port.elem.size()) {
-                session.tables.push_output(view.bytes.as_mut_ptr().cast(), Some(bytes));
+                session.tables.outputs.push(view.bytes.as_mut_ptr().cast());
             } else {
                 return bad(804, format!("the buffer is not aligned to {} bytes", port.elem.size()));
             }
@@ -229,10 +226,10 @@ impl Program {
         self.execute(session, 0)?;
         let mut at = 0;
         for (i, (port, view)) in ports.iter().zip(outputs).enumerate() {
+            let bytes = self.actual_bytes(session, i, at)?;
             let dims = &session.tables.extents[at..at + port.dims.len()];
             at += port.dims.len();
-            let bytes = self.actual_bytes(session, i, dims)?;
-            if session.tables.room[i].is_none() {
+            if session.known.room(i).is_none() {
                 let given = view.bytes.len();
                 let Some(into) = view.bytes.get_mut(..bytes) else {
                     let what = format!("{}{dims:?} has {bytes} bytes, given room for {given}", port.elem);
@@ -247,10 +244,17 @@ impl Program {
         Ok(())
     }
 
-    /// Checks inputs, binds symbols and asks the program for its outputs' extents; all is left in the tables.
+    /// Checks inputs, binds symbols and asks the program for its outputs' extents, or knows all that from the call before;
+    /// it is left in the tables.
     fn prepare(&self, session: &mut Session, inputs: &[TensorView<'_>]) -> Result<()> {
         let signature = &self.image.signature;
-        let tables = &mut session.tables;
+        let (tables, known) = (&mut session.tables, &mut session.known);
+        tables.outputs.clear();
+        if known.is(self.number, signature, inputs) {
+            tables.extents.copy_from_slice(known.extents());
+            return tables.set_inputs(inputs);
+        }
+        known.forget();
         tables.symbols.resize(signature.symbols.len(), 0);
         tables.bound_at.resize(signature.symbols.len(), None);
         signature.bind(inputs, &mut tables.symbols, &mut tables.bound_at)?;
@@ -259,8 +263,6 @@ impl Program {
         tables.extents.clear();
         tables.extents.resize(signature.outputs.iter().map(|port| port.dims.len()).sum(), 0);
         tables.point_at_extents(signature);
-        tables.outputs.clear();
-        tables.room.clear();
 
         let code = {
             let _state = FloatState::enter();
@@ -279,7 +281,7 @@ impl Program {
                 std::mem::transmute(self.entry(self.image.entries.output_dims)?);
             output_dims(tables.symbols.as_ptr(), tables.output_dims.as_ptr());
         }
-        Ok(())
+        known.keep(self.number, signature, inputs, &tables.extents, session.max_memory)
     }
 
     /// Runs the code with the tables as they are; `output_bytes` are what the caller has taken for outputs.
@@ -287,14 +289,9 @@ impl Program {
         let limit = session.max_memory.saturating_sub(output_bytes);
         let workers = session.pool.threads() as i64;
         let symbols = session.tables.symbols.as_ptr();
-        // SAFETY: `workspace_bytes` is an entry of the type `WorkspaceBytesFn`; the symbols are bound.
-        let bytes = unsafe {
-            let entry = self.entry(self.image.entries.workspace_bytes)?;
-            let workspace_bytes: abi::WorkspaceBytesFn = std::mem::transmute(entry);
-            workspace_bytes(symbols, workers)
-        };
-        let Ok(bytes) = u64::try_from(bytes) else {
-            return Err(out_of_memory("the workspace", "over 2^63", Some(session.max_memory)));
+        let bytes = match session.known.workspace {
+            Some(bytes) => bytes,
+            None => *session.known.workspace.insert(self.workspace_bytes(session)?),
         };
         if bytes > limit {
             return Err(out_of_memory("the workspace", bytes, Some(limit)));
@@ -353,19 +350,38 @@ impl Program {
         Err(fault::run_error(returned, &state.context, session.blocks.refused(), &self.image.nodes))
     }
 
+    /// Bytes of workspace for the symbols as they are bound.
+    fn workspace_bytes(&self, session: &Session) -> Result<u64> {
+        // SAFETY: `workspace_bytes` is an entry of the type `WorkspaceBytesFn`; the symbols are bound.
+        let bytes = unsafe {
+            let entry = self.entry(self.image.entries.workspace_bytes)?;
+            let workspace_bytes: abi::WorkspaceBytesFn = std::mem::transmute(entry);
+            workspace_bytes(session.tables.symbols.as_ptr(), session.pool.threads() as i64)
+        };
+        u64::try_from(bytes)
+            .map_err(|_| out_of_memory("the workspace", "over 2^63", Some(session.max_memory)))
+    }
+
     /// Address of an entry.
     fn entry(&self, offset: u64) -> Result<*const u8> {
         self.code.address(offset).ok_or_else(|| internal("an entry is outside of the code"))
     }
 
-    /// Bytes that the actual extents of output `i` ask for, which must be there.
-    fn actual_bytes(&self, session: &Session, i: usize, dims: &[i64]) -> Result<usize> {
+    /// Bytes that the actual extents of output `i`, which are in the table from `at` on, ask for, and which must be there.
+    fn actual_bytes(&self, session: &Session, i: usize, at: usize) -> Result<usize> {
         let port = &self.image.signature.outputs[i];
+        let of_output = at..at + port.dims.len();
+        let (dims, room) = (&session.tables.extents[of_output.clone()], session.known.room(i));
+        if let Some(room) = room
+            && *dims == session.known.extents()[of_output]
+        {
+            return Ok(room);
+        }
         let Some(bytes) = tensor_bytes(port.elem, dims) else {
             return Err(internal(&format!("output '{}' has the extents {dims:?}", port.name)));
         };
         // What the code allocated is checked when it is read.
-        if let Some(room) = session.tables.room[i]
+        if let Some(room) = room
             && bytes > room
         {
             return Err(internal(&format!(
@@ -421,21 +437,6 @@ impl Tables {
             self.output_dims.push(dims.as_mut_ptr());
             rest = after;
         }
-    }
-
-    fn push_output(&mut self, pointer: *mut c_void, room: Option<usize>) {
-        self.outputs.push(pointer);
-        self.room.push(room);
-    }
-}
-
-/// Bytes of an output by its extents' upper bounds.
-fn output_size(session: &Session, port: &crate::signature::Port, dims: &[i64]) -> Result<usize> {
-    let what = || format!("output '{}' of extents {dims:?}", port.name);
-    match tensor_bytes(port.elem, dims) {
-        Some(bytes) if bytes as u64 <= session.max_memory => Ok(bytes),
-        Some(bytes) => Err(out_of_memory(&what(), bytes, Some(session.max_memory))),
-        None => Err(out_of_memory(&what(), "over 2^63", Some(session.max_memory))),
     }
 }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering};
 
 use crate::arena::{RunBlocks, Workspace};
+use crate::known::Known;
 use crate::memory::default_max_memory;
 use crate::profile::{Profile, Span};
 use crate::program::Tables;
@@ -39,6 +40,7 @@ pub struct Session {
     pub(crate) blocks: RunBlocks,
     pub(crate) cancel: CancelToken,
     pub(crate) tables: Tables,
+    pub(crate) known: Known,
     pub(crate) profile: Option<Profile>,
 }
 
@@ -60,6 +62,7 @@ impl Session {
             blocks: RunBlocks::new(),
             cancel: CancelToken::default(),
             tables: Tables::default(),
+            known: Known::default(),
             profile: None,
         }
     }
