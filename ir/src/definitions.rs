@@ -4,6 +4,8 @@
 //! joins and the `count` of a `loop` the symbol they consist of, unless they are known there already. What a nested
 //! region defines is known inside of it only.
 
+use std::borrow::Borrow;
+
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::{
@@ -21,13 +23,21 @@ pub struct Definitions {
 }
 
 impl Definitions {
-    /// Walks the module in program order.
+    /// Walks a module that the verifier accepts in program order.
     #[must_use]
     pub fn new(module: &Module) -> Self {
+        // Only such symbols are defined by nodes.
+        if module.symbols.iter().all(|(_, s)| s.origin != SymbolOrigin::Data) {
+            return Self::default();
+        }
+        Self::by_forms(module, &|node| module.form(node))
+    }
+    /// Likewise of any module, whose nodes have these forms.
+    pub(crate) fn by_forms<F: Borrow<Form>>(module: &Module, form: &dyn Fn(NodeId) -> F) -> Self {
         let mut definitions = Self::default();
         let inputs = module.symbols.iter().filter(|(_, s)| s.origin != SymbolOrigin::Data);
         let mut known: FxHashSet<SymbolId> = inputs.map(|(s, _)| s).collect();
-        definitions.walk(module, module.body(), &mut known);
+        definitions.walk(module, form, module.body(), &mut known);
         definitions
     }
     /// Symbols that `node` defines when it has run, in order.
@@ -41,15 +51,21 @@ impl Definitions {
         self.by_region.get(&region).map_or(&[], |s| s)
     }
 
-    fn walk(&mut self, module: &Module, region: RegionId, known: &mut FxHashSet<SymbolId>) {
+    fn walk<F: Borrow<Form>>(
+        &mut self,
+        module: &Module,
+        form: &dyn Fn(NodeId) -> F,
+        region: RegionId,
+        known: &mut FxHashSet<SymbolId>,
+    ) {
         let (mut here, mut within) = (Vec::new(), Vec::new());
         for &id in &module.region(region).nodes {
             let node = module.node(id);
             for &nested in &node.regions {
-                self.walk(module, nested, known);
+                self.walk(module, form, nested, known);
                 within.extend_from_slice(self.within(nested));
             }
-            let defined = defined_by(module, id, node, known);
+            let defined = defined_by(node, &|| form(id), known);
             if !defined.is_empty() {
                 known.extend(&defined);
                 here.extend_from_slice(&defined);
@@ -79,7 +95,11 @@ pub fn bare_symbol(extent: &Extent) -> Option<SymbolId> {
     }
 }
 
-fn defined_by(module: &Module, id: NodeId, node: &Node, known: &FxHashSet<SymbolId>) -> Vec<SymbolId> {
+fn defined_by<F: Borrow<Form>>(
+    node: &Node,
+    form: &dyn Fn() -> F,
+    known: &FxHashSet<SymbolId>,
+) -> Vec<SymbolId> {
     let mut defined: Vec<SymbolId> = Vec::new();
     let mut join = |s: SymbolId| {
         if !known.contains(&s) && !defined.contains(&s) {
@@ -90,8 +110,8 @@ fn defined_by(module: &Module, id: NodeId, node: &Node, known: &FxHashSet<Symbol
         Op::If(op) => op.shapes.iter().flatten().filter_map(bare_symbol).for_each(join),
         Op::Loop(op) => bare_symbol(&op.count).into_iter().for_each(join),
         Op::Fusion(_) | Op::Tiled(_) | Op::Scan(_) => {}
-        _ => match module.form(id) {
-            Form::ReadExtents(symbols) => return symbols,
+        _ => match form().borrow() {
+            Form::ReadExtents(symbols) => return symbols.clone(),
             Form::Extern(form) => form.defines.iter().for_each(|&(_, _, s)| join(s)),
             _ => {}
         },

@@ -1,8 +1,14 @@
-//! manager - runs passes by name: verifies after each, checks what it reports, records what it did.
+//! manager - runs passes by name: verifies after each that changed something, checks what it reports, records what it did.
 
 use std::time::Instant;
 
-use nnc_ir::{Module, graph::Phase, hash::change_hash, text, verify::verify};
+use nnc_ir::{
+    Module,
+    graph::Phase,
+    hash::change_hash,
+    text,
+    verify::{Violation, verify},
+};
 
 use crate::{
     cost::{self, Cost},
@@ -38,13 +44,15 @@ pub fn run_pass(
 pub struct PassManager {
     watch: Watch,
     facts: Facts,
+    /// Whether the module has been verified as it is.
+    verified: bool,
 }
 
 impl PassManager {
     /// A manager for a module, which nobody else may change between passes.
     #[must_use]
     pub fn new(module: &Module, watch: Watch) -> Self {
-        Self { watch, facts: Facts::of(module, watch) }
+        Self { watch, facts: Facts::of(module, watch), verified: false }
     }
 
     /// Runs one pass.
@@ -65,7 +73,11 @@ impl PassManager {
         let after = Facts::of(module, self.watch);
         let before = std::mem::replace(&mut self.facts, after);
         let after = &self.facts;
-        check(module, pass, &rewrites, &before, after)?;
+        if after.hash != before.hash || !self.verified {
+            verify(module).map_err(|violations| bug(invalid(&violations)))?;
+            self.verified = true;
+        }
+        check(pass, &rewrites, &before, after)?;
         let diff = match (&before.text, &after.text) {
             (Some(old), Some(new)) if self.watch.diff && old != new => Some(diff(old, new)),
             _ => None,
@@ -88,7 +100,7 @@ struct Facts {
     nodes: usize,
     cost: Option<Cost>,
     phase: Phase,
-    hash: [u8; 32],
+    hash: u64,
     text: Option<String>,
 }
 
@@ -104,18 +116,13 @@ impl Facts {
     }
 }
 
-fn check(
-    module: &Module,
-    pass: &PassInfo,
-    rewrites: &[Rewrite],
-    before: &Facts,
-    after: &Facts,
-) -> Result<(), Bug> {
+fn invalid(violations: &[Violation]) -> String {
+    let first: Vec<String> = violations.iter().take(3).map(ToString::to_string).collect();
+    format!("left an invalid module: {}", first.join("; "))
+}
+
+fn check(pass: &PassInfo, rewrites: &[Rewrite], before: &Facts, after: &Facts) -> Result<(), Bug> {
     let bug = |message: String| Bug { pass: pass.name.to_owned(), message };
-    if let Err(violations) = verify(module) {
-        let first: Vec<String> = violations.iter().take(3).map(ToString::to_string).collect();
-        return Err(bug(format!("left an invalid module: {}", first.join("; "))));
-    }
     let changed = after.hash != before.hash;
     let told = !rewrites.is_empty() || after.phase != before.phase;
     if changed != told {

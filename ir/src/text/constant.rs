@@ -27,14 +27,6 @@ pub fn print(constant: &Constant) -> String {
     format!("{}={value}", constant.ty())
 }
 
-/// Likewise, with the fingerprint for the digest.
-pub(super) fn print_fingerprint(constant: &Constant) -> String {
-    if is_spelt_out(constant) {
-        return print(constant);
-    }
-    format!("{}=~{:016x}", constant.ty(), constant.fingerprint())
-}
-
 /// Reads what [`print`] gives; `find` looks digests up.
 #[must_use]
 pub fn parse(text: &str, find: Option<&FindConstant<'_>>) -> Option<Constant> {

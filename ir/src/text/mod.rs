@@ -12,7 +12,6 @@ pub mod quote;
 pub mod weights;
 
 pub use parse::{FindConstant, ParseError, parse};
-pub(crate) use print::print_fingerprints;
 pub use print::{phase_name, print};
 pub use weights::collect_constants;
 

@@ -3,7 +3,6 @@
 use std::fmt::Write;
 
 use crate::{
-    constant::Constant,
     entity::EntityId,
     extent::SymbolOrigin,
     graph::{ConstraintKind, Module, NodeId, Phase, Provenance, RegionId, ValueId},
@@ -15,18 +14,8 @@ use crate::{
 /// and not on how it was built.
 #[must_use]
 pub fn print(module: &Module) -> String {
-    print_with(module, constant::print)
-}
-
-/// The same but for large constants, which are named by their fingerprints: it tells modules apart without reading all
-/// of their weights, and does not parse back.
-pub(crate) fn print_fingerprints(module: &Module) -> String {
-    print_with(module, constant::print_fingerprint)
-}
-
-fn print_with(module: &Module, constant: fn(&Constant) -> String) -> String {
     let numbers = vec![None; module.value_count()];
-    let mut printer = Printer { module, constant, numbers, next: 0, out: String::new() };
+    let mut printer = Printer { module, numbers, next: 0, out: String::new() };
     printer.header();
     printer.main();
     printer.out
@@ -45,8 +34,6 @@ pub fn phase_name(phase: Phase) -> &'static str {
 
 struct Printer<'m> {
     module: &'m Module,
-    /// Spelling of constants.
-    constant: fn(&Constant) -> String,
     /// Numbers of values written so far.
     numbers: Vec<Option<usize>>,
     next: usize,
@@ -126,7 +113,7 @@ impl Printer<'_> {
             let _ = write!(text, " {}", operands.join(", "));
         }
         let attrs: Vec<String> = match &node.op {
-            Op::ConstantOp(c) => vec![format!("value={}", (self.constant)(&c.value))],
+            Op::ConstantOp(c) => vec![format!("value={}", constant::print(&c.value))],
             op => op.attrs().into_iter().map(|(n, v)| format!("{n}={v}")).collect(),
         };
         if !attrs.is_empty() {

@@ -1,6 +1,6 @@
 //! forms - V13: the form of a node fits its types.
 
-use super::{Report, Rule, for_each_node};
+use super::{Forms, Report, Rule, for_each_node};
 use crate::{
     dtype::DType,
     eval::program::Machine,
@@ -10,20 +10,20 @@ use crate::{
     types::TensorType,
 };
 
-pub(super) fn check(module: &Module, report: &mut Report) {
+pub(super) fn check(module: &Module, forms: &Forms, report: &mut Report) {
     for_each_node(module, &mut |_, id| {
-        if let Err(message) = check_node(module, id) {
+        if let Err(message) = check_node(module, forms.get(id), id) {
             let node = module.node(id);
             report.add(Rule::Forms, &node.loc, format!("{}: {message}", node.op.mnemonic()));
         }
     });
 }
 
-fn check_node(module: &Module, id: NodeId) -> Result<(), String> {
+fn check_node(module: &Module, form: &Form, id: NodeId) -> Result<(), String> {
     let node = module.node(id);
     let operands: Vec<&TensorType> = node.operands.iter().map(|&v| module.ty(v)).collect();
     let results: Vec<&TensorType> = node.results.iter().map(|&v| module.ty(v)).collect();
-    check_form(&module.form(id), &operands, &results)
+    check_form(form, &operands, &results)
 }
 
 /// Whether `form` is one of an operation with these operands and results.

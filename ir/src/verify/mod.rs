@@ -14,6 +14,8 @@ pub use forms::check_form;
 
 use crate::{
     diag::escape,
+    entity::EntityId,
+    form::Form,
     graph::{Module, NodeId, Provenance, RegionId},
 };
 
@@ -86,14 +88,37 @@ impl fmt::Display for Violation {
 pub fn verify(module: &Module) -> Result<(), Vec<Violation>> {
     let mut report = Report::default();
     // Each step relies on what those before it have found in order.
-    for step in [structure::check, structure::check_types, symbols::check, phases::check, forms::check] {
+    for step in [structure::check, structure::check_types] {
         step(module, &mut report);
-        if report.violations.iter().any(|v| v.rule != Rule::Ports) {
+        if report.has_broken() {
+            return Err(report.sorted());
+        }
+    }
+    let forms = Forms::of(module);
+    for step in [symbols::check, phases::check, forms::check] {
+        step(module, &forms, &mut report);
+        if report.has_broken() {
             break;
         }
     }
-    report.violations.sort_by_key(|v| v.rule);
-    if report.violations.is_empty() { Ok(()) } else { Err(report.violations) }
+    let violations = report.sorted();
+    if violations.is_empty() { Ok(()) } else { Err(violations) }
+}
+
+/// How each node of a module iterates, worked out once for all rules.
+struct Forms(Vec<Option<Form>>);
+
+impl Forms {
+    /// Of a module whose types have been checked.
+    fn of(module: &Module) -> Self {
+        let mut forms = vec![None; module.node_count()];
+        for_each_node(module, &mut |_, id| forms[id.index()] = Some(module.form(id)));
+        Self(forms)
+    }
+
+    fn get(&self, node: NodeId) -> &Form {
+        self.0[node.index()].as_ref().expect("every node of the module has one")
+    }
 }
 
 /// Violations found so far.
@@ -103,6 +128,17 @@ struct Report {
 }
 
 impl Report {
+    /// Whether a rule does not hold that others rely on.
+    fn has_broken(&self) -> bool {
+        self.violations.iter().any(|v| v.rule != Rule::Ports)
+    }
+
+    /// By rule and then in program order.
+    fn sorted(mut self) -> Vec<Violation> {
+        self.violations.sort_by_key(|v| v.rule);
+        self.violations
+    }
+
     fn add(&mut self, rule: Rule, loc: &Provenance, message: impl Into<String>) {
         self.violations.push(Violation { rule, message: message.into(), loc: loc.clone() });
     }

@@ -2,7 +2,7 @@
 
 use rustc_hash::FxHashSet;
 
-use super::{Report, Rule, for_each_node};
+use super::{Forms, Report, Rule, for_each_node};
 use crate::{
     definitions::{Definitions, bare_symbol},
     entity::EntityId,
@@ -12,22 +12,23 @@ use crate::{
     program::Inst,
 };
 
-pub(super) fn check(module: &Module, report: &mut Report) {
+pub(super) fn check(module: &Module, forms: &Forms, report: &mut Report) {
     let before = report.violations.len();
-    exist(module, report);
+    exist(module, forms, report);
     if report.violations.len() > before {
         return;
     }
     declarations(module, report);
-    defined_once(module, report);
+    let definitions = Definitions::by_forms(module, &|node| forms.get(node));
+    defined_once(module, &definitions, report);
     let inputs = module.symbols.iter().filter(|(_, s)| s.origin != SymbolOrigin::Data);
     let known = inputs.map(|(s, _)| s).collect();
-    let mut walk = Walk { module, report, definitions: Definitions::new(module), known };
+    let mut walk = Walk { module, forms, report, definitions, known };
     walk.region(module.body(), &Provenance::default());
 }
 
 /// V07: nothing else may look at symbols before.
-fn exist(module: &Module, report: &mut Report) {
+fn exist(module: &Module, forms: &Forms, report: &mut Report) {
     let mut check = |extent: &Extent, what: &str, loc: &Provenance| {
         extent.for_each_symbol(&mut |s| {
             if s.index() >= module.symbols.len() {
@@ -61,7 +62,7 @@ fn exist(module: &Module, report: &mut Report) {
         for &result in &node.results {
             module.ty(result).shape.iter().for_each(|e| check(e, node.op.mnemonic(), &node.loc));
         }
-        match module.form(id) {
+        match forms.get(id) {
             Form::ReadExtents(symbols) => {
                 symbols.iter().for_each(|&s| check(&Extent::symbol(s), node.op.mnemonic(), &node.loc));
             }
@@ -69,7 +70,7 @@ fn exist(module: &Module, report: &mut Report) {
                 let defined = form.defines.iter().map(|d| Extent::symbol(d.2));
                 defined.for_each(|e| check(&e, node.op.mnemonic(), &node.loc));
             }
-            form => for_each_extent(&form, &mut |e| check(e, node.op.mnemonic(), &node.loc)),
+            form => for_each_extent(form, &mut |e| check(e, node.op.mnemonic(), &node.loc)),
         }
     });
 }
@@ -105,9 +106,8 @@ fn declarations(module: &Module, report: &mut Report) {
 }
 
 /// V09 for what nodes define.
-fn defined_once(module: &Module, report: &mut Report) {
+fn defined_once(module: &Module, definitions: &Definitions, report: &mut Report) {
     let mut defined = FxHashSet::default();
-    let definitions = Definitions::new(module);
     for_each_node(module, &mut |_, id| {
         for &s in definitions.of_node(id) {
             if module.symbols[s].origin != SymbolOrigin::Data || !defined.insert(s) {
@@ -124,6 +124,7 @@ fn defined_once(module: &Module, report: &mut Report) {
 
 struct Walk<'m> {
     module: &'m Module,
+    forms: &'m Forms,
     report: &'m mut Report,
     definitions: Definitions,
     known: FxHashSet<SymbolId>,
@@ -142,7 +143,7 @@ impl Walk<'_> {
             for &nested in &node.regions {
                 self.region(nested, &node.loc);
             }
-            for_each_extent(&module.form(id), &mut |e| self.extent(e, node.op.mnemonic(), &node.loc));
+            for_each_extent(self.forms.get(id), &mut |e| self.extent(e, node.op.mnemonic(), &node.loc));
             for &s in self.definitions.of_node(id) {
                 self.known.insert(s);
                 here.push(s);
