@@ -52,8 +52,12 @@ impl Cache {
             target.desc,
             target.features
         );
+        let tuning = options.tuning.as_ref().map(|file| file.tuning(&target.processor()));
         let mut hasher = blake3::Hasher::new();
         hasher.update(&content_hash(module)).update(facts.as_bytes());
+        for (kernel, given) in tuning.iter().flatten() {
+            hasher.update(format!("{kernel}\t{given}\n").as_bytes());
+        }
         hasher.finalize().to_hex().to_string()
     }
 

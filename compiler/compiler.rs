@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use nnc_cpu::{CompileOptions, Compiled, Target};
+use nnc_cpu::{CompileOptions, Compiled, Target, Winograd};
 use nnc_ir::{Module, constant::Constant, diag::Diagnostic, form::LoopForm};
 use nnc_onnx::{
     import::{ImportOptions, import},
@@ -102,7 +102,10 @@ impl Compiler {
             shapes: self.options.shapes.iter().cloned().collect(),
             ..ImportOptions::as_declared()
         };
-        let (module, warnings) = import(model, &options)?;
+        let (module, mut warnings) = import(model, &options)?;
+        if let Some(file) = &self.options.tuning {
+            warnings.extend(file.stale(&self.target()?.processor()));
+        }
         Ok(Imported { module, warnings })
     }
 
@@ -198,7 +201,7 @@ impl Compiler {
     pub fn generate_with(&self, module: &Module, options: CompileOptions) -> Result<Compiled, Failure> {
         let target = self.target()?;
         repeated::check(module).map_err(|d| vec![*d])?;
-        Ok(nnc_cpu::compile(module, &target, &self.of_backend(options))?)
+        Ok(nnc_cpu::compile(module, &target, &self.of_backend(&target, options))?)
     }
 
     /// Likewise, for a module that nobody needs afterwards: its weights are freed as they are packed.
@@ -208,14 +211,27 @@ impl Compiler {
     pub fn generate_owned(&self, module: Module, options: CompileOptions) -> Result<Compiled, Failure> {
         let target = self.target()?;
         repeated::check(&module).map_err(|d| vec![*d])?;
-        Ok(nnc_cpu::compile_owned(module, &target, &self.of_backend(options))?)
+        Ok(nnc_cpu::compile_owned(module, &target, &self.of_backend(&target, options))?)
     }
 
     /// What the backend should give, with what the options say of it.
-    fn of_backend(&self, options: CompileOptions) -> CompileOptions {
+    fn of_backend(&self, target: &Target, options: CompileOptions) -> CompileOptions {
         let Options { name, trace, level, without, .. } = &self.options;
-        let winograd = *level >= OptLevel::O2 && !without.iter().any(|name| name == WINOGRAD);
-        CompileOptions { name: name.clone(), trace: *trace, winograd, ..options }
+        let may = *level >= OptLevel::O2 && !without.iter().any(|name| name == WINOGRAD);
+        let winograd = may.then_some(Winograd::F4);
+        let tuning = match &self.options.tuning {
+            Some(file) => file.tuning(&target.processor()),
+            None => options.tuning,
+        };
+        CompileOptions { name: name.clone(), trace: *trace, winograd, tuning, ..options }
+    }
+
+    /// What measurements on this machine hold for, with the options' instruction set: see [`TuningFile`](crate::TuningFile).
+    ///
+    /// # Errors
+    /// E0407 for a target that is not known.
+    pub fn processor(&self) -> Result<String, Failure> {
+        Ok(self.target()?.processor())
     }
 
     pub(crate) fn target(&self) -> Result<Target, Failure> {

@@ -17,11 +17,13 @@ mod fit;
 mod options;
 mod repeated;
 mod training;
+mod tuning;
 
 pub mod bisect;
 pub mod compare;
 pub mod io;
 pub mod sample;
+pub mod tune;
 pub mod verify;
 
 pub use cache::{Cache, CacheSize};
@@ -36,3 +38,4 @@ pub use nnc_runtime as runtime;
 pub use nnc_runtime::{ElemType, Session, SessionOptions, Tensor, TensorView, TensorViewMut};
 pub use options::{OptLevel, Options, Training};
 pub use training::removed;
+pub use tuning::TuningFile;

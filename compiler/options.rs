@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 pub use nnc_passes::pipeline::OptLevel;
 
+use crate::TuningFile;
+
 /// What [`Options::without`] calls minimal filtering of convolutions, which is no pass but rounds differently, too.
 pub(crate) const WINOGRAD: &str = "winograd";
 
@@ -46,6 +48,8 @@ pub struct Options {
     pub trace: bool,
     /// Folder that programs are kept in and taken from; none: every program is made anew.
     pub cache: Option<PathBuf>,
+    /// Measured choices that are used in place of the cost model's.
+    pub tuning: Option<TuningFile>,
     /// Check generated code with Cranelift's verifier.
     pub verify_code: bool,
 }
@@ -66,6 +70,7 @@ impl Default for Options {
             max_memory: None,
             trace: false,
             cache: None,
+            tuning: None,
             verify_code: false,
         }
     }

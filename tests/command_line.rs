@@ -75,6 +75,43 @@ fn odd_arguments_are_refused() {
     ends(&["compile", MODEL, "--triple", "not-a-triple"], 4, "E0407");
 }
 
+/// Choices are measured where that is asked for, kept, and used in another program than without them.
+#[test]
+fn choices_are_measured_and_kept() {
+    let path = temporary("choices.tsv", b"");
+    let file = path.display().to_string();
+    let out = temporary("choices.nnc", b"");
+    let program = out.display().to_string();
+    let compile = |more: &[&str]| {
+        let output = nnc(&[&["compile", MODEL, "-o", &program], more].concat());
+        assert!(output.status.success(), "{output:?}");
+        (fs::read(&out).unwrap(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    let (_, said) = compile(&["--tuning", &file, "--tune", "--tune-seconds", "0.2"]);
+    assert!(said.contains("tune: ") && said.contains("programs"), "{said}");
+    assert!(fs::read_to_string(&path).unwrap().starts_with("# nnc tuning"));
+    assert_eq!(compile(&["--tuning", &file]).0, compile(&["--tuning", &file]).0);
+    // An entry of another version is kept, noted and not used.
+    fs::write(&path, "0.0.0\t*\tsome kernel\trows=2\n").unwrap();
+    let (stale, said) = compile(&["--tuning", &file]);
+    assert!(said.contains("W0604") && said.contains("1 tuning entries"), "{said}");
+    assert_eq!(stale, compile(&[]).0);
+    compile(&["--tuning", &file, "--tune", "--tune-seconds", "0"]);
+    assert!(fs::read_to_string(&path).unwrap().contains("some kernel\trows=2"));
+    fs::remove_file(&path).unwrap();
+    ends(&["run", MODEL, "--inputs", INPUTS, "--tuning", &file], 6, "E0601");
+    fs::write(&path, "0.0.0\t*\tkernel\n0.0.0\t*\tkernel\thours=1\n").unwrap();
+    ends(
+        &["bench", MODEL, "--inputs", INPUTS, "--tuning", &file],
+        6,
+        "line 2: nothing is decided by the name 'hours'",
+    );
+    ends(&["run", MODEL, "--inputs", INPUTS, "--tuning", &file, "--tune"], 6, "E0604");
+    ends(&["run", MODEL, "--inputs", INPUTS, "--tune"], 2, "--tuning");
+    fs::remove_file(path).unwrap();
+    fs::remove_file(out).unwrap();
+}
+
 #[test]
 fn an_artefact_is_no_onnx_model() {
     let path = temporary("m.nnc", b"");

@@ -3,7 +3,7 @@
 use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use nnc::{OptLevel, Options, SessionOptions, Training};
+use nnc::{Failure, OptLevel, Options, SessionOptions, Training, TuningFile};
 
 /// Compiles ONNX models to machine code.
 #[derive(Parser)]
@@ -77,6 +77,27 @@ pub(crate) struct CompileOptions {
     pub(crate) cpu: String,
     #[command(flatten)]
     pub(crate) cache: CacheFolder,
+    #[command(flatten)]
+    pub(crate) tuning: TuningPath,
+}
+
+/// Where measured choices are.
+#[derive(Args, Clone)]
+pub(crate) struct TuningPath {
+    /// Use the choices of this file that were measured on this kind of processor
+    #[arg(id = "tuning", long = "tuning", value_name = "FILE")]
+    pub(crate) path: Option<PathBuf>,
+}
+
+/// What commands take that can measure choices.
+#[derive(Args, Clone)]
+pub(crate) struct TuneArgs {
+    /// Measure how the kernels of the model are fastest on this machine, and put that into the file of --tuning
+    #[arg(long, requires = "tuning")]
+    pub(crate) tune: bool,
+    /// Time after which nothing new is tried
+    #[arg(long, value_name = "SECONDS", default_value = "60", value_parser = parse_seconds, requires = "tune")]
+    pub(crate) tune_seconds: Duration,
 }
 
 /// Where the compile cache is.
@@ -106,12 +127,28 @@ pub(crate) enum TrainingForm {
 
 impl CompileOptions {
     /// Likewise, as the model is written unless the user says otherwise.
-    pub(crate) fn to_options_as_written(&self) -> Options {
+    pub(crate) fn to_options_as_written(&self) -> Result<Options, Failure> {
         let training = self.training.or(Some(TrainingForm::Keep));
         Self { training, ..self.clone() }.to_options()
     }
 
-    pub(crate) fn to_options(&self) -> Options {
+    /// The options; E06 for a tuning file that cannot be read.
+    pub(crate) fn to_options(&self) -> Result<Options, Failure> {
+        let tuning = self.tuning.path.as_ref().map(TuningFile::read).transpose()?;
+        Ok(Options { tuning, ..self.without_tuning() })
+    }
+
+    /// Likewise, for a command that may write that file first.
+    pub(crate) fn to_tuned_options(&self, tune: &TuneArgs) -> Result<Options, Failure> {
+        match self.tuning.path.as_ref().filter(|_| tune.tune) {
+            Some(path) => {
+                Ok(Options { tuning: Some(TuningFile::read_or_empty(path)?), ..self.without_tuning() })
+            }
+            None => self.to_options(),
+        }
+    }
+
+    fn without_tuning(&self) -> Options {
         let level = [OptLevel::O0, OptLevel::O1, OptLevel::O2, OptLevel::O3][usize::from(self.level.min(3))];
         Options {
             level,
@@ -167,6 +204,8 @@ pub(crate) struct CompileArgs {
     pub(crate) emit: Emit,
     #[command(flatten)]
     pub(crate) options: CompileOptions,
+    #[command(flatten)]
+    pub(crate) tune: TuneArgs,
     /// Target triple, as aarch64-unknown-linux-gnu [default: this machine's]
     #[arg(long)]
     pub(crate) triple: Option<String>,
@@ -225,6 +264,8 @@ pub(crate) struct RunArgs {
     pub(crate) session: SessionArgs,
     #[command(flatten)]
     pub(crate) options: CompileOptions,
+    #[command(flatten)]
+    pub(crate) tune: TuneArgs,
 }
 
 /// What commands share that run a model again and again.
@@ -252,6 +293,8 @@ pub(crate) struct BenchArgs {
     pub(crate) model: PathBuf,
     #[command(flatten)]
     pub(crate) timing: TimingArgs,
+    #[command(flatten)]
+    pub(crate) tune: TuneArgs,
     /// Instead: how many calls to time
     #[arg(long, conflicts_with = "seconds", value_parser = parse_calls)]
     pub(crate) calls: Option<usize>,

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use nnc::{CompiledModel, Failure, Session, Tensor, TensorView, TensorViewMut, io};
+use nnc::{CompiledModel, Failure, Session, Tensor, TensorView, TensorViewMut, io, runtime::Program};
 use serde_json::json;
 
 use super::{
@@ -10,13 +10,22 @@ use super::{
     args::{BenchArgs, ErrorFormat},
     output::say,
     process::{cpu_ms, memory_mb, page_faults},
-    source,
+    source, tune,
 };
 
 pub(crate) fn run(args: &BenchArgs, format: ErrorFormat) -> Outcome {
     let base_rss = memory_mb("VmRSS:");
-    let model = source::load_or_compile(&args.model, args.timing.options.to_options(), format)?;
-    let inputs = source::inputs_or_sample(args.timing.inputs.as_deref(), &model)?;
+    let dir = args.timing.inputs.as_deref();
+    let inputs = |program: &Program| match dir {
+        Some(dir) => source::read_inputs_dir(dir, program.signature()),
+        None => nnc::sample::sample_inputs(program),
+    };
+    let options = args.timing.options.to_tuned_options(&args.tune)?;
+    let path = args.timing.options.tuning.path.as_deref();
+    let session = args.timing.session.to_options();
+    let options = tune::measured((&args.tune, path), options, &args.model, (session, &inputs), format)?;
+    let model = source::load_or_compile(&args.model, options, format)?;
+    let inputs = inputs(model.program())?;
     let mut session = Session::new(&args.timing.session.to_options());
     let start = Instant::now();
     let mut outputs = model.run_in(&mut session, &inputs)?;

@@ -9,7 +9,7 @@ use super::{
 };
 
 pub(crate) fn run(args: &CheckArgs, format: ErrorFormat) -> Outcome {
-    let compiler = Compiler::new(args.options.to_options());
+    let compiler = Compiler::new(args.options.to_options()?);
     let imported = compiler.import_file(&args.model)?;
     output::diagnostics(&imported.warnings, format);
     let lowered = compiler.optimize(imported.module)?;

@@ -6,7 +6,7 @@ use std::{
 };
 
 use nnc::{
-    Compiler, Failure, Imported, Lowered, MemoryReport, Options,
+    Compiler, Failure, Imported, Lowered, MemoryReport, Options, SessionOptions,
     cpu::{CompileOptions, PlanReport},
     runtime::artefact,
 };
@@ -17,6 +17,7 @@ use super::{
     args::{CompileArgs, Emit, ErrorFormat},
     output::{self, say, tell},
     report,
+    tune::{self, Inputs},
 };
 
 pub(crate) fn run(args: &CompileArgs, format: ErrorFormat) -> Outcome {
@@ -26,8 +27,11 @@ pub(crate) fn run(args: &CompileArgs, format: ErrorFormat) -> Outcome {
         max_memory: args.max_memory,
         watch_passes: args.dump_ir.is_some(),
         watch_costs: args.verbose || args.json,
-        ..args.options.to_options()
+        ..args.options.to_tuned_options(&args.tune)?
     };
+    let path = args.options.tuning.path.as_deref();
+    let with = (SessionOptions::host(), &nnc::sample::sample_inputs as Inputs<'_>);
+    let options = tune::measured((&args.tune, path), options, &args.model, with, format)?;
     let compiler = Compiler::new(options);
     let imported = compiler.import_file(&args.model)?;
     output::diagnostics(&imported.warnings, format);

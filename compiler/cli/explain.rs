@@ -19,7 +19,7 @@ use super::{
 };
 
 pub(crate) fn run(args: &ExplainArgs, format: ErrorFormat) -> Outcome {
-    let options = args.options.to_options();
+    let options = args.options.to_options()?;
     let module = source::load_module(&args.model, &options, format)?;
     let mut passes = pipeline(options.level);
     if let Some(pass) = &args.pass {

@@ -14,7 +14,7 @@ use super::{
 };
 
 pub(crate) fn run(args: &InspectArgs, format: ErrorFormat) -> Outcome {
-    let model = source::load_or_compile(&args.model, args.options.to_options(), format)?;
+    let model = source::load_or_compile(&args.model, args.options.to_options()?, format)?;
     let image = model.program().image();
     if args.json {
         say!("{}", to_json(image));

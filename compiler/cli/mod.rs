@@ -15,6 +15,7 @@ mod report;
 mod run;
 mod source;
 mod trace;
+mod tune;
 mod verify;
 
 use std::process::ExitCode;

@@ -30,7 +30,7 @@ pub(crate) fn run(args: &OptArgs, format: ErrorFormat) -> Outcome {
         return Ok(0);
     }
     let Some(path) = &args.model else { return Ok(2) };
-    let options = Options { watch_passes: args.emit == OptEmit::Diff, ..args.options.to_options() };
+    let options = Options { watch_passes: args.emit == OptEmit::Diff, ..args.options.to_options()? };
     let module = source::load_module(path, &options, format)?;
     let names: Vec<&str> = match &args.passes {
         Some(names) => names.iter().map(String::as_str).filter(|n| !n.is_empty()).collect(),

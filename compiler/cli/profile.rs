@@ -48,7 +48,7 @@ impl Row<'_> {
 }
 
 pub(crate) fn run(args: &ProfileArgs, format: ErrorFormat) -> Outcome {
-    let options = nnc::Options { trace: true, ..args.timing.options.to_options() };
+    let options = nnc::Options { trace: true, ..args.timing.options.to_options()? };
     let model = source::load_or_compile(&args.model, options, format)?;
     let inputs = source::inputs_or_sample(args.timing.inputs.as_deref(), &model)?;
     let mut session = Session::new(&args.timing.session.to_options());

@@ -5,19 +5,27 @@ use std::{
     time::{Duration, Instant},
 };
 
-use nnc::{CompiledModel, Failure, Tensor, io};
+use nnc::{
+    CompiledModel, Failure, Tensor, TensorView, io,
+    runtime::{Program, Signature},
+};
 
 use super::{
     Outcome,
     args::{ErrorFormat, RunArgs},
     output::{say, tell},
     process::{memory_mb, page_faults},
-    source,
+    source, tune,
 };
 
 pub(crate) fn run(args: &RunArgs, format: ErrorFormat) -> Outcome {
-    let model = source::load_or_compile(&args.model, args.options.to_options(), format)?;
-    let inputs = inputs(args, &model)?;
+    let options = args.options.to_tuned_options(&args.tune)?;
+    let path = args.options.tuning.path.as_deref();
+    let given = |program: &Program| inputs(args, program.signature());
+    let session = args.session.to_options();
+    let options = tune::measured((&args.tune, path), options, &args.model, (session, &given), format)?;
+    let model = source::load_or_compile(&args.model, options, format)?;
+    let inputs = inputs(args, model.signature())?;
     let mut session = nnc::Session::new(&args.session.to_options());
     let start = Instant::now();
     let outputs = model.run_in(&mut session, &inputs)?;
@@ -44,15 +52,16 @@ pub(crate) fn run(args: &RunArgs, format: ErrorFormat) -> Outcome {
     Ok(0)
 }
 
-fn inputs(args: &RunArgs, model: &CompiledModel) -> Result<Vec<Tensor>, Failure> {
+fn inputs(args: &RunArgs, signature: &Signature) -> Result<Vec<Tensor>, Failure> {
     if let Some(dir) = &args.inputs_dir {
-        return source::read_inputs_dir(dir, model.signature());
+        return source::read_inputs_dir(dir, signature);
     }
     let mut named: Vec<(&str, Tensor)> = Vec::new();
     for (name, path) in &args.inputs {
         named.push((name, read_named(name, path)?));
     }
-    model.arrange(named)
+    let views: Vec<(&str, TensorView<'_>)> = named.iter().map(|(n, t)| (*n, t.view())).collect();
+    Ok(signature.arrange(&views)?.iter().map(TensorView::to_tensor).collect::<Result<_, _>>()?)
 }
 
 fn read_named(name: &str, path: &Path) -> Result<Tensor, Failure> {

@@ -24,7 +24,8 @@ pub(crate) fn run(args: &VerifyArgs) -> Outcome {
     };
     let cases: Vec<(PathBuf, PathBuf)> =
         args.dirs.iter().map(|dir| (dir.clone(), model_of(dir, args.models.as_deref()))).collect();
-    let verdicts = verify_all(&cases, args, tolerance);
+    let compiler = Compiler::new(args.options.to_options_as_written()?);
+    let verdicts = verify_all(&compiler, &cases, args, tolerance);
     for ((dir, _), verdict) in cases.iter().zip(&verdicts) {
         print_verdict(dir, verdict, args.verbose);
     }
@@ -50,8 +51,12 @@ fn model_of(dir: &Path, models: Option<&Path>) -> PathBuf {
 }
 
 /// One verdict a case, in order. Cases run side by side, each on one thread, unless threads are asked for.
-fn verify_all(cases: &[(PathBuf, PathBuf)], args: &VerifyArgs, tolerance: Tolerance) -> Vec<Verdict> {
-    let compiler = Compiler::new(args.options.to_options_as_written());
+fn verify_all(
+    compiler: &Compiler,
+    cases: &[(PathBuf, PathBuf)],
+    args: &VerifyArgs,
+    tolerance: Tolerance,
+) -> Vec<Verdict> {
     let host = args.session.to_options();
     let (threads, workers) =
         if args.session.threads.is_some() { (host.threads, 1) } else { (1, host.threads) };
@@ -65,7 +70,7 @@ fn verify_all(cases: &[(PathBuf, PathBuf)], args: &VerifyArgs, tolerance: Tolera
                     let i = next.fetch_add(1, Ordering::Relaxed);
                     cases.get(i).map(|case| (i, case))
                 } {
-                    let verdict = verify_case(dir, model, &compiler, &session, tolerance);
+                    let verdict = verify_case(dir, model, compiler, &session, tolerance);
                     *slots[i].lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(verdict);
                 }
             });

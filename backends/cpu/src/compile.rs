@@ -3,11 +3,13 @@
 use cranelift_codegen::ir::{Function, InstructionData, Opcode, Value};
 use nnc_ir::{
     constant::Constant, definitions::bare_symbol, diag::Diagnostic, entity::EntityId, extent::Extent,
-    graph::Module,
+    form::Class, graph::Module,
 };
 use nnc_runtime::{Dim, Entries, Image, Port, Signature, Work, externs::Extern};
+use nnc_tile::winograd::Winograd;
 
 use crate::{
+    choice::{self, Choices, Decided, Tuning},
     emit,
     entry::{self, Callee, FuncId, Functions, Program, Slots},
     frame::{Frame, PointerSlot},
@@ -40,8 +42,12 @@ pub struct CompileOptions {
     pub keep_layouts: bool,
     /// Whether every kernel is called so that a profile sees it, also those that are not worth splitting.
     pub trace: bool,
-    /// Whether convolutions may be done by minimal filtering (Winograd), which rounds differently.
-    pub winograd: bool,
+    /// The largest squares by which convolutions may be done by minimal filtering, which rounds differently.
+    pub winograd: Option<Winograd>,
+    /// Decisions of kernels that are not to be the cost model's.
+    pub tuning: Tuning,
+    /// Whether to say what was decided for each kernel, and what else would do.
+    pub record_choices: bool,
 }
 
 /// A compiled module.
@@ -55,6 +61,8 @@ pub struct Compiled {
     pub clif: Option<String>,
     /// Assembly, if asked for.
     pub asm: Option<String>,
+    /// What was decided, if asked for: of kernels that had something to decide.
+    pub decided: Vec<Decided>,
 }
 
 /// Compiles a module.
@@ -149,12 +157,13 @@ fn finish(
         code_bytes: image.code.len(),
         weight_bytes: image.weights.total_bytes(),
         plain_products: kernels.plain,
+        tuned: kernels.tuned,
         ..report(&plan, &slots)
     };
     image.notes.extend(report.notes());
     let clif = options.emit_clif.then(|| emit::clif(&functions));
     let asm = options.emit_asm.then(|| emit::asm(&functions, &tiles, &blob));
-    Ok(Compiled { image, report, clif, asm })
+    Ok(Compiled { image, report, clif, asm, decided: kernels.decided })
 }
 
 /// A failure that no model should be able to cause.
@@ -176,6 +185,10 @@ struct Kernels {
     scratch_bytes: Extent,
     /// Contractions that are done by plain loops, and why.
     plain: Vec<(String, &'static str)>,
+    /// Kernels with decisions of the tuning, and these.
+    tuned: Vec<(String, String)>,
+    /// What was decided, if asked for.
+    decided: Vec<Decided>,
 }
 
 /// A kernel that is to be lowered.
@@ -224,6 +237,8 @@ impl Kernels {
             packed: Vec::new(),
             scratch_bytes: Extent::ZERO,
             plain: Vec::new(),
+            tuned: Vec::new(),
+            decided: Vec::new(),
         };
         for (i, buffer) in plan.buffers.iter().enumerate() {
             if let (BufferKind::Constant(c), true) = (buffer.kind, copied[i]) {
@@ -252,9 +267,10 @@ impl Kernels {
             };
             let name = kernel_name(number, what);
             let (isa, packed) = (&*target.isa, &mut out.packed);
-            let mut cx = LowerCx { isa, frame, packed, tiles, winograd: options.winograd };
-            let kernel = match lower_one(work, name, sources, constants, &mut cx) {
-                Ok(kernel) => kernel,
+            let (winograd, choices) = (options.winograd, Choices::default());
+            let mut cx = LowerCx { isa, frame, packed, tiles, winograd, choices };
+            let (kernel, key) = match lower_one(work, name, sources, constants, &mut cx) {
+                Ok(lowered) => lowered,
                 Err(error) => {
                     problem(error.to_string());
                     continue;
@@ -263,6 +279,18 @@ impl Kernels {
             match bounds.at_most(&kernel.scratch_bytes) {
                 Some(bytes) => out.scratch_bytes = out.scratch_bytes.max_with(&bytes),
                 None => problem("data decide the size of its scratch memory, and it has no bound".into()),
+            }
+            if let Some(key) = key {
+                let choices = cx.choices;
+                if let Some((knob, choice)) = choices.refused() {
+                    let what = format!("{knob}={choice} of the tuning is nothing that kernel '{key}' can do");
+                    problems.push(Diagnostic::error(416, what).help("tune again with --tune"));
+                }
+                out.tuned.extend(options.tuning.get(&key).map(|g| (kernel.name.clone(), g.to_string())));
+                let decisions = choices.made();
+                if options.record_choices && !decisions.is_empty() {
+                    out.decided.push(Decided { kernel: out.callees.len(), key, decisions });
+                }
             }
             let read = frame_reads(&kernel.function);
             for operand in work.operands() {
@@ -314,13 +342,14 @@ struct Sources<'a> {
     options: &'a CompileOptions,
 }
 
+/// Makes a kernel; gives its description as well where there is a tuning or choices are noted.
 fn lower_one(
     work: &Job<'_>,
     name: String,
-    &Sources { plan, slots, .. }: &Sources<'_>,
+    &Sources { plan, slots, options, .. }: &Sources<'_>,
     constants: &Constants,
     cx: &mut LowerCx<'_>,
-) -> Result<Kernel, lower::LowerError> {
+) -> Result<(Kernel, Option<String>), lower::LowerError> {
     let operand = |&buffer: &BufferId| OperandRef {
         pointer: slots.buffer(plan, buffer),
         constant: match plan.buffer(buffer).kind {
@@ -339,7 +368,12 @@ fn lower_one(
                 placement: step.placement.clone(),
                 fault_node: first(&step.nodes),
             };
-            lower::lower_nest(&request, cx)
+            let decides = options.record_choices || !options.tuning.is_empty();
+            let key = (decides && step.form.class() == Class::Contraction)
+                .then(|| choice::key(&request, cx.winograd));
+            let given = key.as_ref().and_then(|key| options.tuning.get(key));
+            cx.choices = Choices::new(given, options.record_choices);
+            Ok((lower::lower_nest(&request, cx)?, key))
         }
         Job::Rows(step) => {
             let request = RowsRequest {
@@ -349,7 +383,7 @@ fn lower_one(
                 results: step.results.iter().map(|&b| slots.buffer(plan, b)).collect(),
                 fault_node: first(&step.nodes),
             };
-            lower::rows::lower_rows(&request, cx)
+            Ok((lower::rows::lower_rows(&request, cx)?, None))
         }
         Job::Scatter(step) => {
             let request = ScatterRequest {
@@ -360,7 +394,7 @@ fn lower_one(
                 ty: step.ty.clone(),
                 fault_node: first(&step.nodes),
             };
-            lower::scatter::lower_scatter(&request, cx)
+            Ok((lower::scatter::lower_scatter(&request, cx)?, None))
         }
     }
 }

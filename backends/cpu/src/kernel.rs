@@ -9,8 +9,10 @@ use cranelift_codegen::{
 };
 use cranelift_frontend::FunctionBuilder;
 use nnc_ir::{constant::Constant, extent::Extent, form::LoopForm};
+use nnc_tile::winograd::Winograd;
 
 use crate::{
+    choice::Choices,
     frame::{Frame, PointerSlot},
     wide::WideTiles,
 };
@@ -82,8 +84,10 @@ pub struct LowerCx<'a> {
     pub packed: &'a mut Vec<(Constant, PointerSlot)>,
     /// Tiles with wide code that kernels call.
     pub tiles: &'a mut WideTiles,
-    /// Whether convolutions may be done by minimal filtering, which rounds differently.
-    pub winograd: bool,
+    /// The largest squares by which convolutions may be done by minimal filtering, which rounds differently.
+    pub winograd: Option<Winograd>,
+    /// Decisions of the kernel that is lowered.
+    pub choices: Choices,
 }
 
 impl LowerCx<'_> {

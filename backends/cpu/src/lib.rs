@@ -4,6 +4,7 @@
 //! nests, `entry` writes the functions around them, `link` makes one blob of all.
 #![forbid(unsafe_code)]
 
+pub mod choice;
 mod compile;
 mod emit;
 mod entry;
@@ -19,5 +20,6 @@ pub mod wide;
 mod work;
 
 pub use compile::{CompileOptions, Compiled, compile, compile_owned, plan_memory};
+pub use nnc_tile::winograd::Winograd;
 pub use plan::{PlanReport, elem_type};
 pub use target::{Target, TargetDesc};

@@ -122,6 +122,19 @@ impl Target {
         Ok(Self { isa, entry_isa, wide, desc, triple: text, features: names })
     }
 
+    /// What measurements on this machine hold for: the instructions that code may use, and the machine's processor.
+    #[must_use]
+    pub fn processor(&self) -> String {
+        let has = |name: &str| self.features.iter().any(|f| f == name);
+        let whole = LEVELS.iter().take_while(|(_, adds)| adds.iter().all(|(name, _)| has(name))).last();
+        let arch = self.triple.split('-').next().unwrap_or_default();
+        let mut text = whole.map_or(arch, |(level, _)| level).to_owned();
+        for (extra, _) in EXTRAS.iter().filter(|(name, _)| has(name)) {
+            text = format!("{text}+{extra}");
+        }
+        format!("{text} on {}", nnc_runtime::host_processor())
+    }
+
     /// The machine this runs on.
     ///
     /// # Errors

@@ -611,7 +611,8 @@ fn kernels_are_made_for_other_machines() {
             frame: &mut frame,
             packed: &mut packed,
             tiles: &mut tiles,
-            winograd: false,
+            winograd: None,
+            choices: nnc_cpu::choice::Choices::default(),
         };
         let operand = |&pointer: &PointerSlot| OperandRef { pointer, constant: None };
         let request = NestRequest {

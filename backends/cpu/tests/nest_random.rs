@@ -331,7 +331,8 @@ fn compiles_for(isa: &dyn cranelift_codegen::isa::TargetIsa, form: &LoopForm, wh
         frame: &mut frame,
         packed: &mut packed,
         tiles: &mut tiles,
-        winograd: false,
+        winograd: None,
+        choices: nnc_cpu::choice::Choices::default(),
     };
     let kernel = nnc_cpu::lower::lower_nest(&request, &mut cx).unwrap();
     let mut context = cranelift_codegen::Context::for_function(kernel.function);

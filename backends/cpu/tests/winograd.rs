@@ -96,7 +96,7 @@ impl Case {
 
 fn compile(form: &LoopForm, weights: &Constant) -> Compiled {
     compile_with(5, |slots, cx| {
-        cx.winograd = true;
+        cx.winograd = Some(Winograd::F4);
         let operand =
             |i: usize| OperandRef { pointer: slots[i], constant: (i == 1).then(|| weights.clone()) };
         let request = NestRequest {

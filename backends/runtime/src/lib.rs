@@ -22,6 +22,7 @@ mod threads;
 #[expect(unsafe_code, reason = "its table of addresses crosses threads")]
 mod weights;
 
+mod processor;
 mod signature;
 mod target;
 mod tensor;
@@ -45,6 +46,7 @@ pub use error::{Error, Result};
 pub use image::{Entries, Image, Kernel, Work};
 pub use memory::default_max_memory;
 pub use probe::Machine;
+pub use processor::host_processor;
 pub use profile::{Part, Span};
 pub use program::Program;
 pub use session::{CancelToken, Session, SessionOptions};

@@ -29,6 +29,9 @@ const G4: [[f64; 3]; 6] = [
 ];
 
 impl Winograd {
+    /// All ways, those of small squares first.
+    pub const ALL: [Winograd; 2] = [Winograd::F2, Winograd::F4];
+
     /// Results along an axis.
     #[must_use]
     pub fn m(self) -> usize {

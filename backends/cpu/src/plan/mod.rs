@@ -201,6 +201,8 @@ pub struct PlanReport {
     pub copies: usize,
     /// Contractions that plain loops do and not tiles, several times slower: kernels by name, and why.
     pub plain_products: Vec<(String, &'static str)>,
+    /// Kernels whose decisions come from a tuning, by name, and these.
+    pub tuned: Vec<(String, String)>,
     /// Number of buffers in the arena.
     pub buffers: usize,
     /// Number of buffers that are allocated while running, because data decide their size without a bound.
@@ -223,6 +225,8 @@ impl PlanReport {
         }
         let plain: Vec<String> =
             self.plain_products.iter().map(|(kernel, why)| format!("{kernel} ({why})")).collect();
+        let tuned: Vec<String> =
+            self.tuned.iter().map(|(kernel, given)| format!("{kernel} ({given})")).collect();
         let notes = [
             ("arena_bytes", arena.join(" + ")),
             ("intermediate_bytes", self.intermediate_bytes.to_string()),
@@ -231,9 +235,11 @@ impl PlanReport {
             ("in_place", self.in_place.join(", ")),
             ("channels_last", self.channels_last.join(", ")),
             ("plain_products", plain.join(", ")),
+            ("tuned", tuned.join(", ")),
         ];
-        // That nothing is slower than it might be goes without saying.
-        let told = |(key, text): &(&str, String)| *key != "plain_products" || !text.is_empty();
+        // That nothing is slower than it might be, and that nothing was tuned, goes without saying.
+        let told =
+            |(key, text): &(&str, String)| !matches!(*key, "plain_products" | "tuned") || !text.is_empty();
         notes.into_iter().filter(told).map(|(key, text)| (key.to_owned(), text)).collect()
     }
 }

@@ -20,9 +20,14 @@ const SEEN: usize = 1024;
 /// Panels from left to right that cover n columns, for m rows; for an unknown m take a large one.
 #[must_use]
 pub fn wide_cover(level: Level, m: usize, n: usize, most_vectors: Option<usize>) -> Vec<Panel> {
-    let lanes = level.lanes();
     let shape = best(level, m.clamp(1, 480), n.min(SEEN), most_vectors.unwrap_or(MOST_VECTORS));
-    let (rows, width) = (shape.0, shape.1 * lanes);
+    wide_cover_by(level, shape, n)
+}
+
+/// Panels from left to right that cover n columns by tiles of so many rows and vectors.
+#[must_use]
+pub fn wide_cover_by(level: Level, (rows, vectors): (usize, usize), n: usize) -> Vec<Panel> {
+    let width = vectors * level.lanes();
     let mut panels = vec![];
     let mut start = 0;
     while start < n {
@@ -43,19 +48,34 @@ pub fn wide_cover_cost(level: Level, m: usize, n: usize) -> u64 {
     cost(level, m, n, rows, vectors)
 }
 
+/// Rows and vectors of the tiles that cost least, and of those that cost little more: at most eight, by cost.
+#[must_use]
+pub fn wide_shapes(level: Level, m: usize, n: usize, most_vectors: Option<usize>) -> Vec<(usize, usize)> {
+    let mut all = shapes(level, m.clamp(1, 480), n.min(SEEN), most_vectors.unwrap_or(MOST_VECTORS));
+    all.sort_unstable();
+    let least = all.first().map_or(0, |(cost, _)| *cost);
+    all.retain(|(cost, _)| *cost <= least + least / 3);
+    all.into_iter().take(8).map(|(_, shape)| shape).collect()
+}
+
 /// The height of tiles and the vectors of a panel with the least cost.
 fn best(level: Level, m: usize, n: usize, most_vectors: usize) -> (usize, usize) {
-    let mut found = (u64::MAX, (1, 1));
+    shapes(level, m, n, most_vectors).into_iter().min().map_or((1, 1), |(_, shape)| shape)
+}
+
+/// Every height of tiles and number of vectors that registers have room for, with its cost.
+fn shapes(level: Level, m: usize, n: usize, most_vectors: usize) -> Vec<(u64, (usize, usize))> {
+    let mut found = Vec::new();
     for vectors in 1..=most_vectors.min(n.div_ceil(level.lanes()).max(1)) {
         for rows in 1..=m.min(MOST_ROWS) {
             let b = if rows == 1 { 1 } else { vectors };
             if rows * vectors + b + 1 > level.registers() {
                 break;
             }
-            found = found.min((cost(level, m, n, rows, vectors), (rows, vectors)));
+            found.push((cost(level, m, n, rows, vectors), (rows, vectors)));
         }
     }
-    found.1
+    found
 }
 
 fn cost(level: Level, m: usize, n: usize, rows: usize, vectors: usize) -> u64 {

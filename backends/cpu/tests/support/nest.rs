@@ -141,8 +141,14 @@ pub(crate) fn compile_at(
     let slots: Vec<PointerSlot> = (0..pointers).map(|_| frame.add_pointer()).collect();
     let mut packed = Vec::new();
     let mut tiles = nnc_cpu::wide::WideTiles::new(level);
-    let mut cx =
-        LowerCx { isa: &*isa, frame: &mut frame, packed: &mut packed, tiles: &mut tiles, winograd: false };
+    let mut cx = LowerCx {
+        isa: &*isa,
+        frame: &mut frame,
+        packed: &mut packed,
+        tiles: &mut tiles,
+        winograd: None,
+        choices: nnc_cpu::choice::Choices::default(),
+    };
     let kernel = lower(&slots, &mut cx).unwrap();
     let isa = if kernel.scheduled { isa_at("none") } else { isa };
     let made = |tile| nnc_x86::emit(tile, level.unwrap()).unwrap_or_else(|e| panic!("{tile:?}: {e:?}"));

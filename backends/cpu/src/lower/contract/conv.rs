@@ -26,6 +26,7 @@ use super::{
     window::{Block, Window},
 };
 use crate::{
+    choice::{Choices, Knob},
     kernel::{Kernel, LowerCx, NestRequest},
     tile::{cover_cost, wide_cover_cost},
 };
@@ -60,7 +61,7 @@ enum Columns {
 
 impl Conv {
     /// Decides.
-    pub(super) fn new(p: &Problem, window: &Window) -> Option<Conv> {
+    pub(super) fn new(p: &Problem, window: &Window, choices: &mut Choices) -> Option<Conv> {
         let extents = &p.nest.extents;
         let counts: Vec<Extent> = p.n.iter().map(|&a| extents[a].clone()).collect();
         let m = p.extent(&p.m);
@@ -81,7 +82,7 @@ impl Conv {
                 let all = (all + step - 1) / step;
                 let blocks = (all + most - 1) / most;
                 let wanted = blocks.max((ITEMS / 2 / around).min(all / 4)).max(1);
-                Extent::Const((all + wanted - 1) / wanted)
+                Extent::Const(choices.amount(Knob::Rows, (all + wanted - 1) / wanted, 1, all))
             }
             _ => {
                 let fits = Extent::Const(BLOCK).floor_div(&more.max_with(&Extent::ONE));
@@ -101,11 +102,12 @@ impl Conv {
         let rest = product(&counts[1..]);
         let full = &first * &rest;
         let columns = if !p.flat {
-            Columns::Row(Panels::new(m.as_const(), in_row.as_const(), p.level))
+            Columns::Row(Panels::choose(m.as_const(), in_row.as_const(), p.level, choices))
         } else if counts.len() == 1 {
-            Columns::Row(Panels::new(m.as_const(), first.as_const().filter(|_| counts[0] == first), p.level))
+            let columns = first.as_const().filter(|_| counts[0] == first);
+            Columns::Row(Panels::choose(m.as_const(), columns, p.level, choices))
         } else {
-            choose(&m, &in_row, &full, &(&counts[0].modulo(&first) * &rest), p.level)
+            choose(&m, &in_row, (&full, &(&counts[0].modulo(&first) * &rest)), p.level, choices)
         };
         let blocks = counts[0].ceil_div(&first).as_const().unwrap_or(1);
         let multiple = match &columns {
@@ -117,11 +119,13 @@ impl Conv {
         let items = (blocks * around).max(1);
         let parts = |rows: i64| ((ITEMS + items - 1) / items).min(rows / least);
         let row_block = match m.as_const() {
-            Some(rows) if parts(rows) > 1 => {
-                let block = (rows + parts(rows) - 1) / parts(rows);
-                Extent::Const(((block + multiple - 1) / multiple * multiple).min(rows))
+            Some(rows) => {
+                let parts = parts(rows).max(1);
+                let block = (rows + parts - 1) / parts;
+                let block = if parts > 1 { (block + multiple - 1) / multiple * multiple } else { block };
+                Extent::Const(choices.amount(Knob::Channels, block.min(rows), multiple, rows))
             }
-            _ => m.clone(),
+            None => m.clone(),
         };
         let rows = RowBlocks { m, block: row_block };
         Some(Conv { first, block, rows, columns })
@@ -400,7 +404,13 @@ impl Conv {
 }
 
 /// Panels within rows or across them, by what they cost.
-fn choose(m: &Extent, in_row: &Extent, full: &Extent, last: &Extent, level: Option<Level>) -> Columns {
+fn choose(
+    m: &Extent,
+    in_row: &Extent,
+    (full, last): (&Extent, &Extent),
+    level: Option<Level>,
+    choices: &mut Choices,
+) -> Columns {
     let panels = |n: &Extent| Panels::new(m.as_const(), n.as_const(), level);
     let (Some(rows), Some(row), Some(all)) = (m.as_const(), in_row.as_const(), full.as_const()) else {
         return Columns::Across(panels(full), panels(last));
@@ -414,5 +424,10 @@ fn choose(m: &Extent, in_row: &Extent, full: &Extent, last: &Extent, level: Opti
     let copies = vector * (all / 4 + all / row.max(1)).unsigned_abs();
     let by_row = cost(size(rows), size(row)) * (all / row.max(1)).unsigned_abs();
     let across = cost(size(rows), size(all)) + copies;
-    if by_row <= across { Columns::Row(panels(in_row)) } else { Columns::Across(panels(full), panels(last)) }
+    let default = i64::from(by_row > across);
+    if choices.number(Knob::Across, default, || vec![0, 1]) == 0 {
+        Columns::Row(Panels::choose(m.as_const(), in_row.as_const(), level, choices))
+    } else {
+        Columns::Across(Panels::choose(m.as_const(), full.as_const(), level, choices), panels(last))
+    }
 }

@@ -19,6 +19,7 @@ use super::{
     weights,
 };
 use crate::{
+    choice::Knob,
     frame::PointerSlot,
     kernel::{Kernel, LowerCx, NestRequest},
 };
@@ -60,7 +61,7 @@ impl Direct {
     pub(super) fn new(problem: &Problem, request: &NestRequest, cx: &mut LowerCx<'_>) -> Option<Direct> {
         let BFrom::Linear { at, n_stride } = &problem.b_from else { return None };
         let (m, n, k) = (problem.extent(&problem.m), problem.extent(&problem.n), problem.extent(&problem.k));
-        let panels = Panels::new(m.as_const(), n.as_const(), problem.level);
+        let panels = Panels::choose(m.as_const(), n.as_const(), problem.level, &mut cx.choices);
         let constant = request.operands.get(problem.nest.loads[problem.b].operand)?.constant.as_ref();
         let around: Vec<usize> =
             problem.outer.iter().copied().filter(|&a| !at.coefficients[a].is(0)).collect();
@@ -81,13 +82,31 @@ impl Direct {
                 let many_rows = m.as_const().is_none_or(|m| m >= COPY_ROWS);
                 let deep = k.as_const().is_none_or(|k| k > IN_PLACE_K);
                 let apart = at.stride(&problem.k, extents).is_some_and(|s| steps(&s) || k.is(1));
-                if n_stride.is(1) && apart && !(many_rows && deep) { Source::InPlace } else { Source::Copied }
+                let may = n_stride.is(1) && apart;
+                let copied = i64::from(many_rows && deep);
+                if may && cx.choices.number(Knob::Copy, copied, || vec![0, 1]) == 0 {
+                    Source::InPlace
+                } else {
+                    Source::Copied
+                }
             }
         };
-        let blocks = RowBlocks { block: row_block(problem, &panels, &b), m };
+        let block = row_block(problem, &panels, &b);
+        let block = match (m.as_const(), block.as_const()) {
+            (Some(all), Some(rows)) => {
+                Extent::Const(cx.choices.amount(Knob::Rows, rows, panels.rows_multiple(), all))
+            }
+            _ => block,
+        };
+        let blocks = RowBlocks { block, m };
         let rows = blocks.block.as_const().unwrap_or(128);
         let work = rows.saturating_mul(panels.widest()).saturating_mul(k.as_const().unwrap_or(256)).max(1);
-        let group = if matches!(panels, Panels::Counted { .. }) { 1 } else { (ITEM_WORK / work).max(1) };
+        let group = match (&panels, panels.count(&n).as_const()) {
+            (Panels::Fixed(_), Some(all)) => {
+                cx.choices.amount(Knob::Panels, (ITEM_WORK / work).clamp(1, all.max(1)), 1, all)
+            }
+            _ => 1,
+        };
         Some(Direct { panels, blocks, group, b })
     }
 

@@ -111,7 +111,8 @@ pub(super) fn lower(request: &NestRequest, cx: &mut LowerCx<'_>) -> Result<Kerne
         BFrom::Window(window) => match Depthwise::new(&problem, window) {
             Some(way) => way.lower(&problem, request, cx),
             None => {
-                let way = Conv::new(&problem, window).ok_or("its windows cannot be copied in blocks")?;
+                let way = Conv::new(&problem, window, &mut cx.choices)
+                    .ok_or("its windows cannot be copied in blocks")?;
                 way.lower(&problem, request, cx)
             }
         },

@@ -6,7 +6,10 @@ use nnc_tile::gemm::Cols;
 use nnc_x86::Level;
 
 use super::emit::Gen;
-use crate::tile::{MOST_COUNTED, Panel, cover, wide_cover};
+use crate::{
+    choice::{Choice, Choices, Knob},
+    tile::{MOST_COUNTED, Panel, cover, wide_cover, wide_cover_by, wide_shapes},
+};
 
 /// How columns are cut into panels.
 #[derive(Clone, Debug)]
@@ -60,10 +63,55 @@ const MANY: usize = 240;
 impl Panels {
     /// Panels for m rows and n columns.
     pub(super) fn new(m: Option<i64>, n: Option<i64>, level: Option<Level>) -> Panels {
+        Panels::by(m, n, level, None)
+    }
+
+    /// Likewise, of tiles that may be chosen.
+    pub(super) fn choose(
+        m: Option<i64>,
+        n: Option<i64>,
+        level: Option<Level>,
+        choices: &mut Choices,
+    ) -> Panels {
+        let default = Panels::new(m, n, level);
+        let (Some(level), Some(best)) = (level, default.tile()) else { return default };
+        let lanes = level.lanes();
+        let size = |x: Option<i64>| x.and_then(|x| usize::try_from(x).ok());
+        let most = if n.is_none() { Some(MOST_COUNTED) } else { None };
+        let number = |x: usize| u16::try_from(x).unwrap_or(u16::MAX);
+        let others = || {
+            let shapes = wide_shapes(level, size(m).unwrap_or(MANY), size(n).unwrap_or(480), most);
+            shapes.into_iter().map(|(r, v)| Choice::Tile(number(r), number(v * lanes))).collect()
+        };
+        // Of a single panel, the last vector may be cut off.
+        let taken = Choice::Tile(best.0, number(usize::from(best.1).next_multiple_of(lanes)));
+        match choices.take(Knob::Tile, taken, others) {
+            Choice::Tile(rows, columns) if Choice::Tile(rows, columns) != taken => {
+                let shape = (usize::from(rows), usize::from(columns) / lanes);
+                Panels::by(m, n, Some(level), Some(shape))
+            }
+            _ => default,
+        }
+    }
+
+    /// Rows and columns of the first tile.
+    fn tile(&self) -> Option<(u16, u16)> {
+        match self {
+            Panels::Fixed(runs) => runs.first().map(|r| (r.rows, r.width)),
+            Panels::Counted { width, rows } => Some((*rows, *width)),
+        }
+    }
+
+    /// Panels of tiles of so many rows and vectors, or of those that cost least.
+    fn by(m: Option<i64>, n: Option<i64>, level: Option<Level>, shape: Option<(usize, usize)>) -> Panels {
+        let wide = |level: Level, m: usize, n: usize, most: Option<usize>| match shape {
+            Some(shape) => wide_cover_by(level, shape, n),
+            None => wide_cover(level, m, n, most),
+        };
         let m = m.and_then(|m| usize::try_from(m).ok()).unwrap_or(MANY);
         let Some(n) = n.and_then(|n| usize::try_from(n).ok()) else {
             let first = match level {
-                Some(level) => wide_cover(level, m, 480, Some(MOST_COUNTED))[0],
+                Some(level) => wide(level, m, 480, Some(MOST_COUNTED))[0],
                 None => cover(m, 240)[0],
             };
             return Panels::Counted { width: first.width, rows: first.rows };
@@ -71,7 +119,7 @@ impl Panels {
         let mut runs: Vec<Run> = Vec::new();
         // What lies far away from the end is covered by the panel that is best for many columns.
         let (seen, whole) = match level {
-            Some(level) => (2048, wide_cover(level, m, n.clamp(1, 2048), None)[0]),
+            Some(level) => (2048, wide(level, m, n.clamp(1, 2048), None)[0]),
             None => (480, cover(m, 240)[0]),
         };
         let (mut start, mut number) = (0, 0);
@@ -89,7 +137,7 @@ impl Panels {
             (start, number) = (count * width, count);
         }
         let rest = match level {
-            Some(level) => wide_cover(level, m, n - start, None),
+            Some(level) => wide(level, m, n - start, None),
             None => cover(m, n - start),
         };
         runs.extend(runs_of(&rest, number, start));

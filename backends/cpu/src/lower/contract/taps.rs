@@ -25,6 +25,7 @@ use super::{
     weights,
 };
 use crate::{
+    choice::Knob,
     frame::PointerSlot,
     kernel::{Kernel, LowerCx, NestRequest},
 };
@@ -68,7 +69,7 @@ impl TapsConv {
         let extents = &p.nest.extents;
         let (columns, n) = (&extents[windows.x.pixel], p.extent(&p.n));
         let (k, n_const) = (p.extent(&p.k).as_const()?, n.as_const()?);
-        let panels = Panels::new(columns.as_const(), n.as_const(), p.level);
+        let panels = Panels::choose(columns.as_const(), n.as_const(), p.level, &mut cx.choices);
         let constant = request.operands.get(p.nest.loads[p.b].operand)?.constant.as_ref()?;
         let outer: Vec<usize> = p.outer.iter().copied().filter(|&a| !at.coefficients[a].is(0)).collect();
         let packed = weights::pack(constant, at, extents, [&outer, &p.n, &p.k], &panels)?;
@@ -122,11 +123,13 @@ impl TapsConv {
         let wanted = (ITEMS + items - 1) / items;
         let by_rows = if 4 * k * n_const <= WEIGHTS { wanted } else { 1 };
         let rows = (known_rows / by_rows).max(ITEM_WORK / row_work).clamp(1, fit.min(known_rows));
+        let rows = cx.choices.amount(Knob::Rows, rows, 1, known_rows);
         let blocks = (known_rows + rows - 1) / rows;
         let n_panels = panels.count(&n).as_const()?;
         let panel_work = (row_work / n_panels.max(1)).saturating_mul(rows).max(1);
         let groups = ((wanted + blocks - 1) / blocks).clamp(1, n_panels.max(1));
         let group = ((n_panels + groups - 1) / groups).max(ITEM_WORK / panel_work).clamp(1, n_panels.max(1));
+        let group = cx.choices.amount(Knob::Panels, group, 1, n_panels);
         let block = (!in_place).then(|| Target {
             pitch: pitch.clone(),
             channels,

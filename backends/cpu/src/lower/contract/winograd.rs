@@ -48,6 +48,7 @@ use super::{
     window::{Dim, Window},
 };
 use crate::{
+    choice::{Choices, Knob},
     frame::PointerSlot,
     kernel::{LowerCx, NestRequest},
     tile::{cover_cost, wide_cover_cost},
@@ -63,6 +64,9 @@ const WEIGHTS: [i64; 2] = [640 << 10, 12 << 20];
 const FROM_MEMORY: i64 = 5;
 /// Bytes of transformed weights, at most: beyond, the memory they take counts for more.
 const MOST_WEIGHTS: i64 = 256 << 20;
+
+/// Squares of an item that are tried.
+const CUTS: [i64; 6] = [14, 28, 56, 84, 112, 168];
 
 /// How a convolution will be done.
 #[derive(Clone, Debug)]
@@ -127,8 +131,8 @@ impl WinogradConv {
             EpilogueInput::Tile => true,
             EpilogueInput::Col | EpilogueInput::Scalar => at.coefficients[y.pixel].is(0),
         };
-        if !cx.winograd
-            || !p.is_single()
+        let most = cx.winograd?;
+        if !p.is_single()
             || p.prologue.is_some()
             || !window(&windows.x)
             || !window(&y)
@@ -145,16 +149,17 @@ impl WinogradConv {
             n: p.extent(&p.n).as_const().filter(|&n| n > 0)?,
             level: cx.tiles.level(),
         };
-        let way = shape.choose()?;
-        let group = shape.group(way);
-        let squares = shape.squares(way, group);
-        let panels = Panels::new(Some(squares), Some(group), shape.level);
         let constant = request.operands.get(p.nest.loads[p.b].operand)?.constant.as_ref()?;
-        let bytes = constant.bytes();
         if constant.dtype() != DType::F32 {
             return None;
         }
+        let bytes = constant.bytes();
         let taps = Weights::new(bytes.as_chunks().0, at, extents, &p.k, *p.n.last()?)?;
+        let choices = &mut cx.choices;
+        let way = shape.choose(most, choices)?;
+        let group = choices.number(Knob::Channels, shape.group(way), || shape.groups().collect());
+        let squares = choices.number(Knob::Squares, shape.squares(way, group), || shape.cuts(way));
+        let panels = Panels::choose(Some(squares), Some(group), shape.level, choices);
         let weight = cx.add_weight(taps.transform(way, &shape, group, &panels)?);
         Some(WinogradConv {
             way,
@@ -175,15 +180,36 @@ impl WinogradConv {
 }
 
 impl Shape {
-    /// The way that takes the least time, or `None` where that is the sum by taps.
-    fn choose(&self) -> Option<Winograd> {
-        // What is packed in few panels has no more to gain, and the estimate is rough.
-        if self.c < 8 || self.n < 8 {
+    /// The way that takes the least time, of squares up to the largest ones that may be, or `None` where that is the sum
+    /// by taps.
+    fn choose(&self, most: Winograd, choices: &mut Choices) -> Option<Winograd> {
+        let ways = self.ways(most);
+        let default = self.best(&ways);
+        let number = |way: Option<Winograd>| way.map_or(0, |way| way.m() as i64);
+        let near = |(time, _): &&(i64, Winograd)| *time < self.time_of_taps() * 2;
+        let others = || {
+            let ways = ways.iter().filter(near).map(|(_, way)| number(Some(*way)));
+            std::iter::once(0).chain(ways).collect()
+        };
+        if ways.is_empty() {
             return None;
         }
-        let ways = [Winograd::F2, Winograd::F4].map(|way| (self.time(way), way));
-        let (time, way) = ways.into_iter().min()?;
-        (time < self.time_of_taps() * 15 / 16).then_some(way)
+        let taken = choices.number(Knob::Winograd, number(default), others);
+        ways.iter().map(|(_, way)| *way).find(|&way| number(Some(way)) == taken)
+    }
+
+    /// The time of each way that may be thought of.
+    fn ways(&self, most: Winograd) -> Vec<(i64, Winograd)> {
+        // What is packed in few panels has no more to gain, and the estimate is rough.
+        let few = self.c < 8 || self.n < 8;
+        let ways = Winograd::ALL.into_iter().filter(|&way| way <= most && !few);
+        ways.map(|way| (self.time(way), way)).collect()
+    }
+
+    /// That of least time, if it takes less than the sum by taps.
+    fn best(&self, ways: &[(i64, Winograd)]) -> Option<Winograd> {
+        let (time, way) = ways.iter().min()?;
+        (*time < self.time_of_taps() * 15 / 16).then_some(*way)
     }
 
     fn lanes(&self) -> i64 {
@@ -224,15 +250,37 @@ impl Shape {
 
     /// Squares of an item: few where their transforms and the weights stay in cache, many where the weights do not.
     fn squares(&self, way: Winograd, group: i64) -> i64 {
-        let (n, weights, total) = (way.n() as i64, self.weights(way), self.total(way));
+        let (n, weights) = (way.n() as i64, self.weights(way));
         let cached = CACHED / (4 * n * n * (self.c + group)).max(1);
         let wanted = match weights {
             w if w <= WEIGHTS[0] => cached.clamp(14, 56),
             w if w <= WEIGHTS[1] => cached.clamp(28, 84),
             _ => cached.clamp(112, 168),
         };
+        self.cut(way, wanted)
+    }
+
+    /// About so many squares of an item, so that all items have as many.
+    fn cut(&self, way: Winograd, wanted: i64) -> i64 {
+        let total = self.total(way);
         let blocks = (total + wanted - 1) / wanted;
         (total + blocks - 1) / blocks
+    }
+
+    /// Numbers of squares of an item that may do.
+    fn cuts(&self, way: Winograd) -> Vec<i64> {
+        let mut all: Vec<i64> = CUTS.iter().map(|&wanted| self.cut(way, wanted)).collect();
+        all.dedup();
+        all
+    }
+
+    /// Output channels of an item that may do.
+    fn groups(&self) -> impl Iterator<Item = i64> {
+        let n = self.n;
+        [1, 2, 4, 8]
+            .into_iter()
+            .filter(move |parts| *parts == 1 || n % (parts * 32) == 0)
+            .map(move |parts| n / parts)
     }
 
     /// Thousandths of a cycle.
