@@ -122,7 +122,7 @@ impl Join {
         }
     }
 
-    fn apply(self, a: Lane, b: Lane) -> Lane {
+    pub(crate) fn apply(self, a: Lane, b: Lane) -> Lane {
         match self {
             Join::Sum => Lane::F32(a.f32() + b.f32()),
             Join::Product => Lane::F32(a.f32() * b.f32()),

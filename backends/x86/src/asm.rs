@@ -14,6 +14,7 @@ use crate::Level;
 
 pub(crate) mod elements;
 mod general;
+mod permute;
 
 /// A vector register by its number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

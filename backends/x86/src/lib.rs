@@ -13,6 +13,7 @@ mod asm;
 mod frame;
 mod gemm;
 mod lane_conv;
+mod pool;
 mod program;
 mod separable;
 mod stream;
@@ -69,6 +70,7 @@ pub fn supports(spec: &Tile, level: Level) -> bool {
         Tile::LaneConv(spec) => lane_conv::supports(spec, level),
         Tile::Stream(spec) => stream::supports(spec, level),
         Tile::Separable(spec) => separable::supports(spec, level),
+        Tile::Pool(spec) => pool::supports(spec, level),
         _ => false,
     }
 }
@@ -83,6 +85,7 @@ pub fn emit(spec: &Tile, level: Level) -> Result<Vec<u8>, EncodeError> {
         Tile::LaneConv(spec) => lane_conv::emit(spec, level),
         Tile::Stream(spec) => stream::emit(spec, level),
         Tile::Separable(spec) => separable::emit(spec, level),
+        Tile::Pool(spec) => pool::emit(spec, level),
         _ => Err(EncodeError("no wide code for this tile".into())),
     }
 }

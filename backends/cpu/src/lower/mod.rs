@@ -4,13 +4,15 @@
 //! `collapse` (fewer axes), `levels` and `schedule` (what is computed where, and in lanes or not), `cut` (items), `nest`,
 //! `inner`, `reduce`, `transpose` (the loops), `place`, `index`, `scalar`, `vector` (what is inside of them). Where there is
 //! wide code, the innermost loop is a tile: `stream`, of programs that `streamed` and `lanes` translate. Contractions are done by tiles
-//! where those can do them: `contract`. Several nests over the same rows are one kernel: `rows`.
+//! where those can do them: `contract`. So are pools: `windows` says which nests are, `pool` calls the tiles; `emit` has what
+//! code around tiles is made of. Several nests over the same rows are one kernel: `rows`.
 
 mod access;
 mod collapse;
 pub mod concat;
 mod contract;
 mod cut;
+mod emit;
 mod half;
 mod index;
 mod inner;
@@ -18,6 +20,7 @@ mod lanes;
 mod levels;
 mod nest;
 mod place;
+mod pool;
 mod reduce;
 pub mod rows;
 mod scalar;
@@ -28,6 +31,7 @@ mod stream;
 mod streamed;
 mod transpose;
 mod vector;
+mod windows;
 
 pub(crate) use access::{dense_strides, inside as access_inside};
 pub(crate) use contract::{LastWay, last_way};
@@ -65,7 +69,10 @@ impl std::error::Error for LowerError {}
 /// The target lacks an instruction.
 pub fn lower_nest(request: &NestRequest, cx: &mut LowerCx<'_>) -> Result<Kernel, LowerError> {
     if request.form.class() != Class::Contraction {
-        return lower_loops(request, cx);
+        return match pool::lower(request, cx) {
+            Some(kernel) => Ok(kernel),
+            None => lower_loops(request, cx),
+        };
     }
     match contract::lower(request, cx) {
         Ok(kernel) => Ok(kernel),

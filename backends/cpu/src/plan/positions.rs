@@ -45,8 +45,20 @@ pub(super) fn read_positions(form: &LoopForm, operand: usize) -> Option<Read> {
     };
     let mut new = form.clone();
     new.loads.push(load);
-    new.finish = replaced(&form.finish, root, new.loads.len() - 1);
+    new.finish = replaced(&form.finish, root, Inst::Load(new.loads.len() - 1));
     Some(Read { form: new, constant })
+}
+
+/// The form with a value of its `finish` that is the same everywhere and known when compiling as a constant: the count of
+/// windows that have no padding.
+pub(super) fn fold_counts(form: &LoopForm) -> Option<LoopForm> {
+    form.combine?;
+    let root = root(&form.finish)?;
+    if !axes_of(&form.finish, root).is_empty() {
+        return None;
+    }
+    let value = *evaluate(&form.finish, root, &[])?.first()?;
+    Some(LoopForm { finish: replaced(&form.finish, root, Inst::Const(value)), ..form.clone() })
 }
 
 /// The last f32 value that is made of positions and constants alone, if it is made of positions.
@@ -156,13 +168,13 @@ fn position(ix: &Ix, at: &[i64]) -> Option<i64> {
     })
 }
 
-/// The program with a value read instead of computed.
-fn replaced(program: &Program, root: Ref, load: usize) -> Program {
+/// The program with a leaf in the place of a value.
+fn replaced(program: &Program, root: Ref, leaf: Inst) -> Program {
     let mut b = Builder::new();
     let mut map: Vec<Ref> = Vec::with_capacity(program.insts().len());
     for (i, (inst, dtype)) in program.insts().iter().enumerate() {
         let new = if i == root.index() {
-            b.push(Inst::Load(load), *dtype)
+            b.push(leaf.clone(), *dtype)
         } else {
             b.push(inst.map_refs(|r| map[r.index()]), *dtype)
         };

@@ -11,8 +11,11 @@ use nnc_ir::{
 };
 
 use super::{
-    Block, Buffer, BufferId, BufferKind, NestStep, Plan, Step, layout::is_read, positions::read_positions,
-    repeat::without_repetition, trim::trimmed,
+    Block, Buffer, BufferId, BufferKind, NestStep, Plan, Step,
+    layout::is_read,
+    positions::{fold_counts, read_positions},
+    repeat::without_repetition,
+    trim::trimmed,
 };
 
 impl Plan {
@@ -44,6 +47,9 @@ impl Plan {
             constant.is_some_and(is_finite)
         };
         if let Some(form) = trimmed(&nest.form, &finite) {
+            nest.form = form;
+        }
+        if let Some(form) = fold_counts(&nest.form) {
             nest.form = form;
         }
         if let Some(read) = read_positions(&nest.form, nest.operands.len()) {

@@ -85,6 +85,11 @@ impl Asm {
         }
     }
 
+    /// `to *= from`.
+    pub(crate) fn mul(&mut self, to: Register, from: Register) {
+        self.push(Instruction::with2(Code::Imul_r64_rm64, to, from));
+    }
+
     /// `to <<= count`.
     pub(crate) fn shl(&mut self, to: Register, count: u32) {
         self.push(Instruction::with2(Code::Shl_rm64_imm8, to, count));

@@ -4,7 +4,7 @@
 //! (operands at linear places, computed first by `prologue`), `window`, `fill`, `conv` and `depthwise` (convolutions),
 //! `last`, `fill_last`, `taps` and `lanes` (convolutions with channels last), `winograd` and `squares` (those of window 3
 //! by minimal filtering); `panel`, `pack`, `rows`,
-//! `weights`, `tiles` and `emit` serve both. What is no case for tiles is the generic nest's.
+//! `weights` and `tiles` serve both. What is no case for tiles is the generic nest's.
 //!
 //! Share of the 128-bit multiply-add peak on a Zen 5 core, f32, bias and rectifier fused, constant weights
 //! (`cargo bench --profile dev -p nnc-cpu --bench contract`):
@@ -28,7 +28,6 @@ mod analyze;
 mod conv;
 mod depthwise;
 mod direct;
-mod emit;
 mod epilogue;
 mod fill;
 mod fill_last;
@@ -56,7 +55,7 @@ use self::{
     taps::TapsConv,
     winograd::WinogradConv,
 };
-use super::scalar::Abilities;
+use super::{emit, scalar::Abilities};
 use crate::kernel::{Kernel, LowerCx, NestRequest};
 
 /// Why tiles cannot do a contraction.

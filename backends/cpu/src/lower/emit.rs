@@ -1,4 +1,4 @@
-//! emit - small things that the code of contractions is made of: numbers from the frame, loops, branches.
+//! emit - small things that the code around tiles is made of: numbers from the frame, loops, branches.
 //!
 //! Functions with tiles are compiled without Cranelift's optimiser, so what is here computes nothing twice that a caller
 //! could have computed before a loop.
