@@ -10,6 +10,7 @@ use super::{
     args::{BenchArgs, ErrorFormat},
     output::say,
     process::{cpu_ms, memory_mb, page_faults},
+    samples::Samples,
     source, tune,
 };
 
@@ -30,9 +31,9 @@ pub(crate) fn run(args: &BenchArgs, format: ErrorFormat) -> Outcome {
     let start = Instant::now();
     let mut outputs = model.run_in(&mut session, &inputs)?;
     let first = start.elapsed();
-    let Measured { mut times, cpu_ms, page_faults } =
+    let Measured { samples, cpu_ms, page_faults } =
         measure(&model, &mut session, &inputs, &mut outputs, (args.timing.seconds, args.calls))?;
-    times.sort_unstable();
+    let (calls, times) = (samples.calls(), samples.sorted());
     let ms = |d: Duration| d.as_secs_f64() * 1e3;
     let quantile = |q: usize| times.get(times.len().saturating_sub(1) * q / 100).map_or(0.0, |&t| ms(t));
     let dir = match &args.outputs {
@@ -45,7 +46,7 @@ pub(crate) fn run(args: &BenchArgs, format: ErrorFormat) -> Outcome {
         io::write_npy(&dir.join(format!("{i}.npy")), tensor)?;
     }
     let figures = json!({
-        "median_ms": quantile(50), "p10_ms": quantile(10), "p90_ms": quantile(90), "calls": times.len(),
+        "median_ms": quantile(50), "p10_ms": quantile(10), "p90_ms": quantile(90), "calls": calls,
         "compile_ms": ms(model.compile_time()), "cached": model.is_cached(), "first_ms": ms(first),
         "peak_rss_mb": memory_mb("VmHWM:"), "base_rss_mb": base_rss,
         "cpu_ms": cpu_ms, "page_faults": page_faults,
@@ -57,7 +58,7 @@ pub(crate) fn run(args: &BenchArgs, format: ErrorFormat) -> Outcome {
         say!(
             "{:.4} ms median of {} calls ({:.4} to {:.4})",
             quantile(50),
-            times.len(),
+            calls,
             quantile(10),
             quantile(90)
         );
@@ -74,10 +75,10 @@ pub(crate) fn run(args: &BenchArgs, format: ErrorFormat) -> Outcome {
 
 /// What calls took.
 struct Measured {
-    times: Vec<Duration>,
+    samples: Samples,
     /// Processor time of all threads, a call.
     cpu_ms: f64,
-    /// In all calls together, after the warm-up, or the first of very many.
+    /// In all calls together, after the warm-up.
     page_faults: u64,
 }
 
@@ -90,10 +91,8 @@ fn measure(
     (length, calls): (Duration, Option<usize>),
 ) -> Result<Measured, Failure> {
     let views: Vec<TensorView<'_>> = inputs.iter().map(Tensor::view).collect();
-    // Written to once, so that noting a time faults no page.
-    let mut times = vec![Duration::MAX; calls.unwrap_or(1 << 16)];
-    times.clear();
-    let (mut cpu, mut faults, mut faults_after) = (0.0, 0, None);
+    let mut samples = Samples::new();
+    let (mut cpu, mut faults) = (0.0, 0);
     for (share, keep) in [(10, false), (1, true)] {
         (cpu, faults) = (cpu_ms(), page_faults());
         let start = Instant::now();
@@ -108,16 +107,12 @@ fn measure(
             let call = Instant::now();
             model.run_into(session, &views, &mut targets)?;
             if keep {
-                times.push(call.elapsed());
-                if times.len() == times.capacity() {
-                    // From here on the list of times grows.
-                    faults_after.get_or_insert_with(page_faults);
-                }
+                samples.push(call.elapsed());
             }
             done += 1;
         }
     }
-    let page_faults = faults_after.unwrap_or_else(page_faults) - faults;
-    let cpu_ms = (cpu_ms() - cpu) / times.len().max(1) as f64;
-    Ok(Measured { times, cpu_ms, page_faults })
+    let page_faults = page_faults() - faults;
+    let cpu_ms = (cpu_ms() - cpu) / samples.calls().max(1) as f64;
+    Ok(Measured { samples, cpu_ms, page_faults })
 }

@@ -13,6 +13,7 @@ mod process;
 mod profile;
 mod report;
 mod run;
+mod samples;
 mod source;
 mod trace;
 mod tune;
