@@ -6,26 +6,53 @@ import pathlib
 import statistics
 import subprocess
 import tempfile
+import typing
 
 import common
 import inputs as make_inputs
 
-ENGINES = ("onnxruntime", "openvino")
-PINNED = ("numpy==2.4.6", "onnxruntime==1.31.1", "openvino==2026.4.1")
+# Measured unless --peers says otherwise, and all that there are.
+USUAL = ("onnxruntime", "openvino")
+ENGINES = (*USUAL, "rten", "tract", "ncnn", "iree", "tvm")
+RUST = ("rten", "tract")
+PINNED = {
+    "onnxruntime": ("onnxruntime==1.31.1",), "openvino": ("openvino==2026.4.1",), "rten": (), "tract": (),
+    "ncnn": ("ncnn==1.0.20261020", "onnx==1.23.2"), "iree": ("iree-base-compiler[onnx]==3.13.0", "iree-base-runtime==3.13.0"),
+    "tvm": ("apache-tvm==0.27.0.post1", "onnx==1.23.2"),
+}
+# An engine whose outputs are farther from those of ONNX Runtime, over the greatest magnitude, has computed something else.
+WRONG = 1e-2
+# Seconds that an engine may take to compile ahead.
+PATIENCE = 600
 
 
-def peers_python():
+def peers_python(engines):
     """The Python that has the other engines: PEERS_PYTHON, or an environment of our own."""
     if "PEERS_PYTHON" in os.environ:
         return os.environ["PEERS_PYTHON"]
     venv = common.WORK / "venv"
-    python = venv / "bin" / "python"
-    if not (venv / "complete").is_file():
+    python, complete = venv / "bin" / "python", venv / "complete"
+    wanted = sorted({"numpy==2.4.6", *(p for e in engines for p in PINNED[e])})
+    present = complete.read_text().splitlines() if complete.is_file() else []
+    if not set(wanted) <= set(present):
         common.note(f"making {venv}")
         subprocess.run(["python3", "-m", "venv", venv], check=True)
-        subprocess.run([python, "-m", "pip", "install", "--quiet", *PINNED], check=True)
-        (venv / "complete").write_text("\n".join(PINNED))
+        subprocess.run([python, "-m", "pip", "install", "--quiet", *wanted], check=True)
+        if "ncnn" in engines:
+            # Its program needs none of the packages that it asks for.
+            subprocess.run([python, "-m", "pip", "install", "--quiet", "--no-deps", "pnnx==20261020"], check=True)
+        complete.write_text("\n".join(sorted({*wanted, *present})))
     return str(python)
+
+
+def runner(engines):
+    """The program that runs the engines written in Rust, built if one of them is wanted."""
+    if not set(engines) & set(RUST):
+        return None
+    target = common.WORK / "runner"
+    command = ["cargo", "build", "--release", "--quiet", "--manifest-path", common.HERE / "runner" / "Cargo.toml"]
+    subprocess.run([*command, "--target-dir", target], check=True)
+    return target / "release" / "bench-runner"
 
 
 def find(folders, names):
@@ -62,10 +89,16 @@ def prepare(nnc, name, path, shapes, fills, data):
 class Peer:
     """Another engine, loaded once and asked for slices."""
 
-    def __init__(self, python, engine, model, inputs, threads, cpus, out):
+    def __init__(self, tools, engine, model, inputs, threads, cpus, out):
         pin = (lambda: os.sched_setaffinity(0, cpus)) if cpus else None
         self.errors = tempfile.TemporaryFile("w+")
-        command = [python, common.HERE / "peers.py", engine, model, inputs, str(threads), out]
+        said = [engine, model, inputs, str(threads), out]
+        if engine in RUST:
+            command = [tools.runner, *said]
+        else:
+            command = [tools.python, common.HERE / "peers.py", *said]
+            convert = [tools.python, common.HERE / "peers.py", "convert", *said]
+            self.ahead_ms = common.call(list(map(str, convert)), timeout=PATIENCE)["ahead_ms"]
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
                                         stderr=self.errors, preexec_fn=pin)
         self.loaded, self.rows = self.answer(), []
@@ -92,13 +125,19 @@ class Peer:
                 "version": self.loaded["version"]}
 
 
+class Tools(typing.NamedTuple):
+    """What runs other engines."""
+    python: str
+    runner: pathlib.Path | None
+
+
 def summary(rows):
     middle = lambda key: statistics.median(r[key] for r in rows)
     return {"median_ms": middle("median_ms"), "p10_ms": middle("p10_ms"), "p90_ms": middle("p90_ms"),
             "peak_rss_mb": max(r["peak_rss_mb"] for r in rows), "calls": sum(r["calls"] for r in rows)}
 
 
-def one(nnc, python, engines, name, found, args, threads):
+def one(nnc, tools, engines, name, found, args, threads):
     path, shapes, fills, data = found
     inputs, dims = prepare(nnc, name, path, shapes, fills, data)
     cpus = set(sorted(os.sched_getaffinity(0))[:threads])
@@ -109,7 +148,7 @@ def one(nnc, python, engines, name, found, args, threads):
     result, peers = {}, {}
     for engine in engines:
         try:
-            peers[engine] = Peer(python, engine, path, inputs, threads, cpus, outputs / engine)
+            peers[engine] = Peer(tools, engine, path, inputs, threads, cpus, outputs / engine)
         except Exception as error:
             result[engine] = {"error": str(error)[:200]}
     rows = []
@@ -127,29 +166,51 @@ def one(nnc, python, engines, name, found, args, threads):
         if peer.rows:
             result[engine] = peer.result()
         peer.close()
-    if "onnxruntime" in peers and "error" not in result["nnc"]:
-        check = [python, common.HERE / "peers.py", "compare", outputs / "onnxruntime", outputs / "nnc"]
-        result["nnc"]["rel"] = common.call(list(map(str, check)))["rel"]
+    if "onnxruntime" in peers:
+        for engine in result.keys() - {"onnxruntime"}:
+            if "error" not in result[engine]:
+                check = [tools.python, common.HERE / "peers.py", "compare", outputs / "onnxruntime", outputs / engine]
+                result[engine]["rel"] = common.call(list(map(str, check)))["rel"]
+    result["compiled"] = compiled(nnc, path, fixed, inputs, outputs, threads, cpus)
     return result
+
+
+def compiled(nnc, path, fixed, inputs, outputs, threads, cpus):
+    """Load time and memory of the program compiled ahead, in a process that does not compile."""
+    program = outputs / "program.nnc"
+    subprocess.run([nnc, "compile", path, *fixed, "-o", program], check=True, capture_output=True)
+    command = [nnc, "bench", program, "--inputs", inputs, "--threads", threads, "--seconds", 0.1, "--json"]
+    row = common.call(list(map(str, command)), cpus)
+    program.unlink()
+    return {"load_ms": row["compile_ms"], "first_ms": row["first_ms"], "peak_rss_mb": row["peak_rss_mb"]}
 
 
 def run(args):
     nnc = common.nnc_path()
+    engines = ENGINES if args.peers == "all" else tuple(args.peers.split(",")) if args.peers else USUAL
+    if unknown := set(engines) - set(ENGINES):
+        raise SystemExit(f"no engine {', '.join(sorted(unknown))}; there are {', '.join(ENGINES)}")
+    tools = None
     try:
-        python, engines = peers_python(), ENGINES
+        tools = Tools(peers_python(engines), runner(engines))
     except (OSError, subprocess.CalledProcessError) as error:
         common.note(f"without other engines: {error}")
-        python, engines = None, ()
+        engines = ()
     folders = args.models or [common.ROOT / "models" / "cache", common.ROOT / "models"]
     found = find(folders, args.names)
     for threads in args.threads:
         results = {}
         for name, model in found.items():
-            results[name] = one(nnc, python, engines, name, model, args, threads)
+            results[name] = one(nnc, tools, engines, name, model, args, threads)
             times = {e: r.get("median_ms", r.get("error")) for e, r in results[name].items()}
             common.note(f"{name}, {threads} threads: {times}")
             common.save(f"models-{threads}", {"threads": threads, "seconds": args.seconds, "rounds": args.rounds,
                                               "models": results})
+
+
+def is_right(row):
+    """Whether an engine ran and computed what ONNX Runtime did, which itself has no difference."""
+    return "median_ms" in row and ("rel" not in row or (row["rel"] is not None and row["rel"] <= WRONG))
 
 
 def tables(threads):
@@ -158,20 +219,24 @@ def tables(threads):
     if result is None:
         return None
     engines = [e for e in ENGINES if any(e in m for m in result["models"].values())]
-    times, costs, ratios = [], [], []
+    times, costs, ratios, of_each = [], [], [], {e: [] for e in engines}
     for name, rows in result["models"].items():
         ours = rows.get("nnc", {})
-        best = min((rows[e]["median_ms"] for e in engines if "median_ms" in rows.get(e, {})), default=None)
-        ratio = ours["median_ms"] / best if best and "median_ms" in ours else None
+        right = {e: rows[e]["median_ms"] for e in engines if is_right(rows.get(e, {}))}
+        ratio = ours["median_ms"] / min(right.values()) if right and "median_ms" in ours else None
         ratios += [ratio] if ratio else []
+        for engine, time in right.items():
+            of_each[engine] += [ours["median_ms"] / time] if ratio else []
         show = lambda e, key, digits=3: common.significant(rows.get(e, {}).get(key), digits)
-        times.append([name, show("nnc", "median_ms"), *(show(e, "median_ms") for e in engines),
+        mark = lambda e: " wrong" if "median_ms" in rows.get(e, {}) and e not in right else ""
+        times.append([name, show("nnc", "median_ms"), *(show(e, "median_ms") + mark(e) for e in engines),
                       common.significant(ratio, 3), show("nnc", "rel", 2)])
         triple = lambda e: f"{show(e, 'load_ms')} / {show(e, 'first_ms')} / {show(e, 'peak_rss_mb')}"
-        costs.append([name, triple("nnc"), *(triple(e) for e in engines)])
+        costs.append([name, *(triple(e) for e in ("nnc", "compiled", *engines))])
     versions = {e: next((m[e]["version"] for m in result["models"].values() if "version" in m.get(e, {})), "?")
                 for e in engines}
-    times.append(["geometric mean", "", *("" for _ in engines), common.significant(common.geomean(ratios)), ""])
+    times.append(["geometric mean of nnc / it", "", *(common.significant(common.geomean(of_each[e])) for e in engines),
+                  common.significant(common.geomean(ratios)), ""])
     heads = [f"{e} {versions[e]}" for e in engines]
     place = result["machine"]
     words = f"{place['cpu']}, {place['cores']} cores, Linux {place['system']}, nnc {place['nnc']}, load {place['load']}"
@@ -179,6 +244,6 @@ def tables(threads):
         f"{words}; medians in ms of {result['rounds']} rounds of {result['seconds']} s, {threads} thread"
         f"{'s' if threads > 1 else ''}.",
         common.table(["model", "nnc", *heads, "nnc / best", "difference"], times),
-        "From file to program ms / first call ms / peak RSS MB:",
-        common.table(["model", "nnc", *engines], costs),
+        "From file to program ms / first call ms / peak RSS MB; *compiled* is nnc with a program compiled ahead:",
+        common.table(["model", "nnc", "compiled", *engines], costs),
     ])
