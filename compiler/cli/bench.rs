@@ -55,13 +55,7 @@ pub(crate) fn run(args: &BenchArgs, format: ErrorFormat) -> Outcome {
     if args.timing.json {
         say!("{figures}");
     } else {
-        say!(
-            "{:.4} ms median of {} calls ({:.4} to {:.4})",
-            quantile(50),
-            calls,
-            quantile(10),
-            quantile(90)
-        );
+        say!("{:.4} ms median of {} calls ({:.4} to {:.4})", quantile(50), calls, quantile(10), quantile(90));
         say!(
             "{:.1} ms to compile, {:.3} ms first call, {} bytes of arena, {:.1} MB at most, {page_faults} page faults",
             ms(model.compile_time()),
