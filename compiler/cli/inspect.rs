@@ -2,7 +2,7 @@
 
 use nnc::{
     ir::diag::escape,
-    runtime::{Image, Port},
+    runtime::{Image, Kernel, Port},
 };
 use serde_json::{Value, json};
 
@@ -33,16 +33,23 @@ pub(crate) fn run(args: &InspectArgs, format: ErrorFormat) -> Outcome {
     }
     say!("kernels {}", image.kernels.len());
     for kernel in &image.kernels {
-        say!(
-            "  {:<28} {:>7} bytes  {}",
-            kernel.name,
-            kernel.len,
-            escape(&nodes(image, &kernel.nodes).join(", "))
-        );
+        let code = match shared_with(image, kernel) {
+            // Names begin with the number.
+            Some(first) => format!("as {}", first.name.split('_').next().unwrap_or(&first.name)),
+            None => format!("{} bytes", kernel.len),
+        };
+        let nodes = nodes(image, &kernel.nodes).join(", ");
+        say!("  {:<28} {code:>13}  {}", kernel.name, escape(&nodes));
     }
     let externs: Vec<&str> = image.externs.iter().map(|e| e.name()).collect();
     say!("runtime functions: {}", if externs.is_empty() { "none".to_owned() } else { externs.join(", ") });
     Ok(0)
+}
+
+/// The kernel before whose function a kernel calls too.
+fn shared_with<'a>(image: &'a Image, kernel: &Kernel) -> Option<&'a Kernel> {
+    let first = image.kernels.iter().find(|k| k.offset == kernel.offset)?;
+    (first.name != kernel.name).then_some(first)
 }
 
 fn nodes<'a>(image: &'a Image, numbers: &[u32]) -> Vec<&'a str> {
@@ -60,7 +67,8 @@ fn to_json(image: &Image) -> Value {
         "code_bytes": image.code.len(),
         "weight_bytes": image.weights.total_bytes(),
         "kernels": image.kernels.iter().map(|k| json!({
-            "name": k.name, "bytes": k.len, "nodes": nodes(image, &k.nodes),
+            "name": k.name, "bytes": k.len, "shared_with": shared_with(image, k).map(|first| &first.name),
+            "nodes": nodes(image, &k.nodes),
         })).collect::<Vec<_>>(),
         "runtime_functions": image.externs.iter().map(|e| e.name()).collect::<Vec<_>>(),
         "notes": image.notes.iter().map(|(k, v)| (k.clone(), json!(v))).collect::<serde_json::Map<_, _>>(),

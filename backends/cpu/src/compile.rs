@@ -1,28 +1,26 @@
 //! compile - a module to a program: plan, kernels, entries, link.
 
-use cranelift_codegen::ir::{Function, InstructionData, Opcode, Value};
 use nnc_ir::{
     constant::Constant, definitions::bare_symbol, diag::Diagnostic, entity::EntityId, extent::Extent,
-    form::Class, graph::Module,
+    graph::Module,
 };
 use nnc_runtime::{Dim, Entries, Image, Port, Signature, Work, externs::Extern};
 use nnc_tile::winograd::Winograd;
 
 use crate::{
-    choice::{self, Choices, Decided, Tuning},
+    choice::{Choices, Decided, Tuning},
     emit,
     entry::{self, Callee, FuncId, Functions, Program, Slots},
     frame::{Frame, PointerSlot},
-    kernel::{Kernel, LowerCx, NestRequest, OperandRef},
+    job::{self, Job, Shifted, Sources, collect},
+    kernel::{Kernel, LowerCx},
     link::{self, Code, Place, Unit},
-    lower::{self, rows::RowsRequest, scatter::ScatterRequest},
-    plan::{
-        self, Block, Bounds, BufferId, BufferKind, NestStep, Plan, PlanReport, RowsStep, ScatterStep, Step,
-    },
+    lower,
+    plan::{self, Bounds, BufferId, BufferKind, Plan, PlanReport, Step},
+    share::{self, Lowered, Use},
     target::Target,
     weights::{self, ConstantId, Constants},
     wide::WideTiles,
-    work::Amounts,
 };
 
 /// What to compile besides the program.
@@ -118,6 +116,7 @@ fn finish(
         kernels: &kernels.callees,
         weights: &places,
         packed: &packed,
+        shifted: &kernels.shifted,
         scratch_bytes: kernels.scratch_bytes.clone(),
         trace: options.trace,
     };
@@ -145,7 +144,7 @@ fn finish(
             run: at(ids.run),
         },
         signature: signature(module),
-        kernels: kernel_table(&kernels, &functions, &blob.places),
+        kernels: kernel_table(&kernels, &blob.places),
         nodes: plan.node_names.clone(),
         externs: externs(&plan),
         notes: options.notes.clone(),
@@ -182,6 +181,8 @@ struct Kernels {
     constants: Vec<bool>,
     /// Constants made while lowering.
     packed: Vec<(Constant, PointerSlot)>,
+    /// Addresses within buffers.
+    shifted: Vec<Shifted>,
     scratch_bytes: Extent,
     /// Contractions that are done by plain loops, and why.
     plain: Vec<(String, &'static str)>,
@@ -189,31 +190,6 @@ struct Kernels {
     tuned: Vec<(String, String)>,
     /// What was decided, if asked for.
     decided: Vec<Decided>,
-}
-
-/// A kernel that is to be lowered.
-enum Job<'a> {
-    Nest(&'a NestStep),
-    Rows(&'a RowsStep),
-    Scatter(&'a ScatterStep),
-}
-
-impl Job<'_> {
-    fn operands(&self) -> &[BufferId] {
-        match self {
-            Job::Nest(step) => &step.operands,
-            Job::Rows(step) => &step.operands,
-            Job::Scatter(step) => &step.operands,
-        }
-    }
-
-    fn amounts(&self) -> Amounts {
-        match self {
-            Job::Nest(step) => Amounts::of_nest(&step.form),
-            Job::Rows(step) => Amounts::of_rows(&step.form),
-            Job::Scatter(step) => Amounts::of_scatter(&step.form, &step.ty),
-        }
-    }
 }
 
 impl Kernels {
@@ -235,6 +211,7 @@ impl Kernels {
             work: Vec::new(),
             constants: vec![false; constants.len()],
             packed: Vec::new(),
+            shifted: Vec::new(),
             scratch_bytes: Extent::ZERO,
             plain: Vec::new(),
             tuned: Vec::new(),
@@ -247,6 +224,7 @@ impl Kernels {
         }
         let bounds = Bounds::new(&module.symbols);
         let mut problems = Vec::new();
+        let mut lowered = Vec::with_capacity(plan.kernels);
         let constant = |&operand: &BufferId| match plan.buffer(operand).kind {
             BufferKind::Constant(c) => Some(c),
             _ => None,
@@ -256,11 +234,7 @@ impl Kernels {
             work.operands().iter().filter_map(constant).for_each(|c| readers[c.0] += 1);
         }
         for (number, work) in work.iter().flatten().enumerate() {
-            let (what, nodes) = match work {
-                Job::Nest(step) => (&step.what, &step.nodes),
-                Job::Rows(step) => (&step.what, &step.nodes),
-                Job::Scatter(step) => (&step.what, &step.nodes),
-            };
+            let (what, nodes) = work.what();
             let mut problem = |what: String| {
                 let names: Vec<&str> = nodes.iter().map(|&n| &*plan.node_names[n as usize]).collect();
                 problems.push(Diagnostic::error(410, format!("nodes {}: {what}", names.join(", "))));
@@ -269,7 +243,7 @@ impl Kernels {
             let (isa, packed) = (&*target.isa, &mut out.packed);
             let (winograd, choices) = (options.winograd, Choices::default());
             let mut cx = LowerCx { isa, frame, packed, tiles, winograd, choices };
-            let (kernel, key) = match lower_one(work, name, sources, constants, &mut cx) {
+            let (kernel, key) = match job::lower(work, name, sources, constants, &mut cx, &mut out.shifted) {
                 Ok(lowered) => lowered,
                 Err(error) => {
                     problem(error.to_string());
@@ -292,11 +266,12 @@ impl Kernels {
                     out.decided.push(Decided { kernel: out.callees.len(), key, decisions });
                 }
             }
-            let read = frame_reads(&kernel.function);
+            let read = share::frame_loads(&kernel.function);
             for operand in work.operands() {
                 let at = entry::offset(slots.buffer(plan, *operand).0);
                 if let Some(c) = constant(operand) {
-                    out.constants[c.0] |= read.as_ref().is_none_or(|read| read.contains(&at));
+                    // One whose address nobody reads, since it was packed, need not be stored.
+                    out.constants[c.0] |= read.as_ref().is_none_or(|read| read.iter().any(|(_, r)| *r == at));
                     readers[c.0] -= 1;
                     if readers[c.0] == 0 && !out.constants[c.0] {
                         constants.release(c);
@@ -305,16 +280,28 @@ impl Kernels {
             }
             let Kernel { function, name, items, item_cost, may_fault, scheduled, plain, .. } = kernel;
             out.plain.extend(plain.map(|why| (name.clone(), why)));
-            out.callees.push(Callee {
-                function: functions.add_kernel(name, function, !scheduled),
-                items,
-                item_cost,
-                may_fault,
-            });
-            out.nodes.push(nodes.clone());
+            let may_share = !entry::is_small(&items, &item_cost);
+            lowered.push(Lowered { name: name.clone(), function, optimise: !scheduled, may_share });
+            let function = FuncId(0);
+            out.callees.push(Callee { name, function, arguments: None, items, item_cost, may_fault });
+            out.nodes.push(nodes.to_vec());
             out.work.push(work.amounts().formulas());
         }
-        if problems.is_empty() { Ok(out) } else { Err(problems) }
+        if !problems.is_empty() {
+            return Err(problems);
+        }
+        out.add_functions(lowered, functions);
+        Ok(out)
+    }
+
+    /// Adds the functions of kernels, each once.
+    fn add_functions(&mut self, lowered: Vec<Lowered>, functions: &mut Functions) {
+        let (lowered, uses) = share::share(lowered);
+        let ids: Vec<FuncId> =
+            lowered.into_iter().map(|f| functions.add_kernel(f.name, f.function, f.optimise)).collect();
+        for (callee, Use { function, arguments }) in self.callees.iter_mut().zip(uses) {
+            (callee.function, callee.arguments) = (ids[function], arguments);
+        }
     }
 
     /// Adds the constants made while lowering to those of the plan.
@@ -332,120 +319,6 @@ impl Kernels {
 
 fn kernel_name(number: usize, what: &str) -> String {
     format!("k{number:03}_{what}")
-}
-
-/// What kernels are lowered from, beside constants.
-struct Sources<'a> {
-    module: &'a Module,
-    plan: &'a Plan,
-    slots: &'a Slots,
-    options: &'a CompileOptions,
-}
-
-/// Makes a kernel; gives its description as well where there is a tuning or choices are noted.
-fn lower_one(
-    work: &Job<'_>,
-    name: String,
-    &Sources { plan, slots, options, .. }: &Sources<'_>,
-    constants: &Constants,
-    cx: &mut LowerCx<'_>,
-) -> Result<(Kernel, Option<String>), lower::LowerError> {
-    let operand = |&buffer: &BufferId| OperandRef {
-        pointer: slots.buffer(plan, buffer),
-        constant: match plan.buffer(buffer).kind {
-            BufferKind::Constant(c) => Some(constants.get(c).clone()),
-            _ => None,
-        },
-    };
-    let first = |nodes: &[u32]| nodes.first().map_or(-1, |&n| i64::from(n));
-    match work {
-        Job::Nest(step) => {
-            let request = NestRequest {
-                name,
-                form: step.form.clone(),
-                operands: step.operands.iter().map(operand).collect(),
-                results: step.results.iter().map(|&b| slots.buffer(plan, b)).collect(),
-                placement: step.placement.clone(),
-                fault_node: first(&step.nodes),
-            };
-            let decides = options.record_choices || !options.tuning.is_empty();
-            let key = (decides && step.form.class() == Class::Contraction)
-                .then(|| choice::key(&request, cx.winograd));
-            let given = key.as_ref().and_then(|key| options.tuning.get(key));
-            cx.choices = Choices::new(given, options.record_choices);
-            Ok((lower::lower_nest(&request, cx)?, key))
-        }
-        Job::Rows(step) => {
-            let request = RowsRequest {
-                name,
-                form: step.form.clone(),
-                operands: step.operands.iter().map(operand).collect(),
-                results: step.results.iter().map(|&b| slots.buffer(plan, b)).collect(),
-                fault_node: first(&step.nodes),
-            };
-            Ok((lower::rows::lower_rows(&request, cx)?, None))
-        }
-        Job::Scatter(step) => {
-            let request = ScatterRequest {
-                name,
-                form: step.form.clone(),
-                operands: step.operands.iter().map(operand).collect(),
-                result: slots.buffer(plan, step.result),
-                ty: step.ty.clone(),
-                fault_node: first(&step.nodes),
-            };
-            Ok((lower::scatter::lower_scatter(&request, cx)?, None))
-        }
-    }
-}
-
-/// Puts kernels at their numbers, and reports buffers that something else than a kernel reads.
-fn collect<'a>(block: &'a Block, work: &mut [Option<Job<'a>>], reads: &mut dyn FnMut(BufferId)) {
-    for step in &block.steps {
-        match step {
-            Step::Nest(step) => work[step.kernel] = Some(Job::Nest(step)),
-            Step::Rows(step) => work[step.kernel] = Some(Job::Rows(step)),
-            Step::Scatter(step) => work[step.kernel] = Some(Job::Scatter(step)),
-            Step::Copy { from, .. } | Step::ReadExtents { from, .. } => reads(*from),
-            Step::Extern(step) => step.operands.iter().for_each(|(b, ..)| reads(*b)),
-            Step::If(step) => {
-                reads(step.condition);
-                collect(&step.then, work, reads);
-                collect(&step.otherwise, work, reads);
-            }
-            Step::Loop(step) => {
-                [step.trips, step.condition, step.condition_result].into_iter().for_each(&mut *reads);
-                step.carried.iter().for_each(|c| reads(c.initial));
-                collect(&step.body, work, reads);
-            }
-            Step::Scan(step) => {
-                step.carried.iter().for_each(|c| reads(c.initial));
-                step.scanned.iter().for_each(|s| reads(s.whole));
-                collect(&step.body, work, reads);
-            }
-            Step::Ensure { .. } | Step::StoreExtents { .. } | Step::Define(_) => {}
-        }
-    }
-}
-
-/// Byte offsets of the frame that a kernel reads, or `None` if it does more with the frame than that: a constant whose
-/// address nobody reads (since it was packed) need not be stored.
-fn frame_reads(function: &Function) -> Option<Vec<i32>> {
-    let entry = function.layout.entry_block()?;
-    let frame: Value = *function.dfg.block_params(entry).first()?;
-    let mut offsets = Vec::new();
-    for block in function.layout.blocks() {
-        for inst in function.layout.block_insts(block) {
-            if !function.dfg.inst_values(inst).any(|v| function.dfg.resolve_aliases(v) == frame) {
-                continue;
-            }
-            match &function.dfg.insts[inst] {
-                InstructionData::Load { opcode: Opcode::Load, offset, .. } => offsets.push((*offset).into()),
-                _ => return None,
-            }
-        }
-    }
-    Some(offsets)
 }
 
 /// Inputs, outputs and symbols as callers see them.
@@ -478,11 +351,11 @@ fn signature(module: &Module) -> Signature {
     }
 }
 
-fn kernel_table(kernels: &Kernels, functions: &Functions, places: &[Place]) -> Vec<nnc_runtime::Kernel> {
+fn kernel_table(kernels: &Kernels, places: &[Place]) -> Vec<nnc_runtime::Kernel> {
     let row = |((callee, nodes), work): ((&Callee, &Vec<u32>), &Work)| {
         let place = places[callee.function.0];
         nnc_runtime::Kernel {
-            name: functions.list[callee.function.0].name.clone(),
+            name: callee.name.clone(),
             offset: place.offset as u64,
             len: place.len as u64,
             nodes: nodes.clone(),

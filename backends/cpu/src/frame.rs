@@ -7,7 +7,8 @@
 //!                   extents: the value of every extent that is not constant, as kernels ask for them
 //! ```
 //!
-//! The generated `run` fills the slots; kernels only read them.
+//! The generated `run` fills the slots; kernels only read them. Kernels that share a function get a table of their slots
+//! in place of the frame (`share`).
 
 use indexmap::IndexMap;
 use nnc_ir::extent::Extent;
@@ -57,6 +58,13 @@ impl Frame {
     /// Adds a slot for a pointer.
     pub fn add_pointer(&mut self) -> PointerSlot {
         PointerSlot(self.next())
+    }
+
+    /// Adds so many slots next to each other; gives the first.
+    pub fn add_pointers(&mut self, count: usize) -> PointerSlot {
+        let first = PointerSlot(POINTERS + self.given);
+        self.given += count;
+        first
     }
 
     /// Where the value of `extent` is.

@@ -69,6 +69,45 @@ fn a_symbolic_perceptron_runs_any_number_of_rows() {
 }
 
 #[test]
+fn repeated_layers_are_one_function() {
+    let mut m = Module::new();
+    let n = input_symbol(&mut m, "N", 0, 0);
+    let values = perceptron(n, &mut m, 4);
+    outputs(&mut m, &values);
+    let ready = ready(m);
+    let kernels = &ready.program.image().kernels;
+    let mut offsets: Vec<u64> = kernels.iter().map(|k| k.offset).collect();
+    offsets.sort_unstable();
+    offsets.dedup();
+    // Each layer is a product, a broadcast, two sums, which are alike, and a tangent; then there is the transpose.
+    assert_eq!((kernels.len(), offsets.len()), (21, 5));
+    for rows in [1, 700, 0, 3] {
+        ready.check(&[numbers(&[rows, 24], rows)]);
+    }
+}
+
+#[test]
+fn operands_of_a_join_are_made_by_one_function() {
+    let mut m = Module::new();
+    let x = m.add_input("x", TensorType::of(DType::F32, &[512, 64]));
+    let body = m.body();
+    let parts: Vec<ValueId> = (0..5)
+        .map(|seed| {
+            let w = weight(&mut m, &[64, 64], seed);
+            add(&mut m, body, ops::MatMul {}, &[x, w])
+        })
+        .collect();
+    let joined = add(&mut m, body, ops::Concat { axis: 1 }, &parts);
+    let y = add(&mut m, body, ops::Neg {}, &[joined]);
+    outputs(&mut m, &[y]);
+    let ready = ready(m);
+    let kernels = &ready.program.image().kernels;
+    assert!(kernels[1..5].iter().all(|k| k.offset == kernels[0].offset), "{kernels:?}");
+    assert_ne!(kernels[5].offset, kernels[0].offset);
+    ready.check(&[numbers(&[512, 64], 3)]);
+}
+
+#[test]
 fn outputs_may_be_inputs_constants_and_each_other() {
     let mut m = Module::new();
     let x = m.add_input("x", TensorType::of(DType::F32, &[2, 3]));

@@ -16,7 +16,9 @@
 //!
 //! **Kernels** have the type [`BodyFn`]. Code calls one through [`Context::parallel_for`] where there is one and the kernel
 //! is worth splitting, else directly. Code that was compiled to be traced calls every kernel through it, with a negative
-//! `n` for one that is to run here and whole, over `[0, -n)`: a profile notes those calls.
+//! `n` for one that is to run here and whole, over `[0, -n)`: a profile notes those calls. What a kernel is called with
+//! begins with its number among the program's kernels, where several of them are one function; else with the address of
+//! the context.
 //!
 //! **Floating point.** Code is entered with rounding to nearest, denormals kept and exceptions masked, on every
 //! thread; the caller's state comes back afterwards.

@@ -50,10 +50,17 @@ impl Profile {
         let mut by_offset: Vec<_> = (0..kernels.len()).collect();
         by_offset.sort_by_key(|&kernel| kernels[kernel].offset);
         for Call { body, iterations, begin, time, parts } in calls {
-            let kernel = code.offset_of(body).and_then(|offset| {
+            let (address, first) = body;
+            let kernel = code.offset_of(address).and_then(|offset| {
                 let after = by_offset.partition_point(|&kernel| kernels[kernel].offset <= offset);
                 let kernel = *by_offset.get(after.checked_sub(1)?)?;
-                (offset - kernels[kernel].offset < kernels[kernel].len).then_some(kernel)
+                let begin = kernels[kernel].offset;
+                let inside = offset - begin < kernels[kernel].len;
+                // Of several with one function, the number that it was called with.
+                let is_told = |&told: &usize| kernels.get(told).is_some_and(|told| told.offset == begin);
+                let shared = after > 1 && kernels[by_offset[after - 2]].offset == begin;
+                let told = if shared { usize::try_from(first).ok().filter(is_told) } else { Some(kernel) };
+                told.filter(|_| inside)
             });
             let since = |begin: Instant| begin.saturating_duration_since(self.started);
             let parts = parts.into_iter();
@@ -71,10 +78,10 @@ pub(crate) struct Recorder<'a> {
     calls: Mutex<Vec<Call>>,
 }
 
-/// One call, by the address of the body.
+/// One call, by the address of the body and the first number of what it is called with.
 #[derive(Debug)]
 pub(crate) struct Call {
-    body: usize,
+    body: (usize, i64),
     iterations: i64,
     begin: Instant,
     time: Duration,
@@ -87,7 +94,7 @@ impl<'a> Recorder<'a> {
     }
 
     /// Runs `body` over `[0, n)` on the pool, or, where `n` is negative, over `[0, -n)` here; notes the call and its parts.
-    pub(crate) fn run(&self, address: usize, n: i64, body: impl Fn(i64, i64, i64) + Sync) {
+    pub(crate) fn run(&self, called: (usize, i64), n: i64, body: impl Fn(i64, i64, i64) + Sync) {
         let parts = Mutex::new(Vec::new());
         let part = |begin: i64, end: i64, worker: i64| {
             let start = Instant::now();
@@ -102,7 +109,7 @@ impl<'a> Recorder<'a> {
         }
         let time = begin.elapsed();
         let parts = parts.into_inner().unwrap_or_else(PoisonError::into_inner);
-        let call = Call { body: address, iterations: n.max(1), begin, time, parts };
+        let call = Call { body: called, iterations: n.max(1), begin, time, parts };
         self.calls.lock().unwrap_or_else(PoisonError::into_inner).push(call);
     }
 
@@ -127,12 +134,30 @@ mod tests {
         let recorder = Recorder::new(&pool);
         let mut profile = Profile::start();
         for offset in [0, 10, 29, 30, 50, 59, 60, 99, 100] {
-            recorder.run(base + offset, if offset == 50 { -7 } else { 1 }, |_, _, _| {});
+            recorder.run((base + offset, 0), if offset == 50 { -7 } else { 1 }, |_, _, _| {});
         }
         profile.add(recorder.into_calls(), &code, &kernels);
         let found: Vec<_> = profile.spans.iter().map(|span| span.kernel).collect();
         let (a, b, c) = (Some(0), Some(1), Some(2));
         assert_eq!(found, [None, b, b, None, a, a, c, c, None]);
         assert!(profile.spans.iter().all(|span| span.iterations == 1 && span.parts.len() == 1));
+    }
+
+    #[test]
+    fn calls_of_one_function_are_told_apart() {
+        let code = Code::new(&[0xc3; 100]).unwrap();
+        let kernel =
+            |offset| Kernel { name: String::new(), offset, len: 10, nodes: vec![], work: Work::default() };
+        let kernels = [kernel(50), kernel(10), kernel(50), kernel(50)];
+        let base = code.bytes().as_ptr().addr();
+        let pool = Pool::new(1);
+        let recorder = Recorder::new(&pool);
+        let mut profile = Profile::start();
+        for (offset, first) in [(50, 2), (50, 0), (50, 3), (50, 1), (50, 4), (50, -1), (10, 99)] {
+            recorder.run((base + offset, first), 1, |_, _, _| {});
+        }
+        profile.add(recorder.into_calls(), &code, &kernels);
+        let found: Vec<_> = profile.spans.iter().map(|span| span.kernel).collect();
+        assert_eq!(found, [Some(2), Some(0), Some(3), None, None, None, Some(1)]);
     }
 }

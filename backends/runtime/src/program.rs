@@ -70,13 +70,16 @@ unsafe extern "C" fn alloc(context: *mut Context, bytes: i64) -> *mut u8 {
 /// The `parallel_for` of a context whose `pool` is a [`Recorder`].
 ///
 /// # Safety
-/// `pool` points to a live `Recorder`, and the promise of [`Pool::parallel_for`] holds.
+/// `pool` points to a live `Recorder`, `arg` to at least eight aligned bytes, and the promise of [`Pool::parallel_for`] holds.
 unsafe extern "C" fn record(pool: *const c_void, n: i64, body: abi::BodyFn, arg: *mut c_void) {
     // SAFETY: by this function's contract.
     let recorder = unsafe { &*pool.cast::<Recorder<'_>>() };
+    // SAFETY: what kernels are called with begins with a number or an address, both of eight bytes.
+    let first = unsafe { arg.cast::<i64>().read() };
     let arg = Arg(arg);
     // SAFETY: by this function's contract.
-    recorder.run(body as usize, n, |begin, end, worker| unsafe { body(arg.get(), begin, end, worker) });
+    recorder
+        .run((body as usize, first), n, |begin, end, worker| unsafe { body(arg.get(), begin, end, worker) });
 }
 
 /// The argument of a body, which its caller promises may cross threads.

@@ -28,6 +28,8 @@ pub(super) struct Graph<'m> {
     pub(super) module: &'m Module,
     nodes: Vec<NodeId>,
     position: FxHashMap<NodeId, usize>,
+    /// Of each node the nodes before it that it reads.
+    producers: Vec<Vec<usize>>,
     readers: FxHashMap<ValueId, Vec<usize>>,
     results: FxHashSet<ValueId>,
 }
@@ -87,8 +89,13 @@ impl<'m> Graph<'m> {
                 readers.entry(value).or_default().push(at);
             }
         }
-        let position = nodes.iter().enumerate().map(|(at, &node)| (node, at)).collect();
-        Self { module, nodes, position, readers, results: region.results.iter().copied().collect() }
+        let position: FxHashMap<NodeId, usize> =
+            nodes.iter().enumerate().map(|(at, &node)| (node, at)).collect();
+        let producer = |&v: &ValueId| position.get(&module.def_node(v)?).copied();
+        let producers =
+            nodes.iter().map(|&node| module.node(node).operands.iter().filter_map(producer).collect()).collect();
+        let results = region.results.iter().copied().collect();
+        Self { module, nodes, position, producers, readers, results }
     }
 
     /// The nodes of a cluster in order.
@@ -117,7 +124,7 @@ impl<'m> Graph<'m> {
     }
 
     fn reads(&self, at: usize, cluster: &BTreeSet<usize>) -> bool {
-        self.operands(at).iter().any(|&v| self.def(v).is_some_and(|p| cluster.contains(&p)))
+        self.producers[at].iter().any(|p| cluster.contains(p))
     }
 
     fn read_outside(&self, value: ValueId, cluster: &BTreeSet<usize>) -> bool {
@@ -137,12 +144,12 @@ impl<'m> Graph<'m> {
         own.filter_map(|&at| self.value(at)).filter(|&v| self.read_outside(v, cluster)).collect()
     }
 
-    /// Nodes outside that need the cluster.
+    /// Nodes outside that need the cluster, up to its last.
     fn after(&self, cluster: &BTreeSet<usize>) -> BTreeSet<usize> {
         let mut after = BTreeSet::new();
-        let Some(&first) = cluster.first() else { return after };
+        let (Some(&first), Some(&last)) = (cluster.first(), cluster.last()) else { return after };
         let own: BTreeSet<usize> = cluster.iter().copied().filter(|&at| !self.is_copy(at, cluster)).collect();
-        for at in first..self.nodes.len() {
+        for at in first..=last {
             if !cluster.contains(&at) && (self.reads(at, &own) || self.reads(at, &after)) {
                 after.insert(at);
             }
@@ -170,8 +177,8 @@ impl<'m> Graph<'m> {
 
     /// Nodes outside whose values the cluster reads.
     fn producers(&self, cluster: &Cluster) -> Vec<usize> {
-        let operands = cluster.at.iter().flat_map(|&at| self.operands(at));
-        let outside = operands.filter_map(|&v| self.def(v)).filter(|at| !cluster.at.contains(at));
+        let producers = cluster.at.iter().flat_map(|&at| self.producers[at].iter().copied());
+        let outside = producers.filter(|at| !cluster.at.contains(at));
         outside.collect::<BTreeSet<_>>().into_iter().collect()
     }
 

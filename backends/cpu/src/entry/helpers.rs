@@ -21,7 +21,7 @@ pub(super) const PARALLEL_FROM: i64 = 1 << 15;
 pub(super) struct Helpers {
     /// `copy(to, from, bytes)`.
     pub(super) copy: FuncId,
-    /// `dispatch(frame, kernel, items, item cost)`: runs a kernel on as many threads as it is worth.
+    /// `dispatch(frame, argument, kernel, items, item cost)`: runs a kernel on as many threads as it is worth.
     pub(super) dispatch: FuncId,
     /// `ensure(frame, slot address, bytes, keep) -> code`: gives a buffer at least so many bytes and keeps its first.
     pub(super) ensure: FuncId,
@@ -34,7 +34,7 @@ impl Helpers {
     pub(super) fn new(functions: &mut Functions, trace: bool) -> Self {
         let helpers = Self {
             copy: functions.declare("nnc_copy", 3, None),
-            dispatch: functions.declare("nnc_dispatch", 4, None),
+            dispatch: functions.declare("nnc_dispatch", 5, None),
             ensure: functions.declare("nnc_ensure", 4, Some(I32)),
             fail: functions.declare("nnc_fail", 5, Some(I32)),
         };
@@ -63,7 +63,9 @@ fn copy(body: &mut Body<'_>) {
 }
 
 fn dispatch(functions: &mut Functions, body: &mut Body<'_>, trace: bool) {
-    let (frame, kernel, items, cost) = (body.params[0], body.params[1], body.params[2], body.params[3]);
+    let [frame, argument, kernel, items, cost] = body.params[..] else {
+        unreachable!("declared with five parameters");
+    };
     let ctx = body.load(I64, frame, offset(CONTEXT));
     let parallel_for = body.load(I64, ctx, context::PARALLEL_FOR);
     let present = body.b.ins().icmp_imm_s(IntCC::NotEqual, parallel_for, 0);
@@ -86,11 +88,11 @@ fn dispatch(functions: &mut Functions, body: &mut Body<'_>, trace: bool) {
     let signature = body.import(four);
     body.b.switch_to_block(fork);
     let pool = body.load(I64, ctx, context::POOL);
-    body.b.ins().call_indirect(signature, parallel_for, &[pool, parts, kernel, frame]);
+    body.b.ins().call_indirect(signature, parallel_for, &[pool, parts, kernel, argument]);
     body.b.ins().return_(&[]);
     body.b.switch_to_block(here);
     let zero = body.int(0);
-    body.b.ins().call_indirect(signature, kernel, &[frame, zero, items, zero]);
+    body.b.ins().call_indirect(signature, kernel, &[argument, zero, items, zero]);
     body.b.ins().return_(&[]);
 }
 

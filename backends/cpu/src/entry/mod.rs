@@ -16,12 +16,14 @@ mod symbols;
 
 pub(crate) use functions::{FuncId, Functions};
 pub(crate) use slots::{Slots, offset};
+pub(crate) use steps::is_small;
 
 use nnc_ir::{extent::Extent, graph::Module};
 use rustc_hash::FxHashMap;
 
 use crate::{
     frame::{Frame, FrameValue, PointerSlot},
+    job::Shifted,
     plan::{Block, Plan},
     weights::{ConstantId, WeightPlace},
 };
@@ -30,8 +32,12 @@ use symbols::Definitions;
 
 /// A kernel as its caller sees it.
 pub(crate) struct Callee {
+    /// Symbol name.
+    pub(crate) name: String,
     /// The function.
     pub(crate) function: FuncId,
+    /// Byte offsets of the slots that are its arguments (`share`), or `None` where it reads the frame itself.
+    pub(crate) arguments: Option<Vec<i32>>,
     /// Items of its outermost loop.
     pub(crate) items: Extent,
     /// Scalar operations an item.
@@ -54,6 +60,8 @@ pub(crate) struct Program<'a> {
     pub(crate) weights: &'a [Option<WeightPlace>],
     /// Slots of the addresses of constants made while lowering.
     pub(crate) packed: &'a [(PointerSlot, ConstantId)],
+    /// Slots of addresses within buffers.
+    pub(crate) shifted: &'a [Shifted],
     /// Bytes of scratch a worker needs, over symbols that are known before the run.
     pub(crate) scratch_bytes: Extent,
     /// Whether every kernel is called where a profile sees it.
@@ -83,15 +91,20 @@ struct Emitter<'a> {
     blocks: usize,
     /// Extents that were asked for, so that a block reads each slot where it needs it.
     known: FxHashMap<Extent, FrameValue>,
+    /// First slot of the arguments of the kernel that is running; its calls come one after another.
+    arguments: PointerSlot,
 }
 
 /// Adds the entries and all that they call to `functions`, which has the kernels already.
 pub(crate) fn emit(program: &Program<'_>, frame: &mut Frame, functions: &mut Functions) -> EntryIds {
     let helpers = Helpers::new(functions, program.trace);
     let definitions = Definitions::new(program);
+    let arguments = program.kernels.iter().filter_map(|k| Some(k.arguments.as_ref()?.len() + 1)).max();
+    let arguments = frame.add_pointers(arguments.unwrap_or(0));
     let mut emitter = Emitter {
         program,
         frame,
+        arguments,
         helpers,
         definitions,
         waiting: Vec::new(),

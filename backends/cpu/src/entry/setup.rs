@@ -181,6 +181,12 @@ impl<'a> Emitter<'a> {
                 body.store(address, frame, self.slot(part));
             }
         }
+        for shifted in program.shifted {
+            let from = body.load(I64, frame, offset(shifted.from.0));
+            let distance = eval.extent(body, &shifted.bytes);
+            let address = body.b.ins().iadd(from, distance);
+            body.store(address, frame, offset(shifted.slot.0));
+        }
         for &(slot, constant) in program.packed {
             let address = self.weight(body, weights, constant).expect("what is packed is used");
             body.store(address, frame, offset(slot.0));

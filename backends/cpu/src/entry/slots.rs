@@ -89,6 +89,13 @@ impl Slots {
         self.buffers[plan.resolve(buffer).0].expect("a buffer that is no other's memory has a slot")
     }
 
+    /// Whether a buffer is at one place from the start of a run to its end.
+    pub(crate) fn is_settled(&self, plan: &Plan, buffer: BufferId) -> bool {
+        let own = plan.buffer(buffer);
+        let kind = matches!(own.kind, BufferKind::Own | BufferKind::Output(_));
+        kind && own.is_settled() && !self.is_dynamic(plan, buffer)
+    }
+
     /// Whether the memory of a buffer is taken while running.
     pub(super) fn is_dynamic(&self, plan: &Plan, buffer: BufferId) -> bool {
         self.memory[plan.resolve(buffer).0] == Memory::Dynamic

@@ -22,6 +22,11 @@ use crate::{
 /// Steps of one function; the others go to functions of their own, so that none gets large.
 const STEPS: usize = 200;
 
+/// Whether a kernel is not worth a second thread, whatever the sizes.
+pub(crate) fn is_small(items: &Extent, item_cost: &Extent) -> bool {
+    (items * item_cost).as_const().is_some_and(|total| total < PARALLEL_FROM)
+}
+
 impl<'a> Emitter<'a> {
     /// Writes the function of a block.
     pub(super) fn steps(&mut self, functions: &mut Functions, body: &mut Body<'_>, steps: &'a [Step]) {
@@ -97,19 +102,22 @@ impl<'a> Emitter<'a> {
         let program = self.program;
         let callee = &program.kernels[kernel];
         let frame = body.params[0];
-        let total = (&callee.items * &callee.item_cost).as_const();
-        let small = total.is_some_and(|t| t < PARALLEL_FROM) || callee.items.is(1);
         if callee.items.is(0) {
             return;
         }
+        let small = is_small(&callee.items, &callee.item_cost) || callee.items.is(1);
+        let argument = match &callee.arguments {
+            Some(slots) => self.arguments(body, kernel, slots),
+            None => frame,
+        };
         let items = self.extent(body, &callee.items);
         if small && !program.trace {
             let zero = body.int(0);
-            body.call(functions, callee.function, &[frame, zero, items, zero]);
+            body.call(functions, callee.function, &[argument, zero, items, zero]);
         } else {
             let cost = self.extent(body, &callee.item_cost);
             let address = body.address(functions, callee.function);
-            body.call(functions, self.helpers.dispatch, &[frame, address, items, cost]);
+            body.call(functions, self.helpers.dispatch, &[frame, argument, address, items, cost]);
         }
         if callee.may_fault {
             let ctx = body.load(I64, frame, offset(CONTEXT));
@@ -117,6 +125,18 @@ impl<'a> Emitter<'a> {
             let code = body.b.ins().ireduce(I32, code);
             body.fail_if(code, code);
         }
+    }
+
+    /// Copies the slots that a kernel reads next to each other, after its number; gives where they are.
+    fn arguments(&mut self, body: &mut Body<'_>, kernel: usize, slots: &[i32]) -> Value {
+        let (frame, at) = (body.params[0], offset(self.arguments.0));
+        let number = body.int(i64::try_from(kernel).expect("fewer kernels than nodes"));
+        body.store(number, frame, at);
+        for (i, &slot) in slots.iter().enumerate() {
+            let value = body.load(I64, frame, slot);
+            body.store(value, frame, at + offset(i + 1));
+        }
+        body.b.ins().iadd_imm_s(frame, i64::from(at))
     }
 
     /// Sees to it that a buffer has room, if its memory is taken while running.

@@ -1,0 +1,187 @@
+//! job - a kernel that is to be lowered: what it is made of, and where its buffers are.
+
+use nnc_ir::{extent::Extent, form::Class, graph::Module};
+
+use crate::{
+    choice::{self, Choices},
+    compile::CompileOptions,
+    entry::Slots,
+    frame::PointerSlot,
+    kernel::{Kernel, LowerCx, NestRequest, OperandRef, Placement},
+    lower::{self, rows::RowsRequest, scatter::ScatterRequest},
+    plan::{Block, BufferId, BufferKind, NestStep, Plan, RowsStep, ScatterStep, Step},
+    weights::Constants,
+    work::Amounts,
+};
+
+/// A kernel that is to be lowered.
+pub(crate) enum Job<'a> {
+    /// Of a nest.
+    Nest(&'a NestStep),
+    /// Of a row nest.
+    Rows(&'a RowsStep),
+    /// That writes at computed places.
+    Scatter(&'a ScatterStep),
+}
+
+impl Job<'_> {
+    /// What it reads, by number.
+    pub(crate) fn operands(&self) -> &[BufferId] {
+        match self {
+            Job::Nest(step) => &step.operands,
+            Job::Rows(step) => &step.operands,
+            Job::Scatter(step) => &step.operands,
+        }
+    }
+
+    /// What one call of it does.
+    pub(crate) fn amounts(&self) -> Amounts {
+        match self {
+            Job::Nest(step) => Amounts::of_nest(&step.form),
+            Job::Rows(step) => Amounts::of_rows(&step.form),
+            Job::Scatter(step) => Amounts::of_scatter(&step.form, &step.ty),
+        }
+    }
+
+    /// What it is for, and the numbers of its nodes.
+    pub(crate) fn what(&self) -> (&str, &[u32]) {
+        match self {
+            Job::Nest(step) => (&step.what, &step.nodes),
+            Job::Rows(step) => (&step.what, &step.nodes),
+            Job::Scatter(step) => (&step.what, &step.nodes),
+        }
+    }
+}
+
+/// What kernels are lowered from, beside constants.
+pub(crate) struct Sources<'a> {
+    /// The module.
+    pub(crate) module: &'a Module,
+    /// Its plan.
+    pub(crate) plan: &'a Plan,
+    /// Where things are in the frame.
+    pub(crate) slots: &'a Slots,
+    /// What the caller asks for.
+    pub(crate) options: &'a CompileOptions,
+}
+
+/// A slot for an address within a buffer. Kernels that write at different places of a tensor are the same but for it.
+#[derive(Clone, Debug)]
+pub(crate) struct Shifted {
+    /// The slot.
+    pub(crate) slot: PointerSlot,
+    /// Slot of the buffer.
+    pub(crate) from: PointerSlot,
+    /// Bytes in between.
+    pub(crate) bytes: Extent,
+}
+
+/// The kernel, with its description where there is a tuning or choices are noted; `shifted` gains the slots of addresses
+/// that it needs beside those of buffers.
+///
+/// # Errors
+/// The target lacks an instruction.
+pub(crate) fn lower(
+    work: &Job<'_>,
+    name: String,
+    &Sources { plan, slots, options, .. }: &Sources<'_>,
+    constants: &Constants,
+    cx: &mut LowerCx<'_>,
+    shifted: &mut Vec<Shifted>,
+) -> Result<(Kernel, Option<String>), lower::LowerError> {
+    let operand = |&buffer: &BufferId| OperandRef {
+        pointer: slots.buffer(plan, buffer),
+        constant: match plan.buffer(buffer).kind {
+            BufferKind::Constant(c) => Some(constants.get(c).clone()),
+            _ => None,
+        },
+    };
+    let first = |nodes: &[u32]| nodes.first().map_or(-1, |&n| i64::from(n));
+    match work {
+        Job::Nest(step) => {
+            let mut results = Vec::with_capacity(step.results.len());
+            let mut placement = Vec::with_capacity(step.results.len());
+            for (k, &result) in step.results.iter().enumerate() {
+                let base = slots.buffer(plan, result);
+                match &step.placement[k] {
+                    Some(place) if !place.offset.is(0) && slots.is_settled(plan, result) => {
+                        let slot = cx.frame.add_pointer();
+                        let bytes = place.offset.scale(step.form.results[k].bytes() as i64);
+                        shifted.push(Shifted { slot, from: base, bytes });
+                        results.push(slot);
+                        placement
+                            .push(Some(Placement { offset: Extent::ZERO, strides: place.strides.clone() }));
+                    }
+                    place => {
+                        results.push(base);
+                        placement.push(place.clone());
+                    }
+                }
+            }
+            let request = NestRequest {
+                name,
+                form: step.form.clone(),
+                operands: step.operands.iter().map(operand).collect(),
+                results,
+                placement,
+                fault_node: first(&step.nodes),
+            };
+            let decides = options.record_choices || !options.tuning.is_empty();
+            let key = (decides && step.form.class() == Class::Contraction)
+                .then(|| choice::key(&request, cx.winograd));
+            let given = key.as_ref().and_then(|key| options.tuning.get(key));
+            cx.choices = Choices::new(given, options.record_choices);
+            Ok((lower::lower_nest(&request, cx)?, key))
+        }
+        Job::Rows(step) => {
+            let request = RowsRequest {
+                name,
+                form: step.form.clone(),
+                operands: step.operands.iter().map(operand).collect(),
+                results: step.results.iter().map(|&b| slots.buffer(plan, b)).collect(),
+                fault_node: first(&step.nodes),
+            };
+            Ok((lower::rows::lower_rows(&request, cx)?, None))
+        }
+        Job::Scatter(step) => {
+            let request = ScatterRequest {
+                name,
+                form: step.form.clone(),
+                operands: step.operands.iter().map(operand).collect(),
+                result: slots.buffer(plan, step.result),
+                ty: step.ty.clone(),
+                fault_node: first(&step.nodes),
+            };
+            Ok((lower::scatter::lower_scatter(&request, cx)?, None))
+        }
+    }
+}
+
+/// Puts kernels at their numbers, and reports buffers that something else than a kernel reads.
+pub(crate) fn collect<'a>(block: &'a Block, work: &mut [Option<Job<'a>>], reads: &mut dyn FnMut(BufferId)) {
+    for step in &block.steps {
+        match step {
+            Step::Nest(step) => work[step.kernel] = Some(Job::Nest(step)),
+            Step::Rows(step) => work[step.kernel] = Some(Job::Rows(step)),
+            Step::Scatter(step) => work[step.kernel] = Some(Job::Scatter(step)),
+            Step::Copy { from, .. } | Step::ReadExtents { from, .. } => reads(*from),
+            Step::Extern(step) => step.operands.iter().for_each(|(b, ..)| reads(*b)),
+            Step::If(step) => {
+                reads(step.condition);
+                collect(&step.then, work, reads);
+                collect(&step.otherwise, work, reads);
+            }
+            Step::Loop(step) => {
+                [step.trips, step.condition, step.condition_result].into_iter().for_each(&mut *reads);
+                step.carried.iter().for_each(|c| reads(c.initial));
+                collect(&step.body, work, reads);
+            }
+            Step::Scan(step) => {
+                step.carried.iter().for_each(|c| reads(c.initial));
+                step.scanned.iter().for_each(|s| reads(s.whole));
+                collect(&step.body, work, reads);
+            }
+            Step::Ensure { .. } | Step::StoreExtents { .. } | Step::Define(_) => {}
+        }
+    }
+}
