@@ -60,6 +60,12 @@ pub(super) static TRANSPOSE_OF_BROADCAST: Rule = Rule {
     source: "each repeated element lands where its original's repetition does",
     exactness: Exactness::Exact,
 };
+pub(super) static RESHAPE_OF_BROADCAST: Rule = Rule {
+    name: "reshape-of-broadcast",
+    law: "reshape(broadcast(x)) = broadcast(reshape(x)) where the reshape only adds and drops axes of extent 1",
+    source: "all other axes repeat or not as they did",
+    exactness: Exactness::Exact,
+};
 
 /// A movement whose every element stays where it is.
 pub(super) fn drop_identity_movement(cursor: &mut Cursor<'_>, node: NodeId) -> Result<Option<ValueId>, Bug> {
@@ -146,5 +152,35 @@ pub(super) fn transpose_of_broadcast(cursor: &mut Cursor<'_>, node: NodeId) -> R
     let padded = [vec![Extent::ONE; target.len() - own.len()], own].concat();
     let padded = cursor.emit1(Reshape { shape: padded }, &[source], &this.loc)?;
     let moved = cursor.emit1(op.clone(), &[padded], &this.loc)?;
+    Ok(Some(cursor.emit1(Broadcast { shape: target }, &[moved], &this.loc)?))
+}
+
+/// A bias that is repeated on fewer axes than those it is added on stays one.
+pub(super) fn reshape_of_broadcast(cursor: &mut Cursor<'_>, node: NodeId) -> Result<Option<ValueId>, Bug> {
+    let this = cursor.module.node(node).clone();
+    let Op::Reshape(_) = &this.op else { return Ok(None) };
+    let repeated = this.operands[0];
+    let Some((_, inner)) = cursor.module.defined_by::<Broadcast>(repeated) else { return Ok(None) };
+    let source = inner.operands[0];
+    let own = &cursor.module.ty(source).shape;
+    let [full, target] = [repeated, this.results[0]].map(|v| cursor.module.ty(v).shape.to_vec());
+    let padded = [vec![Extent::ONE; full.len() - own.len()], own.to_vec()].concat();
+    // Extents of the source on the axes that stay.
+    let mut kept = full.iter().zip(&padded).filter(|(extent, _)| !extent.is(1));
+    let mut shape = Vec::with_capacity(target.len());
+    for extent in &target {
+        if extent.is(1) {
+            shape.push(Extent::ONE);
+            continue;
+        }
+        match kept.next() {
+            Some((whole, own)) if whole == extent => shape.push(own.clone()),
+            _ => return Ok(None),
+        }
+    }
+    if kept.next().is_some() {
+        return Ok(None);
+    }
+    let moved = cursor.emit1(Reshape { shape }, &[source], &this.loc)?;
     Ok(Some(cursor.emit1(Broadcast { shape: target }, &[moved], &this.loc)?))
 }

@@ -23,6 +23,7 @@ pub(super) const ROWS: &[Row] = &[
     ("merge-broadcasts", broadcasts),
     ("reshape-for-unit-transpose", unit_transpose),
     ("transpose-of-broadcast", transposed_broadcast),
+    ("reshape-of-broadcast", broadcast_on_more_axes),
     ("drop-double-negation", double_negation),
     ("drop-repeated-relu", repeated_relu),
     ("merge-bounds", bounds),
@@ -153,6 +154,20 @@ fn transposed_broadcast(d: &mut Draft) {
     let y = d.spread(x, &dims);
     let perm = d.permutation(dims.len());
     let z = d.node(Transpose { perm }, &[y]);
+    d.maybe_output(y);
+    d.output(z);
+}
+
+fn broadcast_on_more_axes(d: &mut Draft) {
+    let dims: Vec<i64> = d.any_shape(1, 3).iter().map(|n| n + 1).collect();
+    let own: Vec<i64> = dims.iter().map(|&n| if d.rng.chance(50) { n } else { 1 }).collect();
+    let x = d.input(&own);
+    let y = d.spread(x, &dims);
+    let mut more = dims;
+    for _ in 0..=d.rng.below(2) {
+        more.insert(d.rng.below(more.len() + 1), 1);
+    }
+    let z = d.node(Reshape { shape: extents(&more) }, &[y]);
     d.maybe_output(y);
     d.output(z);
 }
