@@ -4,15 +4,24 @@ mod support;
 
 use cranelift_codegen::isa::TargetIsa;
 use nnc_cpu::tile::row_conv_function;
+use nnc_tile::Tile;
 use nnc_tile::epilogue::{EpilogueInput, EpilogueOperand};
 use nnc_tile::gemm::{Init, Stride};
 use nnc_tile::row_conv::{RowConv, RowConvArg, RowConvOperands, Tap, Width};
+use nnc_x86::Level;
 use support::random::{random_elements, random_epilogue, span};
-use support::{Guarded, Rng, call, compile_function, host_isa, plain_isa, step_of};
+use support::{Guarded, Rng, call, compile_function, host_isa, load, plain_isa, step_of};
 
 const POISON: f32 = 1e30;
 
-fn run(seed: u64, isa: &dyn TargetIsa) {
+/// What makes the code of a tile.
+#[derive(Clone, Copy)]
+enum Emitter<'a> {
+    Clif(&'a dyn TargetIsa),
+    Wide(Level),
+}
+
+fn run(seed: u64, emitter: Emitter<'_>) {
     let mut rng = Rng::new(seed);
     let (height, window) = (1 + rng.below(5), 1 + rng.below(5));
     let width = [1, 2, 3, 4, 5, 7, 14, 16, 17, 28, 33, 63][rng.below(12)];
@@ -55,7 +64,19 @@ fn run(seed: u64, isa: &dyn TargetIsa) {
         })
         .collect();
 
-    let code = compile_function(isa, row_conv_function(&spec, isa));
+    let code = match emitter {
+        Emitter::Clif(isa) => compile_function(isa, row_conv_function(&spec, isa)),
+        Emitter::Wide(level) => {
+            let tile = Tile::RowConv(spec.clone());
+            if !nnc_x86::supports(&tile, level) {
+                let few = spec.x_row == Stride::Arg && height > 3;
+                assert!(few || level == Level::Avx2, "seed {seed}: not supported {spec:?}");
+                return;
+            }
+            let bytes = nnc_x86::emit(&tile, level);
+            load(&bytes.unwrap_or_else(|e| panic!("seed {seed}: {e:?}\n{spec:?}")), String::new())
+        }
+    };
     let (gx, gw, mut gc) = (Guarded::from(&x), Guarded::from(&w), Guarded::from(&c));
     let guarded: Vec<Guarded> = inputs.iter().map(|x| Guarded::from(x)).collect();
     let args: Vec<i64> = spec
@@ -88,7 +109,10 @@ fn run(seed: u64, isa: &dyn TargetIsa) {
         width,
         epilogue: inputs.iter().map(|x| EpilogueOperand { elements: x, stride }).collect(),
     };
-    spec.reference_by(operands, step_of(isa));
+    match emitter {
+        Emitter::Clif(isa) => spec.reference_by(operands, step_of(isa)),
+        Emitter::Wide(_) => spec.reference(operands),
+    }
     for (idx, (want, got)) in c.iter().zip(gc.slice()).enumerate() {
         assert!(
             want.to_bits() == got.to_bits(),
@@ -100,11 +124,18 @@ fn run(seed: u64, isa: &dyn TargetIsa) {
 #[test]
 fn random_windows_have_the_bits_of_the_reference() {
     let isa = host_isa("none");
-    (0..300).for_each(|seed| run(seed, &*isa));
+    (0..300).for_each(|seed| run(seed, Emitter::Clif(&*isa)));
 }
 
 #[test]
 fn windows_without_multiply_adds_have_the_bits_of_products_and_sums() {
     let isa = plain_isa("none");
-    (0..300).for_each(|seed| run(seed, &*isa));
+    (0..300).for_each(|seed| run(seed, Emitter::Clif(&*isa)));
+}
+
+#[test]
+fn wide_windows_have_the_bits_of_the_reference() {
+    for level in support::host_levels() {
+        (0..1000).for_each(|seed| run(seed, Emitter::Wide(level)));
+    }
 }

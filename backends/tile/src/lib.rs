@@ -10,6 +10,7 @@ pub mod program;
 pub mod epilogue;
 pub mod gemm;
 pub mod lane_conv;
+pub mod lines;
 pub mod pool;
 pub mod row_conv;
 pub mod separable;
@@ -29,6 +30,8 @@ pub enum Tile {
     Stream(stream::Stream),
     /// A transform of a square of pixels along both axes.
     Separable(separable::Separable),
+    /// Rows of a plane, copied.
+    Lines(lines::Lines),
     /// Windows that slide over the rows of a plane.
     Pool(pool::Pool),
 }
@@ -43,6 +46,7 @@ impl Tile {
             Tile::LaneConv(spec) => spec.args().len(),
             Tile::Stream(spec) => spec.args().len(),
             Tile::Separable(spec) => spec.args().len(),
+            Tile::Lines(spec) => spec.args().len(),
             Tile::Pool(spec) => spec.args().len(),
         }
     }

@@ -13,8 +13,10 @@ mod asm;
 mod frame;
 mod gemm;
 mod lane_conv;
+mod lines;
 mod pool;
 mod program;
+mod row_conv;
 mod separable;
 mod stream;
 
@@ -67,11 +69,12 @@ impl Level {
 pub fn supports(spec: &Tile, level: Level) -> bool {
     match spec {
         Tile::Gemm(spec) => gemm::supports(spec, level),
+        Tile::RowConv(spec) => row_conv::supports(spec, level),
         Tile::LaneConv(spec) => lane_conv::supports(spec, level),
         Tile::Stream(spec) => stream::supports(spec, level),
         Tile::Separable(spec) => separable::supports(spec, level),
+        Tile::Lines(spec) => lines::supports(spec, level),
         Tile::Pool(spec) => pool::supports(spec, level),
-        _ => false,
     }
 }
 
@@ -82,10 +85,11 @@ pub fn supports(spec: &Tile, level: Level) -> bool {
 pub fn emit(spec: &Tile, level: Level) -> Result<Vec<u8>, EncodeError> {
     match spec {
         Tile::Gemm(spec) => gemm::emit(spec, level),
+        Tile::RowConv(spec) => row_conv::emit(spec, level),
         Tile::LaneConv(spec) => lane_conv::emit(spec, level),
         Tile::Stream(spec) => stream::emit(spec, level),
         Tile::Separable(spec) => separable::emit(spec, level),
+        Tile::Lines(spec) => lines::emit(spec, level),
         Tile::Pool(spec) => pool::emit(spec, level),
-        _ => Err(EncodeError("no wide code for this tile".into())),
     }
 }

@@ -9,17 +9,17 @@ use cranelift_codegen::{
 };
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
 use nnc_ir::extent::Extent;
-use nnc_tile::{Tile, gemm::GemmTile, lane_conv::LaneConv, separable::Separable};
+use nnc_tile::{Tile, gemm::GemmTile, lane_conv::LaneConv, row_conv::RowConv, separable::Separable};
 use rustc_hash::FxHashMap;
 
 use crate::{
     frame::{Frame, FrameValue, PointerSlot},
     kernel::{LowerCx, empty_kernel, open_kernel},
     tile::{
-        Arithmetic, GemmArgs, LaneConvArgs, Schedule, SeparableArgs, emit_gemm_tile, emit_lane_conv,
-        emit_separable,
+        Arithmetic, GemmArgs, LaneConvArgs, RowConvArgs, Schedule, SeparableArgs, emit_gemm_tile,
+        emit_lane_conv, emit_row_conv, emit_separable,
     },
-    wide::{self, WideTiles},
+    wide::{self, TileNumber, WideTiles},
 };
 
 /// The function being written.
@@ -68,6 +68,19 @@ impl Gen<'_, '_> {
                 emit_gemm_tile(self.b, self.arithmetic, spec, args, schedule);
             }
         }
+    }
+
+    /// Rows of a depthwise convolution: by a call where there is wide code for them.
+    pub(super) fn row_conv(&mut self, spec: &RowConv, args: &RowConvArgs) {
+        match self.tiles.number(&Tile::RowConv(spec.clone())) {
+            Some(tile) => wide::call(self.b, tile, &args.values(spec)),
+            None => emit_row_conv(self.b, self.arithmetic, spec, args),
+        }
+    }
+
+    /// The number of a tile, if there is wide code for it.
+    pub(super) fn wide_tile(&mut self, spec: &Tile) -> Option<TileNumber> {
+        self.tiles.number(spec)
     }
 
     /// Columns of a depthwise convolution: by a call where there is wide code for them.

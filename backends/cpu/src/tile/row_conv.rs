@@ -75,6 +75,29 @@ impl RowConvArgs {
     }
 }
 
+impl RowConvArgs {
+    /// The values in the order of [`RowConv::args`].
+    ///
+    /// # Panics
+    /// If one that the spec asks for is missing.
+    #[must_use]
+    pub fn values(&self, spec: &RowConv) -> Vec<Value> {
+        let value = |arg: RowConvArg| match arg {
+            RowConvArg::X => Some(self.x),
+            RowConvArg::W => Some(self.w),
+            RowConvArg::C => Some(self.c),
+            RowConvArg::Rows => Some(self.rows),
+            RowConvArg::XStep => Some(self.x_step),
+            RowConvArg::CStep => Some(self.c_step),
+            RowConvArg::XRow => self.x_row,
+            RowConvArg::Width => self.width,
+            RowConvArg::Epilogue(idx) => Some(self.epilogue[idx].ptr),
+            RowConvArg::EpilogueStride(idx) => self.epilogue[idx].stride,
+        };
+        spec.args().into_iter().map(|arg| value(arg).expect("an argument that the spec asks for")).collect()
+    }
+}
+
 /// A function of the arguments of [`RowConv::args`], 64-bit each, that computes one tile.
 #[must_use]
 pub fn row_conv_function(spec: &RowConv, isa: &dyn TargetIsa) -> Function {

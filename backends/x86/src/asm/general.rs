@@ -122,6 +122,17 @@ impl Asm {
         self.push(Ok(Instruction::with(Code::Retnq)));
     }
 
+    /// The number in `0..=most` that is nearest.
+    pub(crate) fn clamp(&mut self, to: Register, most: i64) {
+        for (bound, stays) in [(0, Code::Jge_rel32_64), (most, Code::Jle_rel32_64)] {
+            let fine = self.label();
+            self.cmp_imm(to, bound as i32);
+            self.jump(stays, fine);
+            self.mov_imm(to, bound);
+            self.place(fine);
+        }
+    }
+
     /// Sets the flags for `a - b`.
     pub(crate) fn cmp(&mut self, a: Register, b: Register) {
         self.push(Instruction::with2(Code::Cmp_r64_rm64, a, b));

@@ -8,8 +8,17 @@ use crate::Level;
 impl Asm {
     /// What [`Asm::evens`] wants in a register.
     pub(crate) fn evens_order(&mut self, to: V, scratch: Register) {
+        self.every_other(0, to, scratch);
+    }
+
+    /// What [`Asm::odds`] wants in a register.
+    pub(crate) fn odds_order(&mut self, to: V, scratch: Register) {
+        self.every_other(1, to, scratch);
+    }
+
+    fn every_other(&mut self, first: u32, to: V, scratch: Register) {
         if self.level == Level::Avx512 {
-            let words: Vec<u32> = (0..16).map(|lane| 2 * lane).collect();
+            let words: Vec<u32> = (0..16).map(|lane| 2 * lane + first).collect();
             self.address_of(scratch, &words);
             self.load(to, Mem::at(scratch, 0), Lanes::All);
         }
@@ -17,6 +26,15 @@ impl Asm {
 
     /// Every other lane of `a` and then of `b`, from the first on, in the place of `a`.
     pub(crate) fn evens(&mut self, a: V, b: V, order: V) {
+        self.picked(a, b, order, 0x88);
+    }
+
+    /// Likewise from the second lane on.
+    pub(crate) fn odds(&mut self, a: V, b: V, order: V) {
+        self.picked(a, b, order, 0xdd);
+    }
+
+    fn picked(&mut self, a: V, b: V, order: V, of_each_half: u32) {
         let (first, second) = (self.wide(a), self.wide(b));
         if self.level == Level::Avx512 {
             let order = self.wide(order);
@@ -24,12 +42,12 @@ impl Asm {
             return;
         }
         let code = Code::VEX_Vshufps_ymm_ymm_ymmm256_imm8;
-        self.push(Instruction::with4(code, first, first, second, 0x88u32));
+        self.push(Instruction::with4(code, first, first, second, of_each_half));
         // Each half has two of `a` and two of `b`.
         self.push(Instruction::with3(Code::VEX_Vpermq_ymm_ymmm256_imm8, first, first, 0xd8u32));
     }
 
-    /// As many of the first lanes as `count` says, fewer than there are in a vector: AVX-512 sets a mask register, AVX2 a
+    /// As many of the first lanes as `count` says, no more than there are in a vector: AVX-512 sets a mask register, AVX2 a
     /// vector. `count` and `scratch` are overwritten.
     pub(crate) fn counted_lanes(&mut self, count: Register, to: K, signs: V, scratch: Register) -> Lanes {
         if self.level == Level::Avx512 {

@@ -23,7 +23,7 @@ use super::{
 };
 use crate::{
     kernel::{Kernel, LowerCx, NestRequest},
-    tile::{EpilogueArg, RowConvArgs, emit_row_conv},
+    tile::{EpilogueArg, RowConvArgs},
 };
 
 /// Elements of a channel that an item copies, about.
@@ -162,7 +162,7 @@ impl Depthwise {
                         width,
                         epilogue,
                     };
-                    emit_row_conv(g.b, g.arithmetic, &self.tile, &args);
+                    g.row_conv(&self.tile, &args);
                 };
                 // The first axis has a part in this item; it is a loop here if there are more than two.
                 match around_rows.split_first() {

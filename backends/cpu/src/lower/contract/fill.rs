@@ -2,6 +2,10 @@
 
 use cranelift_codegen::ir::{InstBuilder, Value, condcodes::IntCC, types::F32X4};
 use nnc_ir::extent::Extent;
+use nnc_tile::{
+    Tile,
+    lines::{Lines, LinesArg},
+};
 
 use super::{
     emit::Gen,
@@ -9,6 +13,7 @@ use super::{
     rows::{Part, copy_pair, copy_row},
     window::{Block, Dim, Window},
 };
+use crate::wide::{self, TileNumber};
 
 /// What is copied where.
 pub(super) struct Fill<'p> {
@@ -40,6 +45,64 @@ struct Place {
 }
 
 impl Fill<'_> {
+    /// Whether one tile copies all rows of an item: those of a plane, every column or every other one, between padding
+    /// that is there already.
+    pub(super) fn lines(&self) -> Option<Lines> {
+        let row = &self.window.dims[self.block.row];
+        let [level] = &self.block.levels[..] else { return None };
+        let phases = match (&self.block.phases[..], self.block.step) {
+            ([0], 1) => 1,
+            ([0, 1], 2) => 2,
+            _ => return None,
+        };
+        (self.padded && row.stride.is(1) && level.step == 1).then_some(Lines { phases })
+    }
+
+    /// The copy as a call of that tile; `source` is where the item's plane is.
+    fn copy_lines(
+        &self,
+        g: &mut Gen<'_, '_>,
+        (spec, tile): (Lines, TileNumber),
+        [source, target]: [Value; 2],
+        [row_start, level_start]: [Value; 2],
+        length: Value,
+    ) {
+        let (row, level) = (&self.window.dims[self.block.row], &self.block.levels[0]);
+        let dim = &self.window.dims[level.dim];
+        let zero = g.int(0);
+        // From where the windows or the tensor begin, whichever is later, to where the first of them ends.
+        let clip = |g: &mut Gen<'_, '_>, start: Value, length: Value, extent: &Extent| {
+            let extent = g.extent(extent);
+            let from = g.max(start, zero);
+            let end = g.b.ins().iadd(start, length);
+            let end = g.min(end, extent);
+            (from, g.b.ins().isub(from, start), g.b.ins().isub(end, from))
+        };
+        let columns = g.b.ins().imul_imm_s(length, self.block.step);
+        let (x_from, x_at, width) = clip(g, row_start, columns, &row.extent);
+        let lines = g.extent(&level.len);
+        let (y_from, y_at, rows) = clip(g, level_start, lines, &dim.extent);
+        let x = g.address(source, &[(y_from, dim.stride.clone()), (x_from, Extent::ONE)]);
+        let line = g.address(target, &[(y_at, level.stride.clone())]);
+        let args: Vec<Value> = (spec.args().into_iter())
+            .map(|arg| match arg {
+                LinesArg::X => x,
+                LinesArg::Rows => rows,
+                LinesArg::Width => width,
+                LinesArg::XRow => g.extent(&dim.stride),
+                LinesArg::Line => g.extent(&level.stride),
+                LinesArg::To(_) if spec.phases == 1 => g.address(line, &[(x_at, Extent::ONE)]),
+                LinesArg::To(phase) => {
+                    // Column `at` is number `at / 2` of phase `at mod 2`.
+                    let at = g.b.ins().iadd_imm_s(x_at, i64::from(phase));
+                    let (number, phase) = g.div_rem(at, &Extent::Const(2));
+                    g.address(line, &[(phase, self.block.pitch.clone()), (number, Extent::ONE)])
+                }
+            })
+            .collect();
+        wide::call(g.b, tile, &args);
+    }
+
     /// Writes the value of padding to the whole block: blocks that are alike for all items need that once.
     pub(super) fn clear(&self, g: &mut Gen<'_, '_>, memory: Value) {
         let (zero, n) = (g.int(0), g.extent(&self.block.elements));
@@ -82,6 +145,12 @@ impl Fill<'_> {
         };
         let reach = self.block.taps.iter().map(|&(_, right)| right).max().unwrap_or(0);
         let length = g.b.ins().iadd_imm_s(columns, reach);
+        if let Some(spec) = self.lines()
+            && let Some(tile) = g.wide_tile(&Tile::Lines(spec))
+        {
+            let start = self.start(g, &self.window.dims[self.block.levels[0].dim], around, first);
+            return self.copy_lines(g, (spec, tile), [source, memory], [row_start, start], length);
+        }
         let phases: Vec<Phase> =
             (0..self.block.phases.len()).map(|i| self.phase(g, row, row_start, length, i)).collect();
         let starts: Vec<Value> = self
