@@ -5,7 +5,7 @@ mod support;
 use nnc_tile::{
     Tile,
     epilogue::EpilogueInput,
-    pool::{Pool, PoolArg, PoolOperand, PoolOperands, SLACK},
+    pool::{HALF_SLACK, Pool, PoolArg, PoolOperand, PoolOperands, SLACK},
     stream::{Join, Walk},
 };
 use nnc_x86::Level;
@@ -35,13 +35,15 @@ fn run(seed: u64, level: Level) {
         height: height as u32,
         width: width as u32,
         apart: [1, 1, 2, 7, 32][rng.below(5)],
-        stride: 1 + rng.below(2) as u32,
         row_stride: 1 + rng.below(3) as u32,
+        stride: 1,
         // `call` has room for so many arguments.
         cells: epilogue.as_ref().is_none_or(|e| e.inputs.len() < 3) && rng.below(2) == 0,
         operands: epilogue.iter().flat_map(|e| e.inputs.iter().map(walk)).collect(),
         finish: epilogue.map(|e| e.program),
     };
+    let stride = if spec.cells { 1 } else { 1 + rng.below(2) as u32 };
+    let spec = Pool { stride, ..spec };
     let tile = Tile::Pool(spec.clone());
     assert!(nnc_x86::supports(&tile, level), "seed {seed}: {spec:?}");
     let code = nnc_x86::emit(&tile, level).unwrap_or_else(|e| panic!("seed {seed}: {e:?}\n{spec:?}"));
@@ -52,7 +54,9 @@ fn run(seed: u64, level: Level) {
     let (x_cell, left) = (rng.below(20), rng.below(20));
     let reach = (spec.width as usize - 1) * spec.apart as usize + 1;
     let span = cells.saturating_sub(1) * x_cell + n.saturating_sub(1) * spec.stride as usize + reach;
-    let pitch = (span.max(left + x_width) + rng.below(9)).next_multiple_of(4);
+    let longest = span.max(left + x_width);
+    let half = longest.div_ceil(2) + HALF_SLACK;
+    let pitch = if spec.stride == 2 { 2 * half } else { longest } + rng.below(9);
     let x_row = x_width + rng.below(3);
     let y_cell = n + rng.below(3);
     let y_row = cells * y_cell + rng.below(3);
@@ -87,6 +91,7 @@ fn run(seed: u64, level: Level) {
             PoolArg::Left => left as i64,
             PoolArg::Span => span as i64,
             PoolArg::Pitch => pitch as i64,
+            PoolArg::Half => half as i64,
             PoolArg::YRow => y_row as i64,
             PoolArg::N => n as i64,
             PoolArg::Cells => cells as i64,

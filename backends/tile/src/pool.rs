@@ -11,14 +11,18 @@
 //! taps lie apart by the channels, and the pixels of a row of the result are one cell, or one each.
 //!
 //! A column starts from what changes nothing and joins its rows in order; a line starts from its first tap. Lines are
-//! scratch memory, which may be written and read by so many elements beyond its rows as [`SLACK`] says. Counts and
-//! distances are in elements.
+//! scratch memory, which may be written and read by so many elements beyond its rows as [`SLACK`] says. Where windows are two
+//! apart, a line has its even positions first and then, `half` elements on, its odd ones. Counts and distances are in
+//! elements.
 
 use crate::program::{Lane, LaneType, VectorProgram};
 use crate::stream::{Join, Walk};
 
 /// Elements of scratch memory beyond its last line.
 pub const SLACK: usize = 64;
+
+/// Elements of scratch memory beyond the even positions of a line and beyond the odd ones.
+pub const HALF_SLACK: usize = 32;
 
 /// Windows over a plane.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -31,7 +35,7 @@ pub struct Pool {
     pub width: u32,
     /// Distance of these.
     pub apart: u32,
-    /// Distance of windows along a line: 1 or 2.
+    /// Distance of windows along a line: 1, or 2 where a row is one cell.
     pub stride: u32,
     /// Distance of windows in rows of x.
     pub row_stride: u32,
@@ -52,6 +56,7 @@ impl Pool {
         assert!(matches!(self.join, Join::Sum | Join::Max | Join::Min), "windows of f32 in any order");
         assert!(self.height > 0 && self.width > 0 && self.row_stride > 0, "windows have taps and move");
         assert!(matches!(self.stride, 1 | 2), "windows are neighbours, or every other one");
+        assert!(self.stride == 1 || !self.cells, "every other position is one of the whole line");
         match &self.finish {
             None => assert!(self.operands.is_empty(), "operands are for a program"),
             Some(program) => {
@@ -81,6 +86,7 @@ impl Pool {
             Arg::YRow,
             Arg::N,
         ];
+        args.extend((self.stride == 2).then_some(Arg::Half));
         if self.cells {
             args.extend([Arg::Cells, Arg::XCell, Arg::YCell]);
         }
@@ -158,12 +164,14 @@ pub enum PoolArg {
     Left,
     /// Elements of a line that windows reach.
     Span,
-    /// Elements from one line to the next, no fewer than a line has.
+    /// Elements from one line to the next: no fewer than a line has, or twice `Half`.
     Pitch,
     /// Elements from one row of the result to the next.
     YRow,
     /// Elements of a cell.
     N,
+    /// Elements from the even positions of a line to the odd ones: as many as there are, and [`HALF_SLACK`].
+    Half,
     /// Cells of a row.
     Cells,
     /// Elements of a line from one cell to the next.

@@ -9,7 +9,7 @@ use cranelift_codegen::ir::{InstBuilder, Value};
 use nnc_ir::extent::{Extent, product};
 use nnc_tile::{
     Tile,
-    pool::{Pool, PoolArg, SLACK},
+    pool::{HALF_SLACK, Pool, PoolArg, SLACK},
 };
 
 use super::{
@@ -39,14 +39,16 @@ pub(super) fn lower(request: &NestRequest, cx: &mut LowerCx<'_>) -> Option<Kerne
     let tile = cx.tiles.number(&Tile::Pool(spec.clone()))?;
     let extents = &request.form.space;
     let longest = windows.span.max_with(&(&windows.x_width + &Extent::Const(windows.left)));
-    let pitch = longest.ceil_div(&Extent::Const(LINE)).scale(LINE);
+    let whole = |n: &Extent| n.ceil_div(&Extent::Const(LINE)).scale(LINE);
+    let half = &whole(&longest.ceil_div(&Extent::Const(2))) + &Extent::Const(HALF_SLACK as i64);
+    let pitch = if spec.stride == 2 { half.scale(2) } else { whole(&longest) };
     let rows = windows.rows.as_ref().map_or(Extent::ONE, |r| extents[r.axis].clone());
     let fit = pitch.as_const().map_or(ROWS[0], |p| (BLOCK / p.max(1)).max(ROWS[1]));
     let block = rows.as_const().map_or(fit, |n| fit.min(n.max(1)));
     let mut digits: Vec<Extent> = windows.outer.iter().map(|&a| extents[a].clone()).collect();
     digits.push(rows.ceil_div(&Extent::Const(block)));
     // What x begins with in a line begins a line of the cache.
-    let shift = (LINE - windows.left % LINE) % LINE;
+    let shift = (LINE - windows.left / windows.stride % LINE) % LINE;
     let memory = &pitch.scale(block) + &Extent::Const(SLACK as i64 + shift);
     let function = kernel_function(cx, |g, begin, end, worker| {
         let scratch = g.scratch(worker);
@@ -58,7 +60,16 @@ pub(super) fn lower(request: &NestRequest, cx: &mut LowerCx<'_>) -> Option<Kerne
             let left = g.b.ins().isub(all, first);
             let most = g.int(block);
             let count = g.min(left, most);
-            let call = Call { windows: &windows, request, pitch: &pitch, outer: &at, first, count, lines };
+            let call = Call {
+                windows: &windows,
+                request,
+                pitch: &pitch,
+                half: &half,
+                outer: &at,
+                first,
+                count,
+                lines,
+            };
             let args: Vec<Value> = spec.args().into_iter().map(|arg| call.arg(g, arg)).collect();
             wide::call(g.b, tile, &args);
         });
@@ -98,6 +109,7 @@ struct Call<'a> {
     windows: &'a Windows,
     request: &'a NestRequest,
     pitch: &'a Extent,
+    half: &'a Extent,
     /// Positions on the axes around the planes.
     outer: &'a [Value],
     /// The first row, and how many.
@@ -141,6 +153,7 @@ impl Call<'_> {
             PoolArg::Left => g.int(w.left),
             PoolArg::Span => g.extent(&w.span),
             PoolArg::Pitch => g.extent(self.pitch),
+            PoolArg::Half => g.extent(self.half),
             PoolArg::YRow => g.extent(&step(&w.result.strides, row)),
             PoolArg::N => g.extent(&w.columns),
             PoolArg::Cells => {
