@@ -44,9 +44,9 @@ impl Cache {
     /// The key of a program.
     pub(crate) fn key(module: &Module, target: &Target, options: &Options) -> String {
         // Not what decides the module (shapes), nor what only watches.
-        let Options { level, without, training, name, max_memory, trace, .. } = options;
+        let Options { level, without, winograd, training, name, max_memory, trace, .. } = options;
         let facts = format!(
-            "{} {level:?} {without:?} {training:?} {name:?} {max_memory:?} {trace} {} {:?} {:?}",
+            "{} {level:?} {without:?} {winograd:?} {training:?} {name:?} {max_memory:?} {trace} {} {:?} {:?}",
             this_build(),
             target.triple,
             target.desc,

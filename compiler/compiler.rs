@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use nnc_cpu::{CompileOptions, Compiled, Target, Winograd};
+use nnc_cpu::{CompileOptions, Compiled, Target};
 use nnc_ir::{Module, constant::Constant, diag::Diagnostic, form::LoopForm};
 use nnc_onnx::{
     import::{ImportOptions, import},
@@ -215,10 +215,10 @@ impl Compiler {
     }
 
     /// What the backend should give, with what the options say of it.
-    fn of_backend(&self, target: &Target, options: CompileOptions) -> CompileOptions {
-        let Options { name, trace, level, without, .. } = &self.options;
+    pub(crate) fn of_backend(&self, target: &Target, options: CompileOptions) -> CompileOptions {
+        let Options { name, trace, level, without, winograd, .. } = &self.options;
         let may = *level >= OptLevel::O2 && !without.iter().any(|name| name == WINOGRAD);
-        let winograd = may.then_some(Winograd::F4);
+        let winograd = may.then_some(*winograd);
         let tuning = match &self.options.tuning {
             Some(file) => file.tuning(&target.processor()),
             None => options.tuning,

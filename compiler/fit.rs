@@ -1,6 +1,6 @@
 //! fit - brings the arena of a module below a limit, by what the backend's plan says it takes.
 
-use nnc_cpu::PlanReport;
+use nnc_cpu::{CompileOptions, PlanReport};
 use nnc_ir::{Module, diag::Diagnostic};
 use nnc_passes::cost::{self, Cost};
 
@@ -62,7 +62,11 @@ pub(crate) fn optimize(
     let place = names.iter().position(|n| *n == RECOMPUTE).unwrap_or(names.len());
     let (earlier, later) = (&names[..place], &names[(place + 1).min(names.len())..]);
     let mut lowered = compiler.run_passes_in(module, earlier, usize::MAX, None)?;
-    let plan = |module: &Module| -> Result<PlanReport, Failure> { Ok(nnc_cpu::plan_memory(module)?) };
+    let target = compiler.target()?;
+    let options = compiler.of_backend(&target, CompileOptions::default());
+    let plan = |module: &Module| -> Result<PlanReport, Failure> {
+        Ok(nnc_cpu::plan_memory(module, &target, &options)?)
+    };
     let mut report = plan(&lowered.module)?;
     if !report.symbolic_arena.is_empty() {
         let message = "the arena depends on symbols, so that no limit can be held for all sizes";

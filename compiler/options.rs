@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use nnc_cpu::Winograd;
 pub use nnc_passes::pipeline::OptLevel;
 
 use crate::TuningFile;
@@ -25,6 +26,8 @@ pub struct Options {
     pub level: OptLevel,
     /// Optional passes that are left out, and `winograd`: convolutions by minimal filtering, otherwise from -O2 on.
     pub without: Vec<String>,
+    /// The largest squares of minimal filtering, where it is not left out.
+    pub winograd: Winograd,
     /// Which form of the model.
     pub training: Training,
     /// Instruction set: `native`, `x86-64-v3`, `generic` ...
@@ -59,6 +62,7 @@ impl Default for Options {
         Self {
             level: OptLevel::O2,
             without: Vec::new(),
+            winograd: Winograd::F4,
             training: Training::Strip,
             cpu: "native".into(),
             triple: None,

@@ -3,7 +3,7 @@
 
 use nnc::{
     Compiler, OptLevel, Options,
-    cpu::CompileOptions,
+    cpu::{CompileOptions, Winograd},
     ir::{
         Module,
         constant::Constant,
@@ -17,7 +17,7 @@ use nnc::{
 
 /// Convolutions of window 3, one after another.
 fn net() -> Module {
-    let shape: Vec<Extent> = [1, 32, 28, 28].map(Extent::Const).to_vec();
+    let shape: Vec<Extent> = [1, 32, 48, 48].map(Extent::Const).to_vec();
     let mut m = Module::new();
     let mut x = m.add_input("x", TensorType::new(DType::F32, shape));
     for layer in 0..4 {
@@ -31,7 +31,7 @@ fn net() -> Module {
             strides: vec![1; 2],
             dilations: vec![1; 2],
             pads_before: vec![1; 2],
-            spatial: vec![Extent::Const(28); 2],
+            spatial: vec![Extent::Const(48); 2],
         };
         let y = m.append(body, Op::from(conv), &[x, w], &[], &loc("c")).unwrap()[0];
         x = m.append(body, Op::from(Relu {}), &[y], &[], &loc("r")).unwrap()[0];
@@ -43,7 +43,11 @@ fn net() -> Module {
 /// Bytes of weights in the program, compiled from a module that is kept or given away.
 fn weight_bytes(level: OptLevel, without: &[&str], owned: bool) -> usize {
     let without = without.iter().map(|name| (*name).to_owned()).collect();
-    let compiler = Compiler::new(Options { level, without, cpu: "x86-64-v3".into(), ..Options::default() });
+    weight_bytes_of(&Options { level, without, cpu: "x86-64-v3".into(), ..Options::default() }, owned)
+}
+
+fn weight_bytes_of(options: &Options, owned: bool) -> usize {
+    let compiler = Compiler::new(options.clone());
     let lowered = compiler.optimize(net()).unwrap();
     let compiled = if owned {
         compiler.generate_owned(lowered.module, CompileOptions::default())
@@ -62,4 +66,18 @@ fn minimal_filtering_is_from_o2_on_and_can_be_left_out() {
         // Sixteen or thirty-six products in place of nine taps, in most layers.
         assert!(weight_bytes(OptLevel::O2, &[], owned) > taps * 3 / 2, "owned {owned}");
     }
+}
+
+/// Squares of 8x8, which round most, are for who asks for them, and for many registers.
+#[test]
+#[cfg(target_arch = "x86_64")]
+fn the_largest_squares_are_those_asked_for() {
+    let bytes = |winograd: Winograd, cpu: &str| {
+        weight_bytes_of(&Options { winograd, cpu: cpu.into(), ..Options::default() }, false)
+    };
+    let by_default = weight_bytes_of(&Options { cpu: "x86-64-v4".into(), ..Options::default() }, false);
+    let of = |winograd: Winograd| bytes(winograd, "x86-64-v4");
+    assert_eq!(of(Winograd::F4), by_default);
+    assert!(of(Winograd::F2) < by_default && by_default < of(Winograd::F6));
+    assert_eq!(bytes(Winograd::F4, "x86-64-v3"), bytes(Winograd::F6, "x86-64-v3"));
 }

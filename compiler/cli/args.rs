@@ -3,6 +3,7 @@
 use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use nnc::cpu::Winograd;
 use nnc::{Failure, OptLevel, Options, SessionOptions, Training, TuningFile};
 
 /// Compiles ONNX models to machine code.
@@ -63,6 +64,9 @@ pub(crate) struct CompileOptions {
     /// Leave a pass out, or winograd: convolutions by minimal filtering
     #[arg(long, value_name = "PASS")]
     pub(crate) without: Vec<String>,
+    /// Largest squares of convolutions by minimal filtering: those of 6 results along an axis round twice as much as those of 4
+    #[arg(long, value_name = "2|4|6", default_value = "4", value_parser = parse_winograd)]
+    pub(crate) winograd: Winograd,
     /// Compile the form for inference, or the model as it is written [default: strip; verify: keep]
     #[arg(long, value_enum)]
     pub(crate) training: Option<TrainingForm>,
@@ -153,6 +157,7 @@ impl CompileOptions {
         Options {
             level,
             without: self.without.clone(),
+            winograd: self.winograd,
             training: match self.training {
                 Some(TrainingForm::Keep) => Training::Keep,
                 Some(TrainingForm::Strip) | None => Training::Strip,
@@ -442,6 +447,11 @@ pub(crate) struct ExplainArgs {
     pub(crate) node: Option<String>,
     #[command(flatten)]
     pub(crate) options: CompileOptions,
+}
+
+fn parse_winograd(text: &str) -> Result<Winograd, String> {
+    let way = Winograd::ALL.into_iter().find(|way| way.m().to_string() == text);
+    way.ok_or_else(|| "must be 2, 4 or 6".to_owned())
 }
 
 fn parse_dim(text: &str) -> Result<(String, i64), String> {

@@ -72,7 +72,7 @@ pub fn compile(
     target: &Target,
     options: &CompileOptions,
 ) -> Result<Compiled, Vec<Diagnostic>> {
-    finish(module, plan::build(module, options)?, target, options)
+    finish(module, plan::build(module, target.wide, options)?, target, options)
 }
 
 /// Likewise, and lets go of each constant when all kernels that read it are made of other forms of it: packed weights
@@ -85,7 +85,7 @@ pub fn compile_owned(
     target: &Target,
     options: &CompileOptions,
 ) -> Result<Compiled, Vec<Diagnostic>> {
-    let plan = plan::build(&module, options)?;
+    let plan = plan::build(&module, target.wide, options)?;
     // The plan holds those that the program needs.
     module.forget_constants();
     finish(&module, plan, target, options)
@@ -382,8 +382,12 @@ fn externs(plan: &Plan) -> Vec<Extern> {
 ///
 /// # Errors
 /// E0410 for each node that this backend has no code for.
-pub fn plan_memory(module: &Module) -> Result<PlanReport, Vec<Diagnostic>> {
-    let plan = plan::build(module, &CompileOptions::default())?;
+pub fn plan_memory(
+    module: &Module,
+    target: &Target,
+    options: &CompileOptions,
+) -> Result<PlanReport, Vec<Diagnostic>> {
+    let plan = plan::build(module, target.wide, options)?;
     let slots = Slots::new(module, &plan, &mut Frame::new());
     Ok(report(&plan, &slots))
 }

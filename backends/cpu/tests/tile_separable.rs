@@ -26,11 +26,10 @@ enum Emitter {
 
 /// Some arithmetic along an axis; a result may be an input, or come twice.
 fn random_program(rng: &mut Rng) -> VectorProgram {
+    let way = Winograd::ALL[rng.below(Winograd::ALL.len())];
     match rng.below(5) {
-        0 => return Winograd::F2.input(),
-        1 => return Winograd::F4.input(),
-        2 => return Winograd::F2.output(),
-        3 => return Winograd::F4.output(),
+        0 | 1 => return way.input(),
+        2 | 3 => return way.output(),
         _ => {}
     }
     let mut p = VectorProgram::new();
@@ -93,7 +92,8 @@ fn run(seed: u64, emitter: Emitter) {
             let tile = Tile::Separable(spec.clone());
             let inputs = spec.epilogue.as_ref().map_or(0, |e| e.inputs.len());
             if !nnc_x86::supports(&tile, level) {
-                assert!(inputs > 1, "seed {seed}: not supported {spec:?}");
+                // Eight inputs at distances known when running, or eight results in sixteen registers, are too many.
+                assert!(inputs > 1 || n == 8, "seed {seed}: not supported {spec:?}");
                 return;
             }
             let bytes = nnc_x86::emit(&tile, level);

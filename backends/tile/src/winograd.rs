@@ -2,7 +2,8 @@
 //!
 //! With the matrices of F(m, 3), y = A' ((G g) * (B' d)) along one axis, and by the same along the other a square of m x m
 //! results of a 3x3 window takes (m + 2)^2 products for each pair of channels. The points are 0, 1, -1 and infinity for
-//! m = 2, and 2 and -2 besides for m = 4: B' and A' have small whole numbers, so that nothing is rounded but sums.
+//! m = 2, 2 and -2 besides for m = 4, and 1/2 and -1/2 besides for m = 6: B' and A' have numbers of few bits, so that nothing
+//! is rounded but sums.
 //!
 //! Source: Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks", 2015, sections 4.1 to 4.3, after Winograd,
 //! "Arithmetic Complexity of Computations", 1980.
@@ -16,6 +17,8 @@ pub enum Winograd {
     F2,
     /// F(4, 3): squares of 6x6.
     F4,
+    /// F(6, 3): squares of 8x8.
+    F6,
 }
 
 const G2: [[f64; 3]; 4] = [[1.0, 0.0, 0.0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0.0, 0.0, 1.0]];
@@ -28,9 +31,20 @@ const G4: [[f64; 3]; 6] = [
     [0.0, 0.0, 1.0],
 ];
 
+const G6: [[f64; 3]; 8] = [
+    [1.0, 0.0, 0.0],
+    [-2.0 / 9.0, -2.0 / 9.0, -2.0 / 9.0],
+    [-2.0 / 9.0, 2.0 / 9.0, -2.0 / 9.0],
+    [1.0 / 90.0, 1.0 / 45.0, 2.0 / 45.0],
+    [1.0 / 90.0, -1.0 / 45.0, 2.0 / 45.0],
+    [32.0 / 45.0, 16.0 / 45.0, 8.0 / 45.0],
+    [32.0 / 45.0, -16.0 / 45.0, 8.0 / 45.0],
+    [0.0, 0.0, 1.0],
+];
+
 impl Winograd {
     /// All ways, those of small squares first.
-    pub const ALL: [Winograd; 2] = [Winograd::F2, Winograd::F4];
+    pub const ALL: [Winograd; 3] = [Winograd::F2, Winograd::F4, Winograd::F6];
 
     /// Results along an axis.
     #[must_use]
@@ -38,6 +52,7 @@ impl Winograd {
         match self {
             Winograd::F2 => 2,
             Winograd::F4 => 4,
+            Winograd::F6 => 6,
         }
     }
 
@@ -53,6 +68,7 @@ impl Winograd {
         match self {
             Winograd::F2 => &G2,
             Winograd::F4 => &G4,
+            Winograd::F6 => &G6,
         }
     }
 
@@ -70,6 +86,22 @@ impl Winograd {
                 let (r3, r4) = (p.fma(odd, 2.0, even), p.fma(odd, -2.0, even));
                 let (low, high) = (p.fma(d[2], -5.0, d[4]), p.fma(d[3], -5.0, d[5]));
                 vec![p.fma(d[0], 4.0, low), r1, r2, r3, r4, p.fma(d[1], 4.0, high)]
+            }
+            Winograd::F6 => {
+                let (low, far) = (p.sub(d[0], d[6]), p.sub(d[4], d[2]));
+                let first = p.fma(far, 5.25, low);
+                let (low, far) = (p.sub(d[7], d[1]), p.sub(d[3], d[5]));
+                let last = p.fma(far, 5.25, low);
+                let (even, odd) = (p.add(d[2], d[6]), p.add(d[1], d[5]));
+                let (even, odd) = (p.fma(d[4], -4.25, even), p.fma(d[3], -4.25, odd));
+                let (r1, r2) = (p.add(even, odd), p.sub(even, odd));
+                let (even, odd) = (p.fma(d[4], -1.25, d[6]), p.fma(d[3], -1.25, d[5]));
+                let (even, odd) = (p.fma(d[2], 0.25, even), p.fma(d[1], 0.25, odd));
+                let (r3, r4) = (p.fma(odd, 2.0, even), p.fma(odd, -2.0, even));
+                let (even, odd) = (p.fma(d[4], -5.0, d[6]), p.fma(d[3], -5.0, d[5]));
+                let (even, odd) = (p.fma(d[2], 4.0, even), p.fma(d[1], 4.0, odd));
+                let (r5, r6) = (p.fma(odd, 0.5, even), p.fma(odd, -0.5, even));
+                vec![first, r1, r2, r3, r4, r5, r6, last]
             }
         };
         p.finish(results)
@@ -93,6 +125,25 @@ impl Winograd {
                     p.fma(far_sum, 4.0, sum),
                     p.add(last, d[5]),
                 ]
+            }
+            Winograd::F6 => {
+                let (far_sum, far_difference) = (p.add(d[3], d[4]), p.sub(d[3], d[4]));
+                let (near_sum, near_difference) = (p.add(d[5], d[6]), p.sub(d[5], d[6]));
+                let (first, others) = (p.add(d[0], sum), p.add(far_sum, near_sum));
+                let mut results = vec![p.add(first, others)];
+                for power in 1..5 {
+                    let by = f32::from(1u16 << power);
+                    let (near, far, one) = match power % 2 {
+                        0 => (near_sum, far_sum, sum),
+                        _ => (near_difference, far_difference, difference),
+                    };
+                    let near = p.fma(near, 1.0 / by, one);
+                    results.push(p.fma(far, by, near));
+                }
+                let near = p.fma(near_difference, 1.0 / 32.0, difference);
+                let far = p.fma(far_difference, 32.0, d[7]);
+                results.push(p.add(near, far));
+                results
             }
         };
         p.finish(results)
@@ -145,10 +196,10 @@ mod tests {
 
     #[test]
     fn filtering_by_products_is_filtering() {
-        // Multiples of 24 by 24 are whole numbers at every step.
-        for way in [Winograd::F2, Winograd::F4] {
-            let g = [24.0, -48.0, 120.0];
-            let d: Vec<f64> = (0..way.n()).map(|i| (i * i) as f64 - 7.0).collect();
+        // Multiples of 360 by 32 are whole numbers at every step.
+        for way in Winograd::ALL {
+            let g = [360.0, -720.0, 1080.0];
+            let d: Vec<f64> = (0..way.n()).map(|i| 32.0 * ((i * i) as f64 - 7.0)).collect();
             let weights = way.g().iter().map(|row| row.iter().zip(g).map(|(a, b)| a * b).sum::<f64>());
             let input = run(&way.input(), &d);
             let products: Vec<f64> = weights.zip(input).map(|(u, v)| (u * v).round()).collect();

@@ -17,9 +17,11 @@ use nnc_ir::{
 use nnc_runtime::{ElemType, externs::Extern};
 use rustc_hash::FxHashMap;
 
+use nnc_x86::Level;
+
 use super::{
     Block, Bounds, Buffer, BufferId, BufferKind, ExternStep, NestStep, Plan, ScatterStep, Step,
-    concat::Joined, data_free, resolve,
+    concat::Joined, data_free, layout::Machine, resolve,
 };
 use crate::{CompileOptions, lower::concat::copy_form, weights::Constants};
 
@@ -30,7 +32,11 @@ const UNSUPPORTED: u16 = 410;
 ///
 /// # Errors
 /// One E0410 for every node that this backend has no code for.
-pub(crate) fn build(module: &Module, options: &CompileOptions) -> Result<Plan, Vec<Diagnostic>> {
+pub(crate) fn build(
+    module: &Module,
+    level: Option<Level>,
+    options: &CompileOptions,
+) -> Result<Plan, Vec<Diagnostic>> {
     let mut planner = Planner {
         module,
         definitions: Rc::new(Definitions::new(module)),
@@ -64,7 +70,7 @@ pub(crate) fn build(module: &Module, options: &CompileOptions) -> Result<Plan, V
         Plan { buffers, main, outputs, constants, node_names, kernels, counters, intermediate_bytes };
     plan.shrink_nests();
     if !options.keep_layouts {
-        plan.lay_out();
+        plan.lay_out(Machine { level, winograd: options.winograd });
     }
     if !options.keep_operands {
         plan.reuse_operands(&module.symbols);

@@ -147,7 +147,7 @@ mod tests {
     fn plan(nodes: &str) -> (usize, i64) {
         let text = format!("nnir 1\nphase canonical\nmodule (%0 \"x\" : f32[1,4,6]) {{\n{nodes}}}\n");
         let module = text::parse(&text, &|_| None).unwrap();
-        let plan = build(&module, &CompileOptions::default()).unwrap();
+        let plan = build(&module, None, &CompileOptions::default()).unwrap();
         let copies = plan.main.steps.iter().filter(|s| matches!(s, Step::Nest(n) if n.what == "concat"));
         let own = plan.buffers.iter().filter(|b| b.kind == BufferKind::Own && b.live.is_some());
         (copies.count(), own.filter_map(|b| b.sizes[0].as_const()).sum())

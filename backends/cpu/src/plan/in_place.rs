@@ -142,7 +142,7 @@ mod tests {
     /// Numbers of nests in order, of those in place, and of buffers that need memory.
     fn plan(text: &str) -> (usize, usize, usize) {
         let module = text::parse(text, &|_| None).unwrap();
-        let plan = build(&module, &crate::CompileOptions::default()).unwrap();
+        let plan = build(&module, None, &crate::CompileOptions::default()).unwrap();
         let nests = plan.main.steps.iter().filter_map(|s| if let Step::Nest(n) = s { Some(n) } else { None });
         let in_place = nests.clone().filter(|n| n.in_place).count();
         let own = plan.buffers.iter().filter(|b| b.kind == BufferKind::Own && b.live.is_some());

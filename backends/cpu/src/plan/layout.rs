@@ -17,10 +17,21 @@ use nnc_ir::{
     form::{Bounds, Class, LoopForm},
     program::{Inst, Program},
 };
+use nnc_tile::winograd::Winograd;
+use nnc_x86::Level;
 
 use super::{BufferId, BufferKind, NestStep, Plan, Step};
 use crate::lower::{access_inside, dense_strides};
 use rewrite::Tensors;
+
+/// What orders are chosen for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Machine {
+    /// Wide instructions, if there are any.
+    pub(crate) level: Option<Level>,
+    /// The largest squares of minimal filtering, if there may be any.
+    pub(crate) winograd: Option<Winograd>,
+}
 
 /// What is known of a buffer.
 #[derive(Clone, Debug, Default)]
@@ -39,7 +50,7 @@ struct Tensor {
 
 impl Plan {
     /// Puts channels last where that pays.
-    pub(crate) fn lay_out(&mut self) {
+    pub(crate) fn lay_out(&mut self, machine: Machine) {
         let mut nests: Vec<&NestStep> = Vec::new();
         self.for_each_step(&mut |step| {
             if let Step::Nest(nest) = step {
@@ -62,7 +73,7 @@ impl Plan {
             let chosen: Vec<bool> =
                 (0..tensors.len()).map(|i| member[i] == root && tensors[i].is_free()).collect();
             let view = Tensors { tensors: &tensors, last: &chosen };
-            if chosen.contains(&true) && cost::pays(self, &view, &nests) {
+            if chosen.contains(&true) && cost::pays(self, &view, &nests, machine) {
                 (0..tensors.len()).filter(|&i| chosen[i]).for_each(|i| last[i] = true);
             }
         }

@@ -45,6 +45,9 @@ mod weights;
 mod window;
 mod winograd;
 
+use nnc_tile::winograd::Winograd;
+use nnc_x86::Level;
+
 use self::{
     analyze::{BFrom, Problem},
     conv::Conv,
@@ -134,23 +137,37 @@ fn lower_last(request: &NestRequest, cx: &mut LowerCx<'_>) -> Option<Kernel> {
 /// How tiles do a contraction whose result has its channels last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum LastWay {
-    /// As products with so many columns, which are channels.
-    Product(i64),
+    /// As products.
+    Product {
+        /// Channels of the result.
+        columns: i64,
+        /// Time in per mille of that of the products: less by minimal filtering.
+        per_mille: i64,
+    },
     /// Every channel by itself.
     Depthwise,
 }
 
 /// The way of a request, if tiles can do it with channels as columns and constant weights.
-pub(crate) fn last_way(request: &NestRequest) -> Option<LastWay> {
-    let columns = |p: &Problem| p.extent(&p.n).as_const().map(LastWay::Product);
+pub(crate) fn last_way(
+    request: &NestRequest,
+    level: Option<Level>,
+    most: Option<Winograd>,
+) -> Option<LastWay> {
+    let columns = |p: &Problem, per_mille: i64| {
+        p.extent(&p.n).as_const().map(|columns| LastWay::Product { columns, per_mille })
+    };
     match Problem::of(request) {
         Ok(problem) => {
             let constant = request.operands[problem.nest.loads[problem.b].operand].constant.is_some();
-            (constant && matches!(problem.b_from, BFrom::Linear { .. })).then(|| columns(&problem))?
+            (constant && matches!(problem.b_from, BFrom::Linear { .. })).then(|| columns(&problem, 1000))?
         }
         Err(_) => {
             let last = Last::of(request).filter(|last| !last.is_single_channels())?;
-            if last.depthwise { Some(LastWay::Depthwise) } else { columns(&last.problem) }
+            match last.depthwise {
+                true => Some(LastWay::Depthwise),
+                false => columns(&last.problem, winograd::per_mille(&last, most, level)),
+            }
         }
     }
 }

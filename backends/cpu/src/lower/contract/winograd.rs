@@ -5,8 +5,8 @@
 //! ```
 //!
 //! A square of m x m results takes (m + 2)^2 multiply-adds for each pair of channels instead of 9 m^2: F(2, 3) saves 2.25
-//! times, F(4, 3) 4 times. Against that stand the transforms, squares that the plane does not fill, and transformed weights,
-//! which are 1.8 and 4 times as large and are read once for each block of squares: where planes are small that is what
+//! times, F(4, 3) 4 times, F(6, 3) 5.1 times. Against that stand the transforms, squares that the plane does not fill, and transformed weights,
+//! which are 1.8, 4 and 7.1 times as large and are read once for each block of squares: where planes are small that is what
 //! takes the time. The choice is by an estimate of all that, from shapes alone.
 //!
 //! # Rounding
@@ -21,13 +21,13 @@
 //! ```
 //!
 //! where a and b are the roundings that a number meets on its way through A' and through B' along one axis (2 and 1 for
-//! F(2, 3), 3 and 2 for F(4, 3): multiples are fused into sums) and 2 are the weight's. With |d| <= D and |g| <= W the right
+//! F(2, 3), 3 and 2 for F(4, 3), 3 and 3 for F(6, 3): multiples are fused into sums) and 2 are the weight's. With |d| <= D and |g| <= W the right
 //! side is at most C D W times the square of the greatest row of |A'| (|G| 1 * |B'| 1):
 //!
-//! | | sum by taps | F(2, 3) | F(4, 3) |
-//! |---|---|---|---|
-//! | factor of C D W | 9 | 8^2 | 48^2 |
-//! | growth | 1 | 7.1 | 256 |
+//! | | sum by taps | F(2, 3) | F(4, 3) | F(6, 3) |
+//! |---|---|---|---|---|
+//! | factor of C D W | 9 | 8^2 | 48^2 | 67.7^2 |
+//! | growth | 1 | 7.1 | 256 | 509 |
 //!
 //! That is the worst case of one corner of a square: data without a plan stay below it by the square root of k and more.
 //! What is infinite or not a number in one pixel makes the whole square so. `tests/winograd.rs` holds random convolutions
@@ -115,40 +115,21 @@ pub(super) fn may_do(p: &Problem, window: &Window) -> bool {
         && many(p.extent(&p.m))
 }
 
+/// The time that a convolution will take, in per mille of that of the sum by taps.
+pub(super) fn per_mille(last: &Last, most: Option<Winograd>, level: Option<Level>) -> i64 {
+    let Some((shape, most)) = Shape::of(last, level).zip(most) else { return 1000 };
+    let least = shape.ways(most).into_iter().min().map_or(i64::MAX, |(time, _)| time);
+    least.min(shape.time_of_taps()).saturating_mul(1000) / shape.time_of_taps().max(1)
+}
+
 impl WinogradConv {
     /// Decides; transforms and packs the weights.
     pub(super) fn new(last: &Last, request: &NestRequest, cx: &mut LowerCx<'_>) -> Option<WinogradConv> {
-        let (p, windows) = (&last.problem, &last.windows);
-        let BFrom::Linear { at, .. } = &p.b_from else { return None };
-        let y = windows.y?;
-        let (_, c) = windows.channels?;
-        let window = |t: &Taps| (t.count, t.stride, t.dilation) == (3, 1, 1);
-        let extents = &p.nest.extents;
-        let around: Vec<usize> = p.outer.iter().copied().filter(|&a| a != y.pixel).collect();
-        let shared = around.iter().all(|&a| at.coefficients[a].is(0));
-        let by_pixel = |(o, at): &(super::epilogue::Operand, Linear)| match o.kind {
-            EpilogueInput::Row => false,
-            EpilogueInput::Tile => true,
-            EpilogueInput::Col | EpilogueInput::Scalar => at.coefficients[y.pixel].is(0),
-        };
         let most = cx.winograd?;
-        if !p.is_single()
-            || p.prologue.is_some()
-            || !window(&windows.x)
-            || !window(&y)
-            || !shared
-            || !p.operands.iter().all(by_pixel)
-        {
-            return None;
-        }
-        let shape = Shape {
-            planes: product(around.iter().map(|&a| &extents[a])).as_const().unwrap_or(1),
-            rows: extents[y.pixel].as_const().filter(|&n| n > 0)?,
-            columns: extents[windows.x.pixel].as_const().filter(|&n| n > 0)?,
-            c,
-            n: p.extent(&p.n).as_const().filter(|&n| n > 0)?,
-            level: cx.tiles.level(),
-        };
+        let shape = Shape::of(last, cx.tiles.level())?;
+        let p = &last.problem;
+        let extents = &p.nest.extents;
+        let BFrom::Linear { at, .. } = &p.b_from else { return None };
         let constant = request.operands.get(p.nest.loads[p.b].operand)?.constant.as_ref()?;
         if constant.dtype() != DType::F32 {
             return None;
@@ -163,7 +144,7 @@ impl WinogradConv {
         let weight = cx.add_weight(taps.transform(way, &shape, group, &panels)?);
         Some(WinogradConv {
             way,
-            channels: [c, shape.n],
+            channels: [shape.c, shape.n],
             plane: [shape.rows, shape.columns],
             squares,
             group,
@@ -180,6 +161,40 @@ impl WinogradConv {
 }
 
 impl Shape {
+    /// The numbers of a convolution that can be done so.
+    fn of(last: &Last, level: Option<Level>) -> Option<Shape> {
+        let (p, windows) = (&last.problem, &last.windows);
+        let BFrom::Linear { at, .. } = &p.b_from else { return None };
+        let y = windows.y?;
+        let (_, c) = windows.channels?;
+        let window = |t: &Taps| (t.count, t.stride, t.dilation) == (3, 1, 1);
+        let extents = &p.nest.extents;
+        let around: Vec<usize> = p.outer.iter().copied().filter(|&a| a != y.pixel).collect();
+        let shared = around.iter().all(|&a| at.coefficients[a].is(0));
+        let by_pixel = |(o, at): &(super::epilogue::Operand, Linear)| match o.kind {
+            EpilogueInput::Row => false,
+            EpilogueInput::Tile => true,
+            EpilogueInput::Col | EpilogueInput::Scalar => at.coefficients[y.pixel].is(0),
+        };
+        if !p.is_single()
+            || p.prologue.is_some()
+            || !window(&windows.x)
+            || !window(&y)
+            || !shared
+            || !p.operands.iter().all(by_pixel)
+        {
+            return None;
+        }
+        Some(Shape {
+            planes: product(around.iter().map(|&a| &extents[a])).as_const().unwrap_or(1),
+            rows: extents[y.pixel].as_const().filter(|&n| n > 0)?,
+            columns: extents[windows.x.pixel].as_const().filter(|&n| n > 0)?,
+            c,
+            n: p.extent(&p.n).as_const().filter(|&n| n > 0)?,
+            level,
+        })
+    }
+
     /// The way that takes the least time, of squares up to the largest ones that may be, or `None` where that is the sum
     /// by taps.
     fn choose(&self, most: Winograd, choices: &mut Choices) -> Option<Winograd> {
@@ -202,7 +217,9 @@ impl Shape {
     fn ways(&self, most: Winograd) -> Vec<(i64, Winograd)> {
         // What is packed in few panels has no more to gain, and the estimate is rough.
         let few = self.c < 8 || self.n < 8;
-        let ways = Winograd::ALL.into_iter().filter(|&way| way <= most && !few);
+        // Squares of 8x8 are transformed in more registers than sixteen.
+        let fits = |way: Winograd| way < Winograd::F6 || self.level == Some(Level::Avx512);
+        let ways = Winograd::ALL.into_iter().filter(|&way| way <= most && fits(way) && !few);
         ways.map(|way| (self.time(way), way)).collect()
     }
 
@@ -296,6 +313,7 @@ impl Shape {
         let [input, output] = match way {
             Winograd::F2 => [60, 50],
             Winograd::F4 => [150, 130],
+            Winograd::F6 => [280, 240],
         };
         let vectors = |channels: i64| (channels + self.lanes() - 1) / self.lanes();
         let transforms = blocks * squares * 1000 * (input * vectors(self.c) + output * vectors(self.n) + 40);

@@ -1,15 +1,17 @@
 //! cost - whether tensors should have their channels last, in steps of vectors.
 //!
-//! Convolutions are counted with the lanes that they leave empty: those of a plane's last vector with channels first, those
+//! Convolutions are counted with the lanes of the target that they leave empty: those of a plane's last vector with channels first, those
 //! of the channels' last vector with channels last. A nest that reads one order and writes the other costs a step an
-//! element.
+//! element. With channels last, minimal filtering may take less time than the sum by taps does.
 
 use nnc_ir::{
     extent::Extent,
     form::{Class, LoopForm},
 };
 
-use super::{is_aligned, is_read, rewrite::Tensors, worth_an_order};
+use nnc_x86::Level;
+
+use super::{Machine, is_aligned, is_read, rewrite::Tensors, worth_an_order};
 use crate::{
     frame::PointerSlot,
     kernel::{NestRequest, OperandRef},
@@ -17,8 +19,6 @@ use crate::{
     plan::{BufferId, NestStep, Plan},
 };
 
-/// Lanes of the widest vectors.
-const LANES: i64 = 16;
 /// What an extent counts as that is known only when running: its last vector is half full.
 const UNKNOWN: i64 = 24;
 
@@ -30,10 +30,10 @@ struct Steps {
 }
 
 /// Whether the tensors that are last in `view` should be.
-pub(super) fn pays(plan: &Plan, view: &Tensors<'_>, nests: &[&NestStep]) -> bool {
+pub(super) fn pays(plan: &Plan, view: &Tensors<'_>, nests: &[&NestStep], machine: Machine) -> bool {
     let mut sum = Steps::default();
     for nest in nests {
-        let steps = of_nest(plan, view, nest);
+        let steps = of_nest(plan, view, nest, machine);
         sum.first = sum.first.saturating_add(steps.first);
         sum.last = sum.last.saturating_add(steps.last);
     }
@@ -44,11 +44,18 @@ pub(super) fn known(extents: &[Extent]) -> i64 {
     extents.iter().map(|e| e.as_const().unwrap_or(UNKNOWN).max(1)).fold(1, i64::saturating_mul)
 }
 
-fn vectors(elements: i64) -> i64 {
-    (elements + LANES - 1) / LANES
+impl Machine {
+    /// Lanes of the widest vectors of products.
+    fn lanes(self) -> i64 {
+        self.level.map_or(4, Level::lanes) as i64
+    }
+
+    fn vectors(self, elements: i64) -> i64 {
+        (elements + self.lanes() - 1) / self.lanes()
+    }
 }
 
-fn of_nest(plan: &Plan, view: &Tensors<'_>, nest: &NestStep) -> Steps {
+fn of_nest(plan: &Plan, view: &Tensors<'_>, nest: &NestStep, machine: Machine) -> Steps {
     let form = &nest.form;
     let buffer = |l: usize| plan.resolve(nest.operands[form.loads[l].operand]).0;
     let writes = nest.results.iter().any(|&r| view.last[plan.resolve(r).0]);
@@ -62,7 +69,7 @@ fn of_nest(plan: &Plan, view: &Tensors<'_>, nest: &NestStep) -> Steps {
     let mut result_last = writes;
     if let Some(input) = input {
         if (writes || view.last[buffer(input)]) && worth_an_order(&form.space) {
-            steps = convolution(plan, view, nest, input);
+            steps = convolution(plan, view, nest, input, machine);
             if view.last[buffer(input)] != writes {
                 steps.last += if writes { known(&form.loads[input].extents) } else { elements };
             }
@@ -91,7 +98,7 @@ fn of_nest(plan: &Plan, view: &Tensors<'_>, nest: &NestStep) -> Steps {
 }
 
 /// A convolution of the operand that load `input` reads.
-fn convolution(plan: &Plan, view: &Tensors<'_>, nest: &NestStep, input: usize) -> Steps {
+fn convolution(plan: &Plan, view: &Tensors<'_>, nest: &NestStep, input: usize, machine: Machine) -> Steps {
     let form = &nest.form;
     let step = plan.in_order(nest, view, true);
     let operand =
@@ -106,18 +113,20 @@ fn convolution(plan: &Plan, view: &Tensors<'_>, nest: &NestStep, input: usize) -
     };
     let (elements, sums) = (known(&form.space), known(&form.reduce));
     let copied = known(&form.loads[input].extents) / 4;
-    let last = match last_way(&request) {
-        Some(LastWay::Product(n)) => sums * (elements / n.max(1)) * vectors(n) / 2 + copied,
-        Some(LastWay::Depthwise) => {
-            sums * (elements / known(&form.space[1..2])) * vectors(known(&form.space[1..2])) * 5 / 8
+    let channels = known(&form.space[1..2]);
+    let last = match last_way(&request, machine.level, machine.winograd) {
+        Some(LastWay::Product { columns, per_mille }) => {
+            let products = sums * (elements / columns.max(1)) * machine.vectors(columns) / 2;
+            products.saturating_mul(per_mille) / 1000 + copied
         }
+        Some(LastWay::Depthwise) => sums * (elements / channels) * machine.vectors(channels) * 5 / 8,
         None => sums.saturating_mul(elements),
     };
-    Steps { first: with_channels_first(form, input, elements, sums) + copied, last }
+    Steps { first: with_channels_first(form, input, (elements, sums), machine) + copied, last }
 }
 
 /// Steps of a convolution whose vectors are pixels.
-fn with_channels_first(form: &LoopForm, input: usize, elements: i64, sums: i64) -> i64 {
+fn with_channels_first(form: &LoopForm, input: usize, (elements, sums): (i64, i64), machine: Machine) -> i64 {
     let channels = known(&form.space[1..2]);
     let pixels = elements / channels.max(1);
     let row = known(&form.space[form.space.len() - 1..]);
@@ -126,8 +135,9 @@ fn with_channels_first(form: &LoopForm, input: usize, elements: i64, sums: i64) 
         // Rows are copied and done one by one, in vectors of four and at two thirds of the speed.
         return sums * channels * (pixels / row.max(1)) * ((row + 3) / 4) * 3 / 4;
     }
-    // Each vector of pixels is copied for each term; vectors end where the image does.
+    // Each vector of pixels is copied for each term, four elements at a time; vectors end where the image does.
     let images = known(&form.space[..1]);
-    let vectors = images.saturating_mul(vectors(pixels / images.max(1)));
-    sums * channels * vectors / 2 + if sums > known(&form.reduce[..1]) { 2 * sums * vectors } else { 0 }
+    let vectors = images.saturating_mul(machine.vectors(pixels / images.max(1)));
+    let copies = if sums > known(&form.reduce[..1]) { sums * vectors * machine.lanes() / 8 } else { 0 };
+    sums * channels * vectors / 2 + copies
 }
