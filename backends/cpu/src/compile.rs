@@ -10,7 +10,7 @@ use nnc_tile::winograd::Winograd;
 use crate::{
     choice::{Choices, Decided, Tuning},
     emit,
-    entry::{self, Callee, FuncId, Functions, Program, Slots},
+    entry::{self, Callee, FuncId, Functions, Inlined, Program, Slots},
     frame::{Frame, PointerSlot},
     job::{self, Job, Shifted, Sources, collect},
     kernel::{Kernel, LowerCx},
@@ -117,10 +117,14 @@ fn finish(
         weights: &places,
         packed: &packed,
         shifted: &kernels.shifted,
+        inlined: &kernels.inlined,
         scratch_bytes: kernels.scratch_bytes.clone(),
         trace: options.trace,
     };
-    let ids = entry::emit(&program, &mut frame, &mut functions);
+    let (ids, homes) = entry::emit(&program, &mut frame, &mut functions);
+    for (kernel, home) in homes {
+        kernels.callees[kernel].function = home;
+    }
     let units: Option<Vec<Unit<'_>>> = (functions.list.iter())
         .map(|f| {
             let isa = if f.optimise { &*target.isa } else { &*target.entry_isa };
@@ -153,6 +157,7 @@ fn finish(
     };
     let report = PlanReport {
         kernels: image.kernels.len(),
+        inlined: kernels.inlined.count(),
         code_bytes: image.code.len(),
         weight_bytes: image.weights.total_bytes(),
         plain_products: kernels.plain,
@@ -183,6 +188,8 @@ struct Kernels {
     packed: Vec<(Constant, PointerSlot)>,
     /// Addresses within buffers.
     shifted: Vec<Shifted>,
+    /// Those that are no functions of their own.
+    inlined: Inlined,
     scratch_bytes: Extent,
     /// Contractions that are done by plain loops, and why.
     plain: Vec<(String, &'static str)>,
@@ -212,6 +219,7 @@ impl Kernels {
             constants: vec![false; constants.len()],
             packed: Vec::new(),
             shifted: Vec::new(),
+            inlined: Inlined::default(),
             scratch_bytes: Extent::ZERO,
             plain: Vec::new(),
             tuned: Vec::new(),
@@ -290,16 +298,25 @@ impl Kernels {
         if !problems.is_empty() {
             return Err(problems);
         }
-        out.add_functions(lowered, functions);
+        let sizes = out.callees.iter().map(|c| (&c.items, &c.item_cost));
+        let inlines = !options.trace && Inlined::pays(sizes);
+        out.add_functions(lowered, functions, inlines);
         Ok(out)
     }
 
-    /// Adds the functions of kernels, each once.
-    fn add_functions(&mut self, lowered: Vec<Lowered>, functions: &mut Functions) {
-        let (lowered, uses) = share::share(lowered);
+    /// Adds the functions of kernels that are called, each once.
+    fn add_functions(&mut self, lowered: Vec<Lowered>, functions: &mut Functions, inlines: bool) {
+        let (mut called, mut kept) = (Vec::new(), Vec::new());
+        for (number, (kernel, callee)) in lowered.into_iter().zip(&mut self.callees).enumerate() {
+            if !(inlines && self.inlined.add(number, &kernel, &callee.items, &callee.item_cost)) {
+                called.push(callee);
+                kept.push(kernel);
+            }
+        }
+        let (kept, uses) = share::share(kept);
         let ids: Vec<FuncId> =
-            lowered.into_iter().map(|f| functions.add_kernel(f.name, f.function, f.optimise)).collect();
-        for (callee, Use { function, arguments }) in self.callees.iter_mut().zip(uses) {
+            kept.into_iter().map(|f| functions.add_kernel(f.name, f.function, f.optimise)).collect();
+        for (callee, Use { function, arguments }) in called.into_iter().zip(uses) {
             (callee.function, callee.arguments) = (ids[function], arguments);
         }
     }

@@ -17,6 +17,7 @@ mod plan;
 mod share;
 mod target;
 pub mod tile;
+mod unloop;
 mod weights;
 pub mod wide;
 mod work;

@@ -15,6 +15,7 @@ use nnc_ir::{
     ops,
     types::TensorType,
 };
+use nnc_runtime::Program;
 
 fn weight(m: &mut Module, dims: &[i64], seed: i64) -> ValueId {
     let constant = numbers(dims, seed).into_constant().expect("as many bytes as elements");
@@ -66,6 +67,27 @@ fn a_symbolic_perceptron_runs_any_number_of_rows() {
     }
     assert_eq!(ready.compiled.report.arena_bytes, 0);
     assert!(!ready.compiled.report.symbolic_arena.is_empty());
+}
+
+#[test]
+fn a_small_program_is_one_function() {
+    let mut m = Module::new();
+    let values = perceptron(Extent::Const(3), &mut m, 4);
+    outputs(&mut m, &values);
+    let target = nnc_cpu::Target::native().unwrap_or_else(|e| panic!("{e}"));
+    let [straight, called] = [false, true].map(|trace| {
+        let options = nnc_cpu::CompileOptions { emit_clif: true, trace, ..Default::default() };
+        let compiled = nnc_cpu::compile(&m, &target, &options).unwrap_or_else(|e| panic!("{e:?}"));
+        let program = Program::load(compiled.image.clone()).unwrap_or_else(|e| panic!("{e}"));
+        Ready { module: m.clone(), compiled, program }
+    });
+    if target.wide.is_some() {
+        let clif = straight.compiled.clif.as_deref().unwrap_or_default();
+        assert!(!clif.contains("nnc_block") && !clif.contains(": k0"), "{clif}");
+        assert_eq!((straight.compiled.report.inlined, called.compiled.report.inlined), (21, 0));
+    }
+    let input = numbers(&[3, 24], 1);
+    assert_eq!(straight.check(std::slice::from_ref(&input)), called.check(&[input]));
 }
 
 #[test]
@@ -325,7 +347,8 @@ fn every_processor_gets_code_or_a_reason() {
 #[test]
 fn texts_show_every_function() {
     let mut m = Module::new();
-    let values = perceptron(Extent::Const(3), &mut m, 1);
+    let n = input_symbol(&mut m, "N", 0, 0);
+    let values = perceptron(n, &mut m, 1);
     outputs(&mut m, &values);
     let target = nnc_cpu::Target::native().unwrap_or_else(|e| panic!("{e}"));
     let options = nnc_cpu::CompileOptions { emit_clif: true, emit_asm: true, ..Default::default() };

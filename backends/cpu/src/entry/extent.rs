@@ -1,6 +1,8 @@
 //! extent - values of extents in machine code, with a note of every overflow.
 
-use cranelift_codegen::ir::{InstBuilder, Value, condcodes::IntCC, types::I64};
+use cranelift_codegen::ir::{
+    InstBuilder, InstructionData, Opcode, Value, ValueDef, condcodes::IntCC, types::I64,
+};
 use nnc_ir::extent::{Atom, Extent, SymbolId};
 use rustc_hash::FxHashMap;
 
@@ -71,6 +73,9 @@ impl<'a> Eval<'a> {
 
     /// The product of two values.
     pub(super) fn product(&mut self, body: &mut Body<'_>, a: Value, b: Value) -> Value {
+        if let Some(known) = constant(body, a).zip(constant(body, b)).and_then(|(a, b)| a.checked_mul(b)) {
+            return body.int(known);
+        }
         let low = body.b.ins().imul(a, b);
         let high = body.b.ins().smulhi(a, b);
         let sign = body.b.ins().sshr_imm_s(low, 63);
@@ -83,6 +88,9 @@ impl<'a> Eval<'a> {
 
     /// The sum of two values.
     pub(super) fn sum(&mut self, body: &mut Body<'_>, a: Value, b: Value) -> Value {
+        if let Some(known) = constant(body, a).zip(constant(body, b)).and_then(|(a, b)| a.checked_add(b)) {
+            return body.int(known);
+        }
         let sum = body.b.ins().iadd(a, b);
         let (x, y) = (body.b.ins().bxor(sum, a), body.b.ins().bxor(sum, b));
         let sign = body.b.ins().band(x, y);
@@ -149,6 +157,15 @@ impl<'a> Eval<'a> {
             }
         };
         (broken, x, y)
+    }
+}
+
+/// The value, if it is a constant.
+fn constant(body: &Body<'_>, value: Value) -> Option<i64> {
+    let ValueDef::Result(inst, 0) = body.b.func.dfg.value_def(value) else { return None };
+    match body.b.func.dfg.insts[inst] {
+        InstructionData::UnaryImm { opcode: Opcode::Iconst, imm } => Some(imm.bits()),
+        _ => None,
     }
 }
 

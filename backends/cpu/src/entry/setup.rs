@@ -102,32 +102,47 @@ impl<'a> Emitter<'a> {
     }
 
     /// `run(context, symbols, inputs, outputs, output dims, workspace)`.
-    pub(super) fn run(&mut self, functions: &mut Functions, main: FuncId) -> FuncId {
+    pub(super) fn run(&mut self, functions: &mut Functions, main: Option<FuncId>) -> FuncId {
         let id = functions.declare("nnc_run", 6, Some(I32));
+        (self.here, self.frame_param) = (id, 5);
+        if main.is_none() {
+            self.values = Some(FxHashMap::default());
+        }
         functions.define(id, |functions, body| self.write_run(functions, body, main));
         id
     }
 
-    fn write_run(&self, functions: &Functions, body: &mut Body<'_>, main: FuncId) {
+    /// Puts a value into the slot of the frame at this byte offset, or keeps it at hand.
+    fn put(&mut self, body: &mut Body<'_>, value: Value, at: i32) {
+        match &mut self.values {
+            Some(values) => {
+                values.insert(at, value);
+            }
+            None => body.store(value, body.params[5], at),
+        }
+    }
+
+    fn write_run(&mut self, functions: &mut Functions, body: &mut Body<'_>, main: Option<FuncId>) {
         let [ctx, symbols, inputs, outputs, output_dims, frame] = body.params[..] else {
             unreachable!("declared with six parameters");
         };
         let program = self.program;
         let module = program.module;
         for (slot, value) in [(CONTEXT, ctx), (OUTPUTS, outputs), (OUTPUT_DIMS, output_dims)] {
-            body.store(value, frame, offset(slot));
+            self.put(body, value, offset(slot));
         }
         let zero = body.int(0);
         for symbol in module.symbols.ids() {
             let value =
                 if self.is_input(symbol) { body.load(I64, symbols, offset(symbol.index())) } else { zero };
-            body.store(value, frame, program.slots.symbol(symbol));
+            self.put(body, value, program.slots.symbol(symbol));
         }
         let at = |s: SymbolId| offset(s.index());
         let mut eval = Eval::new(symbols, &at);
-        for (slot, extent) in self.frame.extents().filter(|(_, e)| data_free(&module.symbols, e)) {
+        let extents: Vec<(usize, Extent)> = self.frame.extents().map(|(slot, e)| (slot, e.clone())).collect();
+        for (slot, extent) in extents.iter().filter(|(_, e)| data_free(&module.symbols, e)) {
             let value = eval.extent(body, extent);
-            body.store(value, frame, offset(slot));
+            self.put(body, value, offset(*slot));
         }
         let (areas, arena_bytes) = self.areas(body, &mut eval);
         let scratch_bytes = self.scratch(body, &mut eval);
@@ -136,8 +151,8 @@ impl<'a> Emitter<'a> {
         }
         let arena = body.b.ins().iadd_imm_s(frame, self.frame_bytes());
         let scratch = body.b.ins().iadd(arena, arena_bytes);
-        body.store(scratch, frame, offset(SCRATCH));
-        body.store(scratch_bytes, frame, offset(SCRATCH_BYTES));
+        self.put(body, scratch, offset(SCRATCH));
+        self.put(body, scratch_bytes, offset(SCRATCH_BYTES));
         let bases: Vec<_> = areas.iter().map(|&(unit, at)| (unit, body.b.ins().iadd(arena, at))).collect();
         let weights = body.load(I64, ctx, context::WEIGHTS);
         for (i, buffer) in program.plan.buffers.iter().enumerate() {
@@ -164,34 +179,37 @@ impl<'a> Emitter<'a> {
                 }
                 (_, Memory::Dynamic) => {
                     // Without room, but at a place that exists.
-                    body.store(zero, frame, slot + 8);
+                    self.put(body, zero, slot + 8);
                     arena
                 }
                 (_, Memory::Elsewhere) => arena,
             };
-            body.store(address, frame, slot);
+            self.put(body, address, slot);
         }
         for (i, buffer) in program.plan.buffers.iter().enumerate() {
             if matches!(buffer.kind, BufferKind::Part(_)) {
                 let part = crate::plan::BufferId(i);
                 let (whole, distance) = program.plan.base(part);
-                let whole = body.load(I64, frame, self.slot(whole));
+                let whole = self.read(body, self.slot(whole));
                 let distance = eval.extent(body, &distance);
                 let address = body.b.ins().iadd(whole, distance);
-                body.store(address, frame, self.slot(part));
+                self.put(body, address, self.slot(part));
             }
         }
         for shifted in program.shifted {
-            let from = body.load(I64, frame, offset(shifted.from.0));
+            let from = self.read(body, offset(shifted.from.0));
             let distance = eval.extent(body, &shifted.bytes);
             let address = body.b.ins().iadd(from, distance);
-            body.store(address, frame, offset(shifted.slot.0));
+            self.put(body, address, offset(shifted.slot.0));
         }
         for &(slot, constant) in program.packed {
             let address = self.weight(body, weights, constant).expect("what is packed is used");
-            body.store(address, frame, offset(slot.0));
+            self.put(body, address, offset(slot.0));
         }
-        body.call_checked(functions, main, &[frame]);
+        match main {
+            Some(main) => body.call_checked(functions, main, &[frame]),
+            None => program.plan.main.steps.iter().for_each(|step| self.step(functions, body, step)),
+        }
         self.tell(body, outputs, output_dims);
         body.finish();
     }

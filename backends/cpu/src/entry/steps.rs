@@ -12,6 +12,7 @@ use super::{
     Emitter,
     functions::{Body, Functions},
     helpers::PARALLEL_FROM,
+    inline,
     slots::offset,
 };
 use crate::{
@@ -45,7 +46,7 @@ impl<'a> Emitter<'a> {
         body.finish();
     }
 
-    fn step(&mut self, functions: &mut Functions, body: &mut Body<'_>, step: &'a Step) {
+    pub(super) fn step(&mut self, functions: &mut Functions, body: &mut Body<'_>, step: &'a Step) {
         match step {
             Step::Nest(nest) => self.kernel(functions, body, nest.kernel),
             Step::Rows(rows) => self.kernel(functions, body, rows.kernel),
@@ -83,35 +84,46 @@ impl<'a> Emitter<'a> {
 
     /// Address of a buffer.
     pub(super) fn pointer(&self, body: &mut Body<'_>, buffer: BufferId) -> Value {
-        let frame = body.params[0];
-        body.load(I64, frame, self.slot(buffer))
+        self.read(body, self.slot(buffer))
+    }
+
+    /// What is in the slot of the frame at this byte offset.
+    pub(super) fn read(&self, body: &mut Body<'_>, at: i32) -> Value {
+        match self.values.as_ref().and_then(|values| values.get(&at)) {
+            Some(&value) => value,
+            None => body.load(I64, body.params[self.frame_param], at),
+        }
     }
 
     /// Value of an extent as the frame has it.
     pub(super) fn extent(&mut self, body: &mut Body<'_>, extent: &Extent) -> Value {
         match self.value(extent) {
             FrameValue::Const(c) => body.int(c),
-            FrameValue::Slot(slot) => {
-                let frame = body.params[0];
-                body.load(I64, frame, offset(slot))
-            }
+            FrameValue::Slot(slot) => self.read(body, offset(slot)),
         }
     }
 
     fn kernel(&mut self, functions: &mut Functions, body: &mut Body<'_>, kernel: usize) {
         let program = self.program;
         let callee = &program.kernels[kernel];
-        let frame = body.params[0];
+        let frame = body.params[self.frame_param];
         if callee.items.is(0) {
             return;
         }
+        let inlined = program.inlined.has(kernel);
         let small = is_small(&callee.items, &callee.item_cost) || callee.items.is(1);
         let argument = match &callee.arguments {
             Some(slots) => self.arguments(body, kernel, slots),
             None => frame,
         };
         let items = self.extent(body, &callee.items);
-        if small && !program.trace {
+        if inlined {
+            let zero = body.int(0);
+            let mut args = vec![frame, zero, items, zero];
+            args.extend(program.inlined.slots(kernel).iter().map(|&slot| self.read(body, slot)));
+            inline::call(body, program.inlined, kernel, &args);
+            self.homes.push((kernel, self.here));
+        } else if small && !program.trace {
             let zero = body.int(0);
             body.call(functions, callee.function, &[argument, zero, items, zero]);
         } else {
@@ -120,7 +132,7 @@ impl<'a> Emitter<'a> {
             body.call(functions, self.helpers.dispatch, &[frame, argument, address, items, cost]);
         }
         if callee.may_fault {
-            let ctx = body.load(I64, frame, offset(CONTEXT));
+            let ctx = self.read(body, offset(CONTEXT));
             let code = body.load(I64, ctx, context::FAULT_CODE);
             let code = body.b.ins().ireduce(I32, code);
             body.fail_if(code, code);

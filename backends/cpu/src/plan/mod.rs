@@ -209,6 +209,8 @@ pub struct PlanReport {
     pub dynamic_buffers: usize,
     /// Number of kernels.
     pub kernels: usize,
+    /// How many of them are part of the functions that run them.
+    pub inlined: usize,
     /// Bytes of machine code.
     pub code_bytes: usize,
     /// Bytes of constant data.
@@ -236,10 +238,11 @@ impl PlanReport {
             ("channels_last", self.channels_last.join(", ")),
             ("plain_products", plain.join(", ")),
             ("tuned", tuned.join(", ")),
+            ("inlined_kernels", if self.inlined > 0 { self.inlined.to_string() } else { String::new() }),
         ];
-        // That nothing is slower than it might be, and that nothing was tuned, goes without saying.
-        let told =
-            |(key, text): &(&str, String)| !matches!(*key, "plain_products" | "tuned") || !text.is_empty();
+        // That nothing is slower than it might be, that nothing was tuned and no kernel inlined, goes without saying.
+        let silent = ["plain_products", "tuned", "inlined_kernels"];
+        let told = |(key, text): &(&str, String)| !silent.contains(key) || !text.is_empty();
         notes.into_iter().filter(told).map(|(key, text)| (key.to_owned(), text)).collect()
     }
 }
