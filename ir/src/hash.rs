@@ -1,6 +1,8 @@
 //! hash - identity of a module's content.
 
-use std::hash::{DefaultHasher, Hash, Hasher};
+use std::hash::{Hash, Hasher};
+
+use rustc_hash::FxHasher;
 
 use crate::{
     constant::{Constant, Payload},
@@ -27,7 +29,7 @@ pub fn content_hash(module: &Module) -> [u8; 32] {
 #[must_use]
 pub fn change_hash(module: &Module) -> u64 {
     let numbers = vec![None; module.value_count()];
-    let mut walk = Walk { module, numbers, next: 0, hasher: DefaultHasher::new() };
+    let mut walk = Walk { module, numbers, next: 0, hasher: FxHasher::default() };
     module.phase.hash(&mut walk.hasher);
     for (_, symbol) in module.symbols.iter() {
         symbol.hash(&mut walk.hasher);
@@ -44,7 +46,7 @@ struct Walk<'m> {
     module: &'m Module,
     numbers: Vec<Option<usize>>,
     next: usize,
-    hasher: DefaultHasher,
+    hasher: FxHasher,
 }
 
 impl Walk<'_> {

@@ -1,6 +1,6 @@
 //! grow - from a reduction to all nodes that should be in one kernel with it.
 
-use std::collections::BTreeSet;
+use std::{cell::OnceCell, collections::BTreeSet};
 
 use nnc_ir::{
     Module,
@@ -27,6 +27,8 @@ const ROUNDS: usize = 4;
 pub(super) struct Graph<'m> {
     pub(super) module: &'m Module,
     nodes: Vec<NodeId>,
+    /// Of each node the nest, once it has been asked for.
+    nests: Vec<OnceCell<Option<LoopForm>>>,
     position: FxHashMap<NodeId, usize>,
     /// Of each node the nodes before it that it reads.
     producers: Vec<Vec<usize>>,
@@ -95,7 +97,8 @@ impl<'m> Graph<'m> {
         let producers =
             nodes.iter().map(|&node| module.node(node).operands.iter().filter_map(producer).collect()).collect();
         let results = region.results.iter().copied().collect();
-        Self { module, nodes, position, producers, readers, results }
+        let nests = vec![OnceCell::new(); nodes.len()];
+        Self { module, nodes, nests, position, producers, readers, results }
     }
 
     /// The nodes of a cluster in order.
@@ -104,11 +107,12 @@ impl<'m> Graph<'m> {
     }
 
     /// The nest of a node with one result.
-    fn nest(&self, at: usize) -> Option<LoopForm> {
-        match self.module.form(self.nodes[at]) {
+    fn nest(&self, at: usize) -> Option<&LoopForm> {
+        let nest = || match self.module.form(self.nodes[at]) {
             Form::Loops(form) if self.value(at).is_some() => Some(form),
             _ => None,
-        }
+        };
+        self.nests[at].get_or_init(nest).as_ref()
     }
 
     fn value(&self, at: usize) -> Option<ValueId> {
@@ -203,10 +207,13 @@ impl<'m> Graph<'m> {
 
     fn fits(&self, cluster: &Cluster, at: usize, widest: i64, produces: bool) -> Result<(), String> {
         // Constants and the like are read, no question.
-        let nest = match self.module.form(self.nodes[at]) {
-            Form::Loops(_) => self.nest(at).ok_or("it has several results")?,
-            Form::View | Form::Concat { .. } | Form::Scatter(_) => return Err("it is no loop nest".into()),
-            _ => return Err(String::new()),
+        let nest = match self.nest(at) {
+            Some(nest) => nest,
+            None => match self.module.form(self.nodes[at]) {
+                Form::Loops(_) => return Err("it has several results".into()),
+                Form::View | Form::Concat { .. } | Form::Scatter(_) => return Err("it is no loop nest".into()),
+                _ => return Err(String::new()),
+            },
         };
         let value = self.value(at).ok_or_else(String::new)?;
         if cluster.at.len() >= MAX_NODES {
@@ -220,7 +227,7 @@ impl<'m> Graph<'m> {
         with.insert(at);
         match nest.class() {
             Class::Contraction => return Err("a contraction has a kernel of its own".into()),
-            Class::Movement if !runs_along(&nest) => return Err("it reads across rows".into()),
+            Class::Movement if !runs_along(nest) => return Err("it reads across rows".into()),
             Class::Movement if !produces => {}
             Class::Movement => {
                 let cheap = nest.loads.iter().all(|l| l.bounds == Bounds::Inside);
