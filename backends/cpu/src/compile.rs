@@ -276,8 +276,8 @@ impl Kernels {
             }
             let read = share::frame_loads(&kernel.function);
             for operand in work.operands() {
-                let at = entry::offset(slots.buffer(plan, *operand).0);
-                if let Some(c) = constant(operand) {
+                let at = entry::offset(slots.buffer(plan, operand).0);
+                if let Some(c) = constant(&operand) {
                     // One whose address nobody reads, since it was packed, need not be stored.
                     out.constants[c.0] |= read.as_ref().is_none_or(|read| read.iter().any(|(_, r)| *r == at));
                     readers[c.0] -= 1;

@@ -9,7 +9,7 @@ use crate::{
     frame::PointerSlot,
     kernel::{Kernel, LowerCx, NestRequest, OperandRef, Placement},
     lower::{self, rows::RowsRequest, scatter::ScatterRequest},
-    plan::{Block, BufferId, BufferKind, NestStep, Plan, RowsStep, ScatterStep, Step},
+    plan::{Block, BufferId, BufferKind, GroupsStep, NestStep, Plan, RowsStep, ScatterStep, Step},
     weights::Constants,
     work::Amounts,
 };
@@ -18,6 +18,8 @@ use crate::{
 pub(crate) enum Job<'a> {
     /// Of a nest.
     Nest(&'a NestStep),
+    /// Of a product and the nest that joins groups of its columns.
+    Groups(&'a GroupsStep),
     /// Of a row nest.
     Rows(&'a RowsStep),
     /// That writes at computed places.
@@ -26,11 +28,12 @@ pub(crate) enum Job<'a> {
 
 impl Job<'_> {
     /// What it reads, by number.
-    pub(crate) fn operands(&self) -> &[BufferId] {
+    pub(crate) fn operands(&self) -> Vec<BufferId> {
         match self {
-            Job::Nest(step) => &step.operands,
-            Job::Rows(step) => &step.operands,
-            Job::Scatter(step) => &step.operands,
+            Job::Nest(step) => step.operands.clone(),
+            Job::Groups(step) => step.operands(),
+            Job::Rows(step) => step.operands.clone(),
+            Job::Scatter(step) => step.operands.clone(),
         }
     }
 
@@ -38,6 +41,10 @@ impl Job<'_> {
     pub(crate) fn amounts(&self) -> Amounts {
         match self {
             Job::Nest(step) => Amounts::of_nest(&step.form),
+            Job::Groups(step) => {
+                let (product, finish) = (&step.product, &step.finish);
+                Amounts::of_groups(&product.form, &finish.form, product.operands.len(), step.read)
+            }
             Job::Rows(step) => Amounts::of_rows(&step.form),
             Job::Scatter(step) => Amounts::of_scatter(&step.form, &step.ty),
         }
@@ -47,6 +54,7 @@ impl Job<'_> {
     pub(crate) fn what(&self) -> (&str, &[u32]) {
         match self {
             Job::Nest(step) => (&step.what, &step.nodes),
+            Job::Groups(step) => (&step.what, &step.nodes),
             Job::Rows(step) => (&step.what, &step.nodes),
             Job::Scatter(step) => (&step.what, &step.nodes),
         }
@@ -133,6 +141,19 @@ pub(crate) fn lower(
             cx.choices = Choices::new(given, options.record_choices);
             Ok((lower::lower_nest(&request, cx)?, key))
         }
+        Job::Groups(step) => {
+            let nest = |step: &NestStep, name: String| NestRequest {
+                name,
+                form: step.form.clone(),
+                operands: step.operands.iter().map(operand).collect(),
+                results: step.results.iter().map(|&b| slots.buffer(plan, b)).collect(),
+                placement: step.placement.clone(),
+                fault_node: first(&step.nodes),
+            };
+            let (product, finish) = (nest(&step.product, name), nest(&step.finish, String::new()));
+            let pair = lower::Pair { product: &product, finish: &finish, read: step.read };
+            Ok((lower::lower_pair(&pair, step.counter.map(|c| slots.counter_slot(c)), cx)?, None))
+        }
         Job::Rows(step) => {
             let request = RowsRequest {
                 name,
@@ -162,6 +183,7 @@ pub(crate) fn collect<'a>(block: &'a Block, work: &mut [Option<Job<'a>>], reads:
     for step in &block.steps {
         match step {
             Step::Nest(step) => work[step.kernel] = Some(Job::Nest(step)),
+            Step::Groups(step) => work[step.kernel] = Some(Job::Groups(step)),
             Step::Rows(step) => work[step.kernel] = Some(Job::Rows(step)),
             Step::Scatter(step) => work[step.kernel] = Some(Job::Scatter(step)),
             Step::Copy { from, .. } | Step::ReadExtents { from, .. } => reads(*from),

@@ -43,6 +43,18 @@ impl Amounts {
         }
     }
 
+    /// A product and what reads it as operand `read`: what lies between them stays in registers.
+    pub(crate) fn of_groups(product: &LoopForm, finish: &LoopForm, operands: usize, read: usize) -> Self {
+        let (first, then) = (Self::of_nest(product), Self::of_nest(finish));
+        let others =
+            then.read.into_iter().filter(|(o, _)| *o != read).map(|(o, bytes)| (operands + o, bytes));
+        Self {
+            flops: &first.flops + &then.flops,
+            read: first.read.into_iter().chain(others).collect(),
+            written: then.written,
+        }
+    }
+
     /// What stages hand to each other stays in the cache.
     pub(crate) fn of_rows(rows: &RowForm) -> Self {
         let mut sum = Self { flops: Extent::ZERO, read: Vec::new(), written: Extent::ZERO };

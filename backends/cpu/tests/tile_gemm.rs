@@ -13,7 +13,7 @@ use nnc_tile::epilogue::{EpilogueInput, EpilogueOperand};
 use nnc_tile::gemm::{BRows, Cols, GemmArg, GemmOperands, GemmOutput, GemmTile, Init, Stride};
 use nnc_tile::stream::Element;
 use nnc_x86::Level;
-use support::random::{random_elements, random_epilogue, random_results, span};
+use support::random::{random_elements, random_epilogue, random_groups, random_results, span};
 use support::{Guarded, Rng, call, compile_function, host_isa, load, plain_isa, step_of};
 
 const POISON: f32 = 1e30;
@@ -96,6 +96,21 @@ fn random_case(rng: &mut Rng, most_rows: usize, most_panel: usize) -> Case {
         }
         _ => spec,
     };
+    let (spec, b_k) = match rng.below(5) {
+        0 => {
+            // Groups of columns, in half of the cases of whole vectors.
+            let epilogue = random_groups(rng);
+            let panel = if rng.below(2) == 0 { panel } else { panel.next_multiple_of(16) };
+            let b_k = usize::from(panel * epilogue.sums) + [0, 3][rng.below(2)];
+            let b_rows = match spec.b_rows {
+                BRows::Apart(Stride::Const(_)) => BRows::Apart(Stride::Const(b_k as u32)),
+                other => other,
+            };
+            let (cols, init) = (Cols::Const(cols), Init::Zero);
+            (GemmTile { panel, b_rows, cols, init, epilogue: Some(epilogue), ..spec }, b_k)
+        }
+        _ => (spec, b_k),
+    };
     let schedule = match rng.below(3) {
         0 => Schedule::of(&spec, Arithmetic { fused: rng.below(2) == 0 }),
         _ => Schedule {
@@ -126,7 +141,7 @@ fn run(case: &Case, rng: &mut Rng, emitter: Emitter, what: &str) {
         (None, _) => span(*k, *a_k, 1, 1),
     };
     let a = random_elements(rng, if along == 0 { 0 } else { (rows - 1) * a_row + along });
-    let b = random_elements(rng, span(*k, *b_k, usize::from(spec.panel), 1));
+    let b = random_elements(rng, span(*k, *b_k, usize::from(spec.panel * spec.groups()), 1));
     // Rows of B in reverse.
     let table: Vec<i64> = (0..*k).rev().map(|p| (p * b_k) as i64).collect();
     // Poison between the rows of C and before it; a guard page after. C of bytes has poison alone.
@@ -144,14 +159,24 @@ fn run(case: &Case, rng: &mut Rng, emitter: Emitter, what: &str) {
         stores[1..].iter().map(|e| vec![0xa5; e.bytes() * span(rows, apart, *cols, 1)]).collect();
     let kinds = spec.epilogue.as_ref().map_or(vec![], |e| e.inputs.clone());
     let stride = cols + 3;
+    // Columns that an operand has further on.
+    let behind = |at: usize| {
+        let by = |kind: &EpilogueInput| match *kind {
+            EpilogueInput::Behind { input, by } if usize::from(input) == at => by as usize,
+            _ => 0,
+        };
+        kinds.iter().map(by).max().unwrap_or(0)
+    };
     let inputs: Vec<Vec<f32>> = kinds
         .iter()
-        .map(|kind| {
+        .enumerate()
+        .map(|(at, kind)| {
             let n = match kind {
                 EpilogueInput::Row => rows,
-                EpilogueInput::Col => *cols,
-                EpilogueInput::Tile => span(rows, stride, *cols, 1),
+                EpilogueInput::Col => *cols + behind(at),
+                EpilogueInput::Tile => span(rows, stride, *cols, 1) + behind(at),
                 EpilogueInput::Scalar => 1,
+                EpilogueInput::Behind { .. } => 0,
             };
             random_elements(rng, n)
         })

@@ -70,7 +70,7 @@ fn run(seed: u64, emitter: Emitter) -> bool {
                 EpilogueInput::Row => width,
                 EpilogueInput::Col => channels,
                 EpilogueInput::Tile => span(width, stride, channels, 1),
-                EpilogueInput::Scalar => 1,
+                EpilogueInput::Scalar | EpilogueInput::Behind { .. } => 1,
             };
             random_elements(&mut rng, n)
         })

@@ -58,7 +58,7 @@ fn run(seed: u64, emitter: Emitter<'_>) {
                 EpilogueInput::Row => rows,
                 EpilogueInput::Col => width,
                 EpilogueInput::Tile => span(rows, stride, width, 1),
-                EpilogueInput::Scalar => 1,
+                EpilogueInput::Scalar | EpilogueInput::Behind { .. } => 1,
             };
             random_elements(&mut rng, n)
         })

@@ -7,17 +7,23 @@ use crate::{
 
 /// A vector program over the accumulator (its input 0) and operands from memory (its inputs 1, 2, ...). Its results are
 /// stored: the first as C, others, which matrix products alone may have, as further outputs over the same elements.
+///
+/// In a matrix product it may join the sums of several columns, one of each group of columns: these are then its first
+/// inputs, and operands from memory come after them.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Epilogue {
     /// What is computed; inputs are f32.
     pub program: VectorProgram,
-    /// Where input `i + 1` of the program comes from.
+    /// How many sums it joins: 1, but for matrix products.
+    pub sums: u16,
+    /// Where input `i + sums` of the program comes from.
     pub inputs: Vec<EpilogueInput>,
     /// What lies in memory of each result of the program.
     pub stores: Vec<Element>,
 }
 
-/// Where an operand of an epilogue comes from; every kind has a pointer to f32 elements as run-time argument.
+/// Where an operand of an epilogue comes from; every kind but `Behind` has a pointer to f32 elements as run-time
+/// argument.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum EpilogueInput {
     /// Element `m` for row `m` of the tile: a bias over channels where rows are channels.
@@ -29,13 +35,21 @@ pub enum EpilogueInput {
     Tile,
     /// One element for the whole tile.
     Scalar,
+    /// The element `by` columns further on in the operand of an input before, which is of kind `Col` or `Tile`; it has no
+    /// argument of its own. Matrix products alone have such inputs.
+    Behind {
+        /// Number of that input.
+        input: u16,
+        /// Columns.
+        by: u32,
+    },
 }
 
 impl Epilogue {
     /// An epilogue with one f32 result.
     #[must_use]
     pub fn new(program: VectorProgram, inputs: Vec<EpilogueInput>) -> Self {
-        Epilogue { program, inputs, stores: vec![Element::F32] }
+        Epilogue { program, sums: 1, inputs, stores: vec![Element::F32] }
     }
 
     /// Whether it has one f32 result and no other.
@@ -51,6 +65,9 @@ impl Epilogue {
     pub fn check_single(&self) {
         self.check();
         assert!(self.is_single(), "the one result of an epilogue is f32");
+        assert!(self.sums == 1, "an element has one sum");
+        let behind = |i: &EpilogueInput| matches!(i, EpilogueInput::Behind { .. });
+        assert!(!self.inputs.iter().any(behind), "every operand has a pointer");
     }
 
     /// Checks that the program takes the accumulator and the inputs, all f32, and that its results can be stored.
@@ -59,9 +76,18 @@ impl Epilogue {
     /// If it does not: a spec is made by a compiler, never by a user.
     pub fn check(&self) {
         assert!(
-            self.program.n_inputs() <= self.inputs.len() + 1,
+            self.program.n_inputs() <= self.inputs.len() + usize::from(self.sums),
             "an epilogue input for every input of the program"
         );
+        assert!(self.sums > 0, "there is a sum");
+        for (at, input) in self.inputs.iter().enumerate() {
+            let EpilogueInput::Behind { input, .. } = *input else { continue };
+            let before = self.inputs[..at].get(usize::from(input));
+            assert!(
+                matches!(before, Some(EpilogueInput::Col | EpilogueInput::Tile)),
+                "an operand is behind columns of one before"
+            );
+        }
         assert!(!self.stores.is_empty(), "an epilogue has a result");
         assert!(self.stores.len() == self.program.results().len(), "every result is stored");
         for (result, element) in self.program.results().iter().zip(&self.stores) {
@@ -79,7 +105,7 @@ impl Epilogue {
 /// Elements an epilogue input points to, for the references.
 #[derive(Clone, Copy, Debug)]
 pub struct EpilogueOperand<'a> {
-    /// Elements from the one the pointer argument points to.
+    /// Elements from the one the pointer argument points to; none for [`EpilogueInput::Behind`].
     pub elements: &'a [f32],
     /// Row stride in elements, for [`EpilogueInput::Tile`].
     pub stride: usize,
@@ -87,6 +113,9 @@ pub struct EpilogueOperand<'a> {
 
 impl EpilogueOperand<'_> {
     /// The element for row `m` and column `n` of the tile.
+    ///
+    /// # Panics
+    /// If the input has no operand of its own.
     #[must_use]
     pub fn at(&self, kind: EpilogueInput, m: usize, n: usize) -> f32 {
         match kind {
@@ -94,6 +123,7 @@ impl EpilogueOperand<'_> {
             EpilogueInput::Col => self.elements[n],
             EpilogueInput::Tile => self.elements[m * self.stride + n],
             EpilogueInput::Scalar => self.elements[0],
+            EpilogueInput::Behind { .. } => panic!("its operand is that of an input before"),
         }
     }
 }
@@ -106,25 +136,32 @@ pub(crate) fn apply(
     m: usize,
     n: usize,
 ) -> f32 {
-    results(epilogue, operands, acc, m, n)[0].f32()
+    results(epilogue, operands, &[acc], m, n)[0].f32()
 }
 
-/// The stored values for an accumulator.
+/// The stored values for the accumulators that an epilogue joins.
 pub(crate) fn results(
     epilogue: Option<&Epilogue>,
     operands: &[EpilogueOperand],
-    acc: f32,
+    sums: &[f32],
     m: usize,
     n: usize,
 ) -> Vec<Lane> {
-    let Some(epilogue) = epilogue else { return vec![Lane::F32(acc)] };
-    let mut inputs = vec![Lane::F32(acc)];
-    let elements = epilogue.inputs.iter().zip(operands).map(|(kind, operand)| operand.at(*kind, m, n));
+    let mut inputs: Vec<Lane> = sums.iter().map(|&sum| Lane::F32(sum)).collect();
+    let Some(epilogue) = epilogue else { return inputs };
+    let elements = epilogue.inputs.iter().zip(operands).map(|(kind, operand)| match *kind {
+        EpilogueInput::Behind { input, by } => {
+            let input = usize::from(input);
+            operands[input].at(epilogue.inputs[input], m, n + by as usize)
+        }
+        kind => operand.at(kind, m, n),
+    });
     inputs.extend(elements.map(Lane::F32));
     epilogue.program.eval(&inputs)
 }
 
-/// The arguments of an epilogue's operands: a pointer each, and for those of kind [`EpilogueInput::Tile`] their strides.
+/// The arguments of an epilogue's operands: a pointer each, and for those of kind [`EpilogueInput::Tile`] their strides;
+/// none for what is behind another.
 pub(crate) fn epilogue_args<A>(
     epilogue: Option<&Epilogue>,
     pointer: impl Fn(usize) -> A,
@@ -132,8 +169,9 @@ pub(crate) fn epilogue_args<A>(
 ) -> Vec<A> {
     let inputs = epilogue.into_iter().flat_map(|e| &e.inputs).enumerate();
     let of = |(idx, input): (usize, &EpilogueInput)| {
+        let own = (!matches!(input, EpilogueInput::Behind { .. })).then(|| pointer(idx));
         let tile = *input == EpilogueInput::Tile;
-        std::iter::once(pointer(idx)).chain(if tile { strides(idx) } else { vec![] }).collect::<Vec<_>>()
+        own.into_iter().chain(if tile { strides(idx) } else { vec![] }).collect::<Vec<_>>()
     };
     inputs.flat_map(of).collect()
 }

@@ -17,13 +17,16 @@
 //! then the epilogue. So all emitters give the same bits, and a product blocked along k has the bits of one
 //! that is not.
 //!
+//! B may consist of several groups of columns, of which the epilogue joins one column each: the gates of a recurrent cell.
+//! Element (p, n) of group g is then `g * panel` elements behind that of group 0, and C has the columns of one group.
+//!
 //! An epilogue may have several results, and results of bytes: the first is C, each other one an output of its own, whose
 //! element (m, n) is at  m * stride + n.
 //!
 //! Strides and counts are in elements. A, B and C need no alignment beyond that of f32.
 
 use crate::{
-    epilogue::{Epilogue, EpilogueOperand, epilogue_args, results},
+    epilogue::{Epilogue, EpilogueInput, EpilogueOperand, epilogue_args, results},
     stream::Element,
 };
 
@@ -80,7 +83,7 @@ pub enum Init {
 pub struct GemmTile {
     /// Rows of A and C; a remainder along m is a tile of fewer rows, its strides unchanged.
     pub rows: u16,
-    /// Columns of B that are computed with: a multiple of 4.
+    /// Columns of B, or of each group of its columns, that are computed with: a multiple of 4.
     pub panel: u16,
     /// Columns of C.
     pub cols: Cols,
@@ -139,6 +142,19 @@ impl GemmTile {
             epilogue.check();
         }
         assert!(self.init == Init::Zero || self.stores()[0] == Element::F32, "sums go on from f32");
+        if self.groups() > 1 {
+            assert!(self.init == Init::Zero, "C has no sums of several groups");
+        }
+        let behind = |e: &Epilogue| e.inputs.iter().any(|i| matches!(i, EpilogueInput::Behind { .. }));
+        if self.groups() > 1 || self.epilogue.as_ref().is_some_and(behind) {
+            assert!(self.cols != Cols::Arg, "the columns of groups are known");
+        }
+    }
+
+    /// Groups of columns of B, of which the epilogue joins one column each.
+    #[must_use]
+    pub fn groups(&self) -> u16 {
+        self.epilogue.as_ref().map_or(1, |e| e.sums)
     }
 
     /// What lies in memory of C and of further outputs.
@@ -203,15 +219,19 @@ impl GemmTile {
         for m in 0..usize::from(self.rows) {
             for n in 0..cols {
                 let at = m * operands.ldc + n;
-                let mut acc = match self.init {
+                let start = match self.init {
                     Init::Zero => 0.0,
                     Init::Load => Element::F32.read(operands.c, 4 * at).f32(),
                 };
-                for p in 0..operands.k {
-                    let a = operands.a[m * a_row + a_along(operands, p)];
-                    acc = step(a, operands.b[b_row(operands, p) + n], acc);
-                }
-                let values = results(self.epilogue.as_ref(), &operands.epilogue, acc, m, n);
+                let sum = |group: usize| {
+                    (0..operands.k).fold(start, |acc, p| {
+                        let a = operands.a[m * a_row + a_along(operands, p)];
+                        let column = group * usize::from(self.panel) + n;
+                        step(a, operands.b[b_row(operands, p) + column], acc)
+                    })
+                };
+                let sums: Vec<f32> = (0..usize::from(self.groups())).map(sum).collect();
+                let values = results(self.epilogue.as_ref(), &operands.epilogue, &sums, m, n);
                 for (idx, (value, element)) in values.into_iter().zip(self.stores()).enumerate() {
                     match idx.checked_sub(1) {
                         None => element.write(value, operands.c, element.bytes() * at),

@@ -7,6 +7,7 @@
 
 pub mod program;
 
+pub mod copies;
 pub mod epilogue;
 pub mod gemm;
 pub mod lane_conv;

@@ -124,6 +124,7 @@ impl Separable {
                     operand.elements[i * operand.steps[0] + j * operand.steps[1] + channel]
                 }
                 EpilogueInput::Scalar | EpilogueInput::Row => operand.elements[0],
+                EpilogueInput::Behind { .. } => unreachable!("`check` has ruled it out"),
             });
         }
         epilogue.program.eval_f32(&inputs)

@@ -4,6 +4,8 @@
 //! for k:   v vectors of B are loaded;   for each row: one element of A is broadcast, v multiply-adds
 //! ```
 //!
+//! Of several groups of columns, each row has the vectors of the first group, then those of the second, and so on.
+//!
 //! With `rows * v` of 24 or more accumulators in AVX-512 (10 or more in AVX2) the multipliers never wait. A single row takes B
 //! from memory in the multiply-add itself. Which shapes: nnc-cpu's `tile/wide_cover.rs`.
 //!
@@ -39,8 +41,10 @@ const UNROLLED_OPS: usize = 400;
 /// How registers are given out.
 struct Shape {
     rows: usize,
-    /// Vectors of a row.
+    /// Vectors of sums of a row.
     vectors: usize,
+    /// Vectors of C of a row: those of one group of columns.
+    own: usize,
     /// Columns of the last vector of C, if they are known.
     last_cols: Option<usize>,
     /// Columns of B in the last vector.
@@ -62,12 +66,13 @@ impl Shape {
             }
             Cols::Arg => (panel, None),
         };
-        let vectors = cols.div_ceil(lanes);
-        let last_b = (panel - (vectors - 1) * lanes).min(lanes);
+        let own = cols.div_ceil(lanes);
+        let vectors = own * usize::from(spec.groups());
+        let last_b = (panel - (own - 1) * lanes).min(lanes);
         let b_in_memory = rows == 1;
         let a_in_memory =
             !b_in_memory && level == Level::Avx512 && rows * vectors + vectors + 1 > level.registers();
-        Shape { rows, vectors, last_cols, last_b, b_in_memory, a_in_memory }
+        Shape { rows, vectors, own, last_cols, last_b, b_in_memory, a_in_memory }
     }
 
     fn accumulators(&self) -> usize {
@@ -76,6 +81,11 @@ impl Shape {
 
     fn acc(&self, m: usize, i: usize) -> V {
         V((m * self.vectors + i) as u8)
+    }
+
+    /// Sums that make vector `i` of row `m` of C.
+    fn sums(&self, m: usize, i: usize) -> Vec<V> {
+        (i..self.vectors).step_by(self.own).map(|v| self.acc(m, v)).collect()
     }
 
     /// Registers beyond the accumulators that steps of k use.
@@ -102,13 +112,19 @@ pub(crate) fn supports(spec: &GemmTile, level: Level) -> bool {
     let runs = if spec.a_runs.is_some() { 2 } else { 0 };
     let registers = bases + run_time(spec.a_row) + run_time(spec.a_k) + b + runs;
     let epilogue = spec.epilogue.as_ref().is_none_or(|e| {
-        let tiles = e.inputs.iter().filter(|i| **i == EpilogueInput::Tile).count();
+        let count = |what: fn(&EpilogueInput) -> bool| e.inputs.iter().filter(|i| what(i)).count();
+        let pointers = count(|i| !matches!(i, EpilogueInput::Behind { .. })) + e.stores.len();
+        let steps = count(|i| *i == EpilogueInput::Tile) + e.stores.len();
         let own = scratch_of_stores(spec, level);
-        program::registers(&e.program) < level.registers() - 2 - own
-            && e.inputs.len() + tiles + 2 * e.stores.len() < POOL.len()
+        // A single sum is an input that the program counts.
+        let more = usize::from(e.sums) - 1;
+        program::registers(&e.program) + more < level.registers() - 2 - own
+            && pointers + if shape.rows > 1 { steps } else { 0 } < POOL.len()
             && (own == 0 || shape.last_cols.is_some())
     });
-    registers <= POOL.len()
+    // Groups begin on whole vectors.
+    (shape.own == shape.vectors || usize::from(spec.panel) == shape.own * level.lanes())
+        && registers <= POOL.len()
         && shape.accumulators() + shape.others(level) <= level.registers()
         && (shape.last_cols.is_some() || shape.vectors <= 4)
         && epilogue
@@ -191,13 +207,13 @@ impl Gen<'_> {
     fn lanes_of_c(&mut self, i: usize, scratch: V) -> Lanes {
         let all = self.asm.level.lanes();
         match self.shape.last_cols {
-            Some(n) if i + 1 < self.shape.vectors || n == all => Lanes::All,
+            Some(n) if i + 1 < self.shape.own || n == all => Lanes::All,
             Some(_) if self.asm.level == Level::Avx512 => Lanes::Mask(K(1)),
             Some(n) => self.asm.first_signs(n, scratch, TEMP),
             None if self.asm.level == Level::Avx512 => Lanes::Mask(K(3 + i as u8)),
             None => {
                 // All ones and then all zeros: what begins `cols` before the zeros is the mask of the row.
-                let width = all * self.shape.vectors;
+                let width = all * self.shape.own;
                 let words: Vec<u32> = (0..2 * width).map(|w| if w < width { u32::MAX } else { 0 }).collect();
                 let place = self.frame.arg(GemmArg::Cols);
                 let first = 4 * (width + all * i) as i64;

@@ -292,6 +292,7 @@ impl Gen<'_> {
         let operand = |(index, kind): (usize, &EpilogueInput)| match kind {
             EpilogueInput::Row | EpilogueInput::Scalar => Input::Splat(Mem::at(OPERANDS[index], 0)),
             EpilogueInput::Col | EpilogueInput::Tile => Input::Lanes(place(OPERANDS[index]), lanes),
+            EpilogueInput::Behind { .. } => unreachable!("`check` has ruled it out"),
         };
         let operands = epilogue.inputs.iter().enumerate().map(operand);
         let inputs: Vec<Input> = std::iter::once(Input::Own(acc)).chain(operands).collect();

@@ -113,6 +113,11 @@ impl Slots {
 
     /// Byte offset of a counter.
     pub(super) fn counter(&self, counter: usize) -> i32 {
-        offset(self.counters[counter].0)
+        offset(self.counter_slot(counter).0)
+    }
+
+    /// Slot of a counter.
+    pub(crate) fn counter_slot(&self, counter: usize) -> PointerSlot {
+        self.counters[counter]
     }
 }

@@ -49,6 +49,7 @@ impl<'a> Emitter<'a> {
     pub(super) fn step(&mut self, functions: &mut Functions, body: &mut Body<'_>, step: &'a Step) {
         match step {
             Step::Nest(nest) => self.kernel(functions, body, nest.kernel),
+            Step::Groups(step) => self.kernel(functions, body, step.kernel),
             Step::Rows(rows) => self.kernel(functions, body, rows.kernel),
             Step::Scatter(scatter) => self.kernel(functions, body, scatter.kernel),
             Step::Ensure { buffer, bytes } => self.ensure(functions, body, *buffer, bytes),

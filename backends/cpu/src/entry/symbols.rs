@@ -64,6 +64,7 @@ fn number(block: &Block, order: &mut FxHashMap<SymbolId, usize>) {
             }
             Step::Scan(step) => number(&step.body, order),
             Step::Nest(_)
+            | Step::Groups(_)
             | Step::Rows(_)
             | Step::Scatter(_)
             | Step::Ensure { .. }

@@ -34,7 +34,7 @@ mod vector;
 mod windows;
 
 pub(crate) use access::{dense_strides, inside as access_inside};
-pub(crate) use contract::{LastWay, last_way};
+pub(crate) use contract::{LastWay, Pair, joins, last_way};
 
 use nnc_ir::{
     constant::Constant,
@@ -78,6 +78,18 @@ pub fn lower_nest(request: &NestRequest, cx: &mut LowerCx<'_>) -> Result<Kernel,
         Ok(kernel) => Ok(kernel),
         Err(why) => Ok(Kernel { plain: Some(why), ..lower_loops(request, cx)? }),
     }
+}
+
+/// Makes a kernel of a product and what joins groups of its columns, for which [`joins`] holds.
+///
+/// # Errors
+/// There is no memory for the packed weights.
+pub(crate) fn lower_pair(
+    pair: &Pair<'_>,
+    turn: Option<PointerSlot>,
+    cx: &mut LowerCx<'_>,
+) -> Result<Kernel, LowerError> {
+    contract::lower_pair(pair, turn, cx).map_err(LowerError::Target)
 }
 
 /// Why tiles would not do a contraction, or `None` if they would; `constant` gives operands that are known.

@@ -15,9 +15,8 @@ use nnc_ir::{
     types::TensorType,
 };
 use nnc_runtime::{ElemType, externs::Extern};
-use rustc_hash::FxHashMap;
-
 use nnc_x86::Level;
+use rustc_hash::FxHashMap;
 
 use super::{
     Block, Bounds, Buffer, BufferId, BufferKind, ExternStep, NestStep, Plan, ScatterStep, Step,
@@ -28,7 +27,7 @@ use crate::{CompileOptions, lower::concat::copy_form, weights::Constants};
 /// Code of what this backend cannot compile.
 const UNSUPPORTED: u16 = 410;
 
-/// Makes the plan of a module.
+/// Makes the plan of a module, for a target whose tiles are of a level.
 ///
 /// # Errors
 /// One E0410 for every node that this backend has no code for.
@@ -72,6 +71,7 @@ pub(crate) fn build(
     if !options.keep_layouts {
         plan.lay_out(Machine { level, winograd: options.winograd });
     }
+    plan.join_groups(level);
     if !options.keep_operands {
         plan.reuse_operands(&module.symbols);
     }

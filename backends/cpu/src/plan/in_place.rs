@@ -22,8 +22,9 @@ impl Plan {
     pub(crate) fn reuse_operands(&mut self, symbols: &Arena<SymbolId, Symbol>) {
         let mut main = std::mem::take(&mut self.main);
         self.reuse_in(&mut main, symbols);
-        self.kernels = 0;
         self.drop_copies(&mut main);
+        self.kernels = 0;
+        self.number(&mut main);
         self.main = main;
     }
 
@@ -100,7 +101,7 @@ impl Plan {
         whole == result || begin(whole) <= begin(operand)
     }
 
-    /// Leaves out copies of a buffer to itself, and numbers the kernels anew.
+    /// Leaves out copies of a buffer to itself.
     fn drop_copies(&mut self, block: &mut Block) {
         let steps = std::mem::take(&mut block.steps);
         for mut step in steps {
@@ -110,10 +111,7 @@ impl Plan {
                     if moves && self.resolve(nest.operands[0]) == self.resolve(nest.results[0]) {
                         continue;
                     }
-                    nest.kernel = self.next_kernel();
                 }
-                Step::Rows(rows) => rows.kernel = self.next_kernel(),
-                Step::Scatter(scatter) => scatter.kernel = self.next_kernel(),
                 Step::If(step) => {
                     self.drop_copies(&mut step.then);
                     self.drop_copies(&mut step.otherwise);
@@ -126,7 +124,7 @@ impl Plan {
         }
     }
 
-    fn next_kernel(&mut self) -> usize {
+    pub(super) fn next_kernel(&mut self) -> usize {
         self.kernels += 1;
         self.kernels - 1
     }

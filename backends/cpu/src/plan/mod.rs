@@ -8,6 +8,7 @@ mod bound;
 mod build;
 mod concat;
 mod control;
+mod groups;
 mod in_place;
 mod layout;
 mod memory;
@@ -24,8 +25,8 @@ pub(crate) use build::build;
 pub use build::elem_type;
 pub(crate) use memory::{Packing, Request, pack, peak_live};
 pub(crate) use step::{
-    Block, Carried, Define, ExternStep, IfStep, LoopStep, NestStep, RowsStep, ScanStep, ScatterStep, Slice,
-    Step,
+    Block, Carried, Define, ExternStep, GroupsStep, IfStep, LoopStep, NestStep, RowsStep, ScanStep,
+    ScatterStep, Slice, Step,
 };
 
 use nnc_ir::{constant::Constant, extent::Extent};

@@ -22,6 +22,8 @@ pub(crate) struct Block {
 pub(crate) enum Step {
     /// Calls a kernel made of a nest.
     Nest(Box<NestStep>),
+    /// Calls a kernel made of a product and the nest that joins groups of its columns.
+    Groups(Box<GroupsStep>),
     /// Calls a kernel made of a row nest.
     Rows(Box<RowsStep>),
     /// Calls a kernel that writes at computed places.
@@ -93,6 +95,33 @@ pub(crate) struct NestStep {
     pub(crate) in_place: bool,
     /// Whether its results have their channels last.
     pub(crate) channels_last: bool,
+}
+
+/// A product, and the only nest that reads it, to be made into one kernel: what lies between them is never in memory.
+#[derive(Debug)]
+pub(crate) struct GroupsStep {
+    /// Number of the kernel.
+    pub(crate) kernel: usize,
+    /// What it is for, as part of the kernel's name.
+    pub(crate) what: String,
+    /// The product.
+    pub(crate) product: NestStep,
+    /// The nest.
+    pub(crate) finish: NestStep,
+    /// Number of the operand of the nest that the product is.
+    pub(crate) read: usize,
+    /// Numbers of the nodes of both.
+    pub(crate) nodes: Vec<u32>,
+    /// Number of the cell that counts the steps of the loop around it.
+    pub(crate) counter: Option<usize>,
+}
+
+impl GroupsStep {
+    /// The operands of both, without what lies between them.
+    pub(crate) fn operands(&self) -> Vec<BufferId> {
+        let rest = self.finish.operands.iter().enumerate().filter(|(at, _)| *at != self.read);
+        self.product.operands.iter().chain(rest.map(|(_, b)| b)).copied().collect()
+    }
 }
 
 /// A row nest to be made into a kernel.

@@ -19,17 +19,20 @@ pub struct EpilogueArg {
 }
 
 impl EpilogueArg {
-    /// The arguments of all inputs; `pointer` and `stride` find those of one by its number.
+    /// The arguments of all inputs; `pointer` and `stride` find those of one by its number. What is behind another has its
+    /// pointer.
     pub(super) fn all(
         spec: Option<&Epilogue>,
         pointer: impl Fn(usize) -> Option<Value>,
         stride: impl Fn(usize) -> Option<Value>,
     ) -> Vec<Self> {
-        let arg = |idx| EpilogueArg {
-            ptr: pointer(idx).expect("every epilogue input has an argument"),
-            stride: stride(idx),
+        let arg = |(idx, input): (usize, &EpilogueInput)| {
+            let owner =
+                if let EpilogueInput::Behind { input, .. } = input { usize::from(*input) } else { idx };
+            let ptr = pointer(owner).expect("every epilogue input has an argument");
+            EpilogueArg { ptr, stride: stride(idx) }
         };
-        (0..spec.map_or(0, |e| e.inputs.len())).map(arg).collect()
+        spec.into_iter().flat_map(|e| &e.inputs).enumerate().map(arg).collect()
     }
 }
 
@@ -43,6 +46,7 @@ pub(super) enum RowOperand {
 }
 
 /// Operands of an epilogue before a row is chosen.
+#[derive(Clone, Copy)]
 pub(super) enum Operand {
     Row(Value),
     Col(Value),
@@ -60,7 +64,7 @@ pub(super) fn bind(
 ) -> Vec<Operand> {
     let Some(spec) = spec else { return vec![] };
     assert!(args.len() == spec.inputs.len(), "an argument for every epilogue input");
-    let mut operands = Vec::with_capacity(args.len());
+    let mut operands: Vec<Operand> = Vec::with_capacity(args.len());
     for (kind, arg) in spec.inputs.iter().zip(args) {
         operands.push(match kind {
             EpilogueInput::Row => Operand::Row(arg.ptr),
@@ -73,6 +77,15 @@ pub(super) fn bind(
                 let stride = arg.stride.expect("a tile input has a stride");
                 let rows = Rows { ptr: arg.ptr, stride_bytes: builder.ins().ishl_imm_u(stride, 2) };
                 Operand::Tile(stage(builder, *kind, rows))
+            }
+            EpilogueInput::Behind { input, by } => {
+                let by = i64::from(byte_offset(*by as usize));
+                let further = |builder: &mut FunctionBuilder, ptr: Value| builder.ins().iadd_imm_s(ptr, by);
+                match operands[usize::from(*input)] {
+                    Operand::Tile(rows) => Operand::Tile(Rows { ptr: further(builder, rows.ptr), ..rows }),
+                    Operand::Col(ptr) => Operand::Col(further(builder, ptr)),
+                    _ => unreachable!("`check` has seen that it is behind columns"),
+                }
             }
         });
     }
@@ -136,7 +149,7 @@ pub(super) fn apply(
         .collect()
 }
 
-/// All results for each of the accumulators of a row.
+/// All results for each vector of a row, whose accumulators are those of its first group of columns, of its second, ...
 pub(super) fn apply_all(
     builder: &mut FunctionBuilder,
     arithmetic: Arithmetic,
@@ -146,9 +159,10 @@ pub(super) fn apply_all(
     lanes: impl Fn(usize) -> usize,
 ) -> Vec<Vec<Value>> {
     let Some(spec) = spec else { return accumulators.iter().map(|&acc| vec![acc]).collect() };
-    let mut out = Vec::with_capacity(accumulators.len());
-    for (i, acc) in accumulators.iter().enumerate() {
-        let mut inputs = vec![*acc];
+    let own = accumulators.len() / usize::from(spec.sums);
+    let mut out = Vec::with_capacity(own);
+    for i in 0..own {
+        let mut inputs: Vec<Value> = accumulators[i..].iter().step_by(own).copied().collect();
         for operand in operands {
             inputs.push(match operand {
                 RowOperand::Splat(value) => *value,

@@ -236,7 +236,7 @@ pub fn emit_gemm_tile(
         Cols::Const(n) => usize::from(n),
         Cols::Arg => usize::from(spec.panel),
     };
-    let n_vectors = n_cols.div_ceil(4);
+    let n_vectors = n_cols.div_ceil(4) * usize::from(spec.groups());
     let lanes = |i: usize| (n_cols - 4 * i).min(4);
 
     let n_stored = args.cols.filter(|_| spec.cols == Cols::Arg);
@@ -547,8 +547,11 @@ impl Block<'_> {
             load_splat(builder, input_flags(), ptr, byte_offset(at))
         };
         let (b_row, b_at) = self.b.row(builder, positions[1], at[1]);
+        // Vectors of one group of columns, then those of the next.
+        let own = self.n_vectors / usize::from(self.spec.groups());
         let load_b = |builder: &mut FunctionBuilder, i: usize| {
-            builder.ins().load(F32X4, input_flags(), b_row, byte_offset(b_at + 4 * i))
+            let column = i / own * usize::from(self.spec.panel) + 4 * (i % own);
+            builder.ins().load(F32X4, input_flags(), b_row, byte_offset(b_at + column))
         };
         let fma = |builder: &mut FunctionBuilder, a: Value, b: Value, sum: &mut Value| {
             *sum = if self.schedule.vector_first {

@@ -25,7 +25,7 @@ pub use cover::{Panel, cover, cover_cost};
 
 mod wide_cover;
 pub(crate) use wide_cover::MOST_COUNTED;
-pub use wide_cover::{wide_cover, wide_cover_by, wide_cover_cost, wide_shapes};
+pub use wide_cover::{wide_cover, wide_cover_by, wide_cover_cost, wide_cover_of_groups, wide_shapes};
 
 mod lane_conv;
 pub use lane_conv::{LaneConvArgs, emit_lane_conv, lane_conv_function};

@@ -230,6 +230,7 @@ impl Tile<'_> {
                 EpilogueInput::Scalar | EpilogueInput::Row => {
                     RowOperand::Splat(load_splat(builder, output_flags(), arg.ptr, 0))
                 }
+                EpilogueInput::Behind { .. } => unreachable!("`check` has ruled it out"),
             });
         }
         operands

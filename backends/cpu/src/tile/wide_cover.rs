@@ -14,26 +14,55 @@ const MOST_VECTORS: usize = 16;
 pub(crate) const MOST_COUNTED: usize = 4;
 /// Rows for which a tile has room for addresses.
 const MOST_ROWS: usize = 24;
+/// So many rows are too few to read B seldom.
+const FEW: usize = 5;
 /// Columns that are looked at one by one; of more, the first are covered as the others.
 const SEEN: usize = 1024;
 
 /// Panels from left to right that cover n columns, for m rows; for an unknown m take a large one.
 #[must_use]
 pub fn wide_cover(level: Level, m: usize, n: usize, most_vectors: Option<usize>) -> Vec<Panel> {
-    let shape = best(level, m.clamp(1, 480), n.min(SEEN), most_vectors.unwrap_or(MOST_VECTORS));
+    let shape = best(level, m.clamp(1, 480), n.min(SEEN), most_vectors.unwrap_or(MOST_VECTORS), 1);
     wide_cover_by(level, shape, n)
 }
 
 /// Panels from left to right that cover n columns by tiles of so many rows and vectors.
 #[must_use]
-pub fn wide_cover_by(level: Level, (rows, vectors): (usize, usize), n: usize) -> Vec<Panel> {
-    let width = vectors * level.lanes();
+pub fn wide_cover_by(level: Level, shape: (usize, usize), n: usize) -> Vec<Panel> {
+    // Whole quads are read of a packed panel; the rest of a vector is masked.
+    cut(n, shape, level.lanes(), if level == Level::Avx512 { 4 } else { 8 })
+}
+
+/// Panels over the columns of one of several groups, each of which has as many columns and the same panels: an
+/// epilogue joins them. Panels of each group are whole vectors wide.
+///
+/// Few rows are as fast as B is read. Then what counts is that chains of sums, and those of the epilogue, do not wait for
+/// each other, and that a panel is small enough to be read again from the first-level cache.
+#[must_use]
+pub fn wide_cover_of_groups(level: Level, m: usize, n: usize, groups: usize) -> Vec<Panel> {
+    let lanes = level.lanes();
+    let chains = |most: usize| (most / groups).clamp(1, n.div_ceil(lanes).max(1));
+    let fits = |rows: &usize, of_row: usize| (rows + 1) * of_row < level.registers();
+    let shape = match (m, level) {
+        (1, _) => (1, chains(8)),
+        (..FEW, Level::Avx512) => (2, chains(8)),
+        (..FEW, Level::Avx2) => {
+            let of_row = chains(4) * groups;
+            ((1..=m).rev().find(|rows| fits(rows, of_row)).unwrap_or(1), chains(4))
+        }
+        _ => best(level, m.min(480), n.min(SEEN), MOST_VECTORS / groups, groups),
+    };
+    cut(n, shape, lanes, lanes)
+}
+
+/// Panels of so many rows and vectors, their widths multiples of `quantum`.
+fn cut(n: usize, (rows, vectors): (usize, usize), lanes: usize, quantum: usize) -> Vec<Panel> {
+    let width = vectors * lanes;
     let mut panels = vec![];
     let mut start = 0;
     while start < n {
         let cols = (n - start).min(width);
-        // Whole quads are read of a packed panel; the rest of a vector is masked.
-        let padded = if level == Level::Avx512 { cols.next_multiple_of(4) } else { cols.next_multiple_of(8) };
+        let padded = cols.next_multiple_of(quantum);
         let [cols, padded, rows] = [cols, padded, rows].map(|x| u16::try_from(x).unwrap_or(u16::MAX));
         panels.push(Panel { start, width: padded, cols, rows });
         start += width;
@@ -44,46 +73,53 @@ pub fn wide_cover_by(level: Level, (rows, vectors): (usize, usize), n: usize) ->
 /// Time of the panels that cover n columns, for m rows and one step of k, in thousandths of a cycle.
 #[must_use]
 pub fn wide_cover_cost(level: Level, m: usize, n: usize) -> u64 {
-    let (rows, vectors) = best(level, m.clamp(1, 480), n.min(SEEN), MOST_VECTORS);
-    cost(level, m, n, rows, vectors)
+    let (rows, vectors) = best(level, m.clamp(1, 480), n.min(SEEN), MOST_VECTORS, 1);
+    cost(level, m, n, (rows, vectors), 1)
 }
 
 /// Rows and vectors of the tiles that cost least, and of those that cost little more: at most eight, by cost.
 #[must_use]
 pub fn wide_shapes(level: Level, m: usize, n: usize, most_vectors: Option<usize>) -> Vec<(usize, usize)> {
-    let mut all = shapes(level, m.clamp(1, 480), n.min(SEEN), most_vectors.unwrap_or(MOST_VECTORS));
+    let mut all = shapes(level, m.clamp(1, 480), n.min(SEEN), most_vectors.unwrap_or(MOST_VECTORS), 1);
     all.sort_unstable();
     let least = all.first().map_or(0, |(cost, _)| *cost);
     all.retain(|(cost, _)| *cost <= least + least / 3);
     all.into_iter().take(8).map(|(_, shape)| shape).collect()
 }
 
-/// The height of tiles and the vectors of a panel with the least cost.
-fn best(level: Level, m: usize, n: usize, most_vectors: usize) -> (usize, usize) {
-    shapes(level, m, n, most_vectors).into_iter().min().map_or((1, 1), |(_, shape)| shape)
+/// The height of tiles and the vectors of a panel, of each group, with the least cost.
+fn best(level: Level, m: usize, n: usize, most_vectors: usize, groups: usize) -> (usize, usize) {
+    shapes(level, m, n, most_vectors, groups).into_iter().min().map_or((1, 1), |(_, shape)| shape)
 }
 
 /// Every height of tiles and number of vectors that registers have room for, with its cost.
-fn shapes(level: Level, m: usize, n: usize, most_vectors: usize) -> Vec<(u64, (usize, usize))> {
+fn shapes(
+    level: Level,
+    m: usize,
+    n: usize,
+    most_vectors: usize,
+    groups: usize,
+) -> Vec<(u64, (usize, usize))> {
     let mut found = Vec::new();
     for vectors in 1..=most_vectors.min(n.div_ceil(level.lanes()).max(1)) {
         for rows in 1..=m.min(MOST_ROWS) {
-            let b = if rows == 1 { 1 } else { vectors };
-            if rows * vectors + b + 1 > level.registers() {
+            let of_row = vectors * groups;
+            let b = if rows == 1 { 1 } else { of_row };
+            if rows * of_row + b + 1 > level.registers() {
                 break;
             }
-            found.push((cost(level, m, n, rows, vectors), (rows, vectors)));
+            found.push((cost(level, m, n, (rows, vectors), groups), (rows, vectors)));
         }
     }
     found
 }
 
-fn cost(level: Level, m: usize, n: usize, rows: usize, vectors: usize) -> u64 {
+fn cost(level: Level, m: usize, n: usize, (rows, vectors): (usize, usize), groups: usize) -> u64 {
     let width = vectors * level.lanes();
     let of_panel = |vectors: usize| {
-        let whole = (m / rows) as u64 * tile(rows, vectors);
+        let whole = (m / rows) as u64 * tile(rows, vectors * groups);
         let rest = m % rows;
-        whole + if rest > 0 { tile(rest, vectors) } else { 0 }
+        whole + if rest > 0 { tile(rest, vectors * groups) } else { 0 }
     };
     let last = (n % width).div_ceil(level.lanes());
     (n / width) as u64 * of_panel(vectors) + if last > 0 { of_panel(last) } else { 0 }
@@ -118,6 +154,20 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn groups_share_the_registers() {
+        let shape = |level, m, groups| {
+            let panel = wide_cover_of_groups(level, m, 100, groups)[0];
+            (panel.rows, panel.width)
+        };
+        assert_eq!(shape(Level::Avx512, 1, 4), (1, 32));
+        assert_eq!(shape(Level::Avx512, 2, 3), (2, 32));
+        assert_eq!(shape(Level::Avx512, 240, 4), (6, 16));
+        assert_eq!(shape(Level::Avx2, 1, 4), (1, 16));
+        assert_eq!(shape(Level::Avx2, 4, 3), (4, 8));
+        assert_eq!(shape(Level::Avx2, 240, 4), (2, 8));
     }
 
     #[test]

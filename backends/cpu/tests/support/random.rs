@@ -26,6 +26,39 @@ pub(crate) fn random_epilogue(rng: &mut Rng) -> Epilogue {
     Epilogue::new(p, inputs)
 }
 
+/// An epilogue that joins the sums of several groups of columns and operands, some of which lie behind others; it stores the
+/// result, and a sum or two of the groups.
+pub(crate) fn random_groups(rng: &mut Rng) -> Epilogue {
+    let sums = 2 + rng.below(3);
+    let kinds = [EpilogueInput::Row, EpilogueInput::Col, EpilogueInput::Tile, EpilogueInput::Scalar];
+    let mut inputs: Vec<EpilogueInput> = (0..rng.below(3)).map(|_| kinds[rng.below(4)]).collect();
+    for input in 0..inputs.len() {
+        if matches!(inputs[input], EpilogueInput::Col | EpilogueInput::Tile) {
+            let by = rng.below(40) as u32;
+            inputs.push(EpilogueInput::Behind { input: input as u16, by });
+        }
+    }
+    let mut p = VectorProgram::new();
+    let mut value = p.f32(0.5);
+    for k in 0..sums + inputs.len() {
+        let x = p.input(k as u16);
+        value = p.push(match rng.below(5) {
+            0 => Op::Add(value, x),
+            1 => Op::Mul(value, x),
+            2 => Op::Fma(value, x, x),
+            3 => Op::Sub(x, value),
+            _ => Op::Max(value, x),
+        });
+    }
+    p.result(value);
+    for group in 0..rng.below(3) {
+        let sum = p.input(group as u16);
+        p.result(sum);
+    }
+    let stores = vec![Element::F32; p.results().len()];
+    Epilogue { program: p, sums: sums as u16, inputs, stores }
+}
+
 /// A random epilogue whose last results are stored as such elements, C's first; some do without the last operation.
 pub(crate) fn random_results(rng: &mut Rng, stores: &[Element]) -> Epilogue {
     let mut e = random_epilogue(rng);
@@ -45,7 +78,7 @@ pub(crate) fn random_results(rng: &mut Rng, stores: &[Element]) -> Epilogue {
         let float = [sum, acc, scaled][(k + rng.below(3)) % 3];
         p.result(if *element == Element::F32 { float } else { whole });
     }
-    Epilogue { program: p, inputs: e.inputs, stores: stores.to_vec() }
+    Epilogue { program: p, sums: e.sums, inputs: e.inputs, stores: stores.to_vec() }
 }
 
 pub(crate) fn random_elements(rng: &mut Rng, n: usize) -> Vec<f32> {

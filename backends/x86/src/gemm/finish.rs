@@ -2,8 +2,10 @@
 
 use iced_x86::{Code, Register};
 use nnc_tile::{
+    copies::copies,
     epilogue::{Epilogue, EpilogueInput},
     gemm::GemmArg,
+    program::VectorProgram,
     stream::Element,
 };
 
@@ -15,11 +17,11 @@ use crate::{
     program::{self, Input},
 };
 
-/// Where a row of a result is, and bytes to the next.
+/// Where a row of a result is, and bytes to the next, if there are several.
 #[derive(Clone, Copy)]
 struct Output {
     row: Register,
-    step: Register,
+    step: Option<Register>,
     element: Element,
 }
 
@@ -28,9 +30,19 @@ struct Output {
 enum Operand {
     Row(Register),
     Col(Register),
-    /// Where its row is, and what leads to the next.
-    Tile(Register, Register),
+    /// Where its row is, and what leads to the next, if there are several.
+    Tile(Register, Option<Register>),
     Scalar(Register),
+    /// So many bytes behind columns of another.
+    Behind(Register, i64),
+}
+
+/// Most vectors that an epilogue is computed of at a time.
+const MOST_TOGETHER: usize = 4;
+
+/// The program of an epilogue for so many vectors at once.
+fn several(epilogue: &Epilogue, vectors: usize) -> VectorProgram {
+    copies(&epilogue.program, vectors, usize::from(epilogue.sums) + epilogue.inputs.len())
 }
 
 impl Gen<'_> {
@@ -39,21 +51,26 @@ impl Gen<'_> {
         let mut outputs = vec![];
         for (index, &element) in self.spec.stores().iter().enumerate() {
             let (row, step) = match index {
-                0 => {
-                    let (row, step) = (self.take(), self.take());
-                    let (c, stride) = (self.frame.arg(GemmArg::C), self.frame.arg(GemmArg::Ldc));
-                    self.asm.mov_load(row, c);
-                    self.asm.mov_load(step, stride);
-                    (row, step)
-                }
-                _ => (self.arg(GemmArg::Output(index)), self.arg(GemmArg::OutputStride(index))),
+                0 => (GemmArg::C, GemmArg::Ldc),
+                _ => (GemmArg::Output(index), GemmArg::OutputStride(index)),
             };
-            if element.bytes() == 4 {
-                self.asm.shl(step, 2);
-            }
+            let row = self.arg(row);
+            let step = self.row_step(step, element.bytes());
             outputs.push(Output { row, step, element });
         }
         outputs
+    }
+
+    /// Bytes from a row to the next, where there are several; `bytes` are those of an element.
+    fn row_step(&mut self, stride: GemmArg, bytes: usize) -> Option<Register> {
+        if self.shape.rows == 1 {
+            return None;
+        }
+        let step = self.arg(stride);
+        if bytes == 4 {
+            self.asm.shl(step, 2);
+        }
+        Some(step)
     }
 
     /// Stores vector `i` of a row of each output.
@@ -64,8 +81,7 @@ impl Gen<'_> {
             match output.element.bytes() {
                 1 if self.asm.level == Level::Avx512 => self.asm.store_bytes(to, value, lanes),
                 1 => {
-                    let n =
-                        if i + 1 < self.shape.vectors { all } else { self.shape.last_cols.unwrap_or(all) };
+                    let n = if i + 1 < self.shape.own { all } else { self.shape.last_cols.unwrap_or(all) };
                     let scratch = V((self.asm.level.registers() - 2) as u8);
                     self.asm.store_first_bytes(to, value, scratch, n);
                 }
@@ -78,18 +94,23 @@ impl Gen<'_> {
     fn operands(&mut self) -> Vec<Operand> {
         let spec = self.spec;
         let inputs = spec.epilogue.iter().flat_map(|e| &e.inputs);
-        let mut operands = vec![];
+        let mut operands: Vec<Operand> = vec![];
         for (index, kind) in inputs.enumerate() {
-            let pointer = self.arg(GemmArg::Epilogue(index));
-            operands.push(match kind {
-                EpilogueInput::Row => Operand::Row(pointer),
-                EpilogueInput::Col => Operand::Col(pointer),
-                EpilogueInput::Scalar => Operand::Scalar(pointer),
+            let pointer = GemmArg::Epilogue(index);
+            operands.push(match *kind {
+                EpilogueInput::Row => Operand::Row(self.arg(pointer)),
+                EpilogueInput::Col => Operand::Col(self.arg(pointer)),
+                EpilogueInput::Scalar => Operand::Scalar(self.arg(pointer)),
                 EpilogueInput::Tile => {
-                    let stride = self.arg(GemmArg::EpilogueStride(index));
-                    self.asm.shl(stride, 2);
-                    Operand::Tile(pointer, stride)
+                    let pointer = self.arg(pointer);
+                    Operand::Tile(pointer, self.row_step(GemmArg::EpilogueStride(index), 4))
                 }
+                EpilogueInput::Behind { input, by } => match operands[usize::from(input)] {
+                    Operand::Col(pointer) | Operand::Tile(pointer, _) => {
+                        Operand::Behind(pointer, 4 * i64::from(by))
+                    }
+                    _ => unreachable!("`check` has seen that it is behind columns"),
+                },
             });
         }
         operands
@@ -97,23 +118,36 @@ impl Gen<'_> {
 
     /// Inputs of the program for vector `i` of the row where the operands are; `row` is what `Row` operands lie
     /// behind their pointers.
-    fn inputs(&self, acc: V, operands: &[Operand], row: i64, i: usize, lanes: Lanes) -> Vec<Input> {
+    fn inputs(&self, sums: &[V], operands: &[Operand], row: i64, i: usize, lanes: Lanes) -> Vec<Input> {
         let at = (4 * self.asm.level.lanes() * i) as i64;
         let of = |operand: &Operand| match *operand {
             Operand::Row(pointer) => Input::Splat(Mem::at(pointer, 4 * row)),
             Operand::Scalar(pointer) => Input::Splat(Mem::at(pointer, 0)),
             Operand::Col(pointer) | Operand::Tile(pointer, _) => Input::Lanes(Mem::at(pointer, at), lanes),
+            Operand::Behind(pointer, by) => Input::Lanes(Mem::at(pointer, at + by), lanes),
         };
-        std::iter::once(Input::Own(acc)).chain(operands.iter().map(of)).collect()
+        sums.iter().map(|&sum| Input::Own(sum)).chain(operands.iter().map(of)).collect()
+    }
+
+    /// How many vectors of a row the epilogue is computed of at a time, with so many registers free: several where groups
+    /// are joined, since such programs are long chains. A run-time number of columns has one mask.
+    fn together(&self, epilogue: &Epilogue, free: usize) -> usize {
+        if epilogue.sums == 1 || self.shape.last_cols.is_none() {
+            return 1;
+        }
+        let fits = |n: &usize| program::registers(&several(epilogue, *n)) <= free;
+        (2..=self.shape.own.min(MOST_TOGETHER)).rev().find(fits).unwrap_or(1)
     }
 
     fn next_row(&mut self, operands: &[Operand], outputs: &[Output]) {
         for output in outputs {
-            self.asm.add(output.row, output.step);
+            if let Some(step) = output.step {
+                self.asm.add(output.row, step);
+            }
         }
         for operand in operands {
-            if let Operand::Tile(pointer, stride) = operand {
-                self.asm.add(*pointer, *stride);
+            if let Operand::Tile(pointer, Some(step)) = operand {
+                self.asm.add(*pointer, *step);
             }
         }
     }
@@ -123,7 +157,7 @@ impl Gen<'_> {
         self.free = POOL.to_vec();
         let outputs = self.outputs();
         let operands = self.operands();
-        let (rows, vectors) = (self.shape.rows, self.shape.vectors);
+        let (rows, vectors) = (self.shape.rows, self.shape.own);
         let first = self.shape.accumulators() as u8;
         let registers = self.asm.level.registers() as u8;
         // The last register is for AVX2's mask, if there is one.
@@ -135,22 +169,30 @@ impl Gen<'_> {
         let free: Vec<V> = (first..end).map(V).collect();
         let known = self.shape.last_cols.is_some();
         let last = if known { self.lanes_of_c(vectors - 1, mask) } else { Lanes::All };
+        let spec = self.spec;
+        let together = spec.epilogue.as_ref().map_or(1, |e| self.together(e, free.len()));
         for m in 0..rows {
-            for i in 0..vectors {
-                let lanes = match (known, i + 1 == vectors) {
-                    (true, true) => last,
-                    (true, false) => Lanes::All,
-                    (false, _) => self.lanes_of_c(i, mask),
+            let all: Vec<usize> = (0..vectors).collect();
+            for part in all.chunks(together) {
+                let lanes: Vec<Lanes> = (part.iter())
+                    .map(|&i| match (known, i + 1 == vectors) {
+                        (true, true) => last,
+                        (true, false) => Lanes::All,
+                        (false, _) => self.lanes_of_c(i, mask),
+                    })
+                    .collect();
+                let inputs = part.iter().zip(&lanes).flat_map(|(&i, &lanes)| {
+                    let sums = self.shape.sums(m, i);
+                    self.inputs(&sums, &operands, m as i64, i, lanes)
+                });
+                let inputs: Vec<Input> = inputs.collect();
+                let values = match &spec.epilogue {
+                    Some(e) => program::emit(self.asm, &several(e, part.len()), &inputs, &free),
+                    None => self.shape.sums(m, part[0]),
                 };
-                let acc = self.shape.acc(m, i);
-                let values = match &self.spec.epilogue {
-                    Some(e) => {
-                        let inputs = self.inputs(acc, &operands, m as i64, i, lanes);
-                        program::emit(self.asm, &e.program, &inputs, &free)
-                    }
-                    None => vec![acc],
-                };
-                self.store(&outputs, &values, i, lanes);
+                for (at, (&i, &lanes)) in part.iter().zip(&lanes).enumerate() {
+                    self.store(&outputs, &values[at * outputs.len()..], i, lanes);
+                }
             }
             if m + 1 < rows {
                 self.next_row(&operands, &outputs);
@@ -178,14 +220,31 @@ impl Gen<'_> {
         let registers = self.asm.level.registers() as u8;
         let mask = V(registers - 1);
         let own = scratch_of_stores(self.spec, self.asm.level) as u8;
-        let free: Vec<V> = (1..registers - 1 - own).map(V).collect();
+        let groups = usize::from(epilogue.sums);
+        let last = usize::from(registers - 1 - own);
+        let together = (1..=self.shape.own)
+            .rev()
+            .find(|n| self.together(epilogue, last - n * groups) >= *n)
+            .unwrap_or(1);
         let again = self.asm.here();
-        for i in 0..vectors {
-            let lanes = self.lanes_of_c(i, mask);
-            self.asm.load(V(0), Mem::at(sums, bytes * i as i64), Lanes::All);
-            let inputs = self.inputs(V(0), &operands, 0, i, lanes);
-            let values = program::emit(self.asm, &epilogue.program, &inputs, &free);
-            self.store(&outputs, &values, i, lanes);
+        let all: Vec<usize> = (0..self.shape.own).collect();
+        for part in all.chunks(together) {
+            let mut inputs = vec![];
+            let mut lanes = vec![];
+            for (at, &i) in part.iter().enumerate() {
+                lanes.push(self.lanes_of_c(i, mask));
+                let held: Vec<V> = (at * groups..(at + 1) * groups).map(|v| V(v as u8)).collect();
+                for (group, &sum) in held.iter().enumerate() {
+                    let vector = group * self.shape.own + i;
+                    self.asm.load(sum, Mem::at(sums, bytes * vector as i64), Lanes::All);
+                }
+                inputs.extend(self.inputs(&held, &operands, 0, i, lanes[at]));
+            }
+            let free: Vec<V> = (part.len() * groups..last).map(|v| V(v as u8)).collect();
+            let values = program::emit(self.asm, &several(epilogue, part.len()), &inputs, &free);
+            for (at, (&i, &lanes)) in part.iter().zip(&lanes).enumerate() {
+                self.store(&outputs, &values[at * outputs.len()..], i, lanes);
+            }
         }
         self.next_row(&operands, &outputs);
         for operand in &operands {

@@ -13,12 +13,7 @@ use nnc_ir::{
     form::Bounds,
     program::{Inst, Program},
 };
-use nnc_tile::{
-    Tile,
-    epilogue::{Epilogue, EpilogueInput},
-    gemm::GemmTile,
-    stream::Element,
-};
+use nnc_tile::{Tile, epilogue::Epilogue, gemm::GemmTile, stream::Element};
 use nnc_x86::Level;
 
 use super::{
@@ -70,6 +65,8 @@ pub(super) struct Problem {
     pub(super) operands: Vec<(Operand, Linear)>,
     /// Instructions of its tiles, if they are wide.
     pub(super) level: Option<Level>,
+    /// First columns of the groups of columns of B that the epilogue joins; `[0]` where it joins none.
+    pub(super) groups: Vec<i64>,
 }
 
 /// An element's place: `base + sum of coefficient * position`.
@@ -151,8 +148,13 @@ impl Problem {
 
     /// The level, if the epilogue can be done there.
     pub(super) fn wide_level(&self, level: Option<Level>) -> Option<Level> {
-        let row = GemmTile { epilogue: self.epilogue.clone(), ..GemmTile::packed(1, 16) };
-        level.filter(|&level| nnc_x86::supports(&Tile::Gemm(row), level))
+        // Where groups are joined, several rows take more registers than one.
+        let rows = if self.groups.len() > 1 && !self.extent(&self.m).is(1) { 2 } else { 1 };
+        level.filter(|&level| {
+            let panel = if rows == 1 { 16 } else { u16::try_from(level.lanes()).unwrap_or(16) };
+            let tile = GemmTile { epilogue: self.epilogue.clone(), ..GemmTile::packed(rows, panel) };
+            nnc_x86::supports(&Tile::Gemm(tile), level)
+        })
     }
 
     /// The nest of a request as a contraction that tiles can do.
@@ -267,13 +269,7 @@ impl Problem {
                 finish[l].as_ref().ok_or("what follows reads something else than f32 at linear places")?;
             let stride = |axes: &[usize]| at.stride(axes, &extents).ok_or("what follows reads rows apart");
             let (row, col) = (stride(&m)?, stride(inner)?);
-            let kind = match (&row, &col) {
-                (Extent::Const(0), Extent::Const(0)) => EpilogueInput::Scalar,
-                (Extent::Const(1), Extent::Const(0)) => EpilogueInput::Row,
-                (Extent::Const(0), Extent::Const(1)) => EpilogueInput::Col,
-                (_, Extent::Const(1)) => EpilogueInput::Tile,
-                _ => return Err("what follows reads elements apart along rows or columns"),
-            };
+            let kind = epilogue::kind(&row, &col)?;
             Ok(Operand { load: l, kind, row_stride: row })
         };
         let (epilogue, operands) = epilogue::translate(&nest.finish, &splat, &operand)?;
@@ -302,6 +298,7 @@ impl Problem {
             operands,
             nest,
             level: None,
+            groups: vec![0],
         })
     }
 }

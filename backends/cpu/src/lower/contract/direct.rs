@@ -14,7 +14,7 @@ use super::{
     analyze::{BFrom, Linear, Problem},
     emit::{Gen, kernel_function},
     pack,
-    panel::{At, Panels, RowBlocks},
+    panel::{self, At, Panels, RowBlocks},
     tiles::{BPanel, Tiles, stride},
     weights,
 };
@@ -42,7 +42,11 @@ pub(super) struct Direct {
     blocks: RowBlocks,
     /// Panels of an item.
     group: i64,
+    /// Columns that a panel computes, of all groups.
+    columns: i64,
     b: Source,
+    /// Where the number of the step is counted, if it is done once for each step of a loop.
+    turn: Option<PointerSlot>,
 }
 
 /// Where panels of B come from.
@@ -59,19 +63,42 @@ enum Source {
 impl Direct {
     /// Decides; packs B if it is constant.
     pub(super) fn new(problem: &Problem, request: &NestRequest, cx: &mut LowerCx<'_>) -> Option<Direct> {
+        Self::in_loop(problem, request, None, cx)
+    }
+
+    /// Likewise in a loop whose steps are counted in a slot. Every other step begins with the panels that the step before
+    /// ended with: these are in the first-level cache still.
+    pub(super) fn in_loop(
+        problem: &Problem,
+        request: &NestRequest,
+        turn: Option<PointerSlot>,
+        cx: &mut LowerCx<'_>,
+    ) -> Option<Direct> {
         let BFrom::Linear { at, n_stride } = &problem.b_from else { return None };
         let (m, n, k) = (problem.extent(&problem.m), problem.extent(&problem.n), problem.extent(&problem.k));
-        let panels = Panels::choose(m.as_const(), n.as_const(), problem.level, &mut cx.choices);
+        let groups = problem.groups.len();
+        let panels = match n.as_const().and_then(|n| usize::try_from(n).ok()) {
+            Some(n) if groups > 1 => {
+                let known = m.as_const().and_then(|m| usize::try_from(m).ok());
+                let unknown = if turn.is_some() { panel::FEW } else { panel::MANY };
+                Panels::of_groups(known.unwrap_or(unknown), n, problem.level?, groups)
+            }
+            _ => Panels::choose(m.as_const(), n.as_const(), problem.level, &mut cx.choices),
+        };
         let constant = request.operands.get(problem.nest.loads[problem.b].operand)?.constant.as_ref();
         let around: Vec<usize> =
             problem.outer.iter().copied().filter(|&a| !at.coefficients[a].is(0)).collect();
         let extents = &problem.nest.extents;
         let constant = constant.filter(|_| problem.prologue.is_none());
-        let packed =
-            constant.and_then(|c| weights::pack(c, at, extents, [&around, &problem.n, &problem.k], &panels));
+        let firsts =
+            problem.groups.iter().map(|g| usize::try_from(n_stride.as_const().unwrap_or(1) * g).ok());
+        let firsts: Vec<usize> = firsts.collect::<Option<_>>()?;
+        let axes = [&around[..], &problem.n, &problem.k];
+        let packed = constant.and_then(|c| weights::pack(c, at, extents, axes, (&panels, &firsts)));
         let b = match packed {
+            None if groups > 1 => return None,
             Some(constant) => {
-                let block = k.scale(i64::try_from(panels.padded()).ok()?);
+                let block = k.scale(i64::try_from(panels.padded() * groups).ok()?);
                 let below = |i: usize| product(around[i + 1..].iter().map(|&a| &extents[a]));
                 let strides =
                     around.iter().enumerate().map(|(i, &axis)| (axis, &block * &below(i))).collect();
@@ -100,14 +127,15 @@ impl Direct {
         };
         let blocks = RowBlocks { block, m };
         let rows = blocks.block.as_const().unwrap_or(128);
-        let work = rows.saturating_mul(panels.widest()).saturating_mul(k.as_const().unwrap_or(256)).max(1);
+        let columns = panels.widest() * i64::try_from(groups).ok()?;
+        let work = rows.saturating_mul(columns).saturating_mul(k.as_const().unwrap_or(256)).max(1);
         let group = match (&panels, panels.count(&n).as_const()) {
             (Panels::Fixed(_), Some(all)) => {
                 cx.choices.amount(Knob::Panels, (ITEM_WORK / work).clamp(1, all.max(1)), 1, all)
             }
             _ => 1,
         };
-        Some(Direct { panels, blocks, group, b })
+        Some(Direct { panels, blocks, group, columns, b, turn })
     }
 
     /// Makes the kernel.
@@ -140,11 +168,21 @@ impl Direct {
                 let from = g.b.ins().imul_imm_s(at[loops + 1], self.group);
                 let to = g.b.ins().iadd_imm_s(from, self.group);
                 let to = g.min(to, n_panels);
-                self.panels.each(g, columns, (from, to), &mut |g, at| {
+                let panel = |g: &mut Gen<'_, '_>, at: At| {
                     let at = self.no_wider_than_columns(at);
                     let b = self.b_panel(g, p, &b, scratch, at);
                     tiles.panel(g, &origin, at, b, &self.blocks, rows);
-                });
+                };
+                let Some(turn) = self.turn.filter(|_| !self.panels.count(&n).is(1)) else {
+                    return self.panels.each(g, columns, (from, to), &mut |g, at| panel(g, at));
+                };
+                let turn = g.pointer(turn);
+                let odd = g.b.ins().band_imm_s(turn, 1);
+                g.either(
+                    odd,
+                    |g| self.panels.each_from_last(g, (from, to), &mut |g, at| panel(g, at)),
+                    |g| self.panels.each(g, columns, (from, to), &mut |g, at| panel(g, at)),
+                );
             });
         });
         let block_rows = self.blocks.block.clone();
@@ -152,7 +190,7 @@ impl Direct {
             function,
             name: request.name.clone(),
             items: product(&digits),
-            item_cost: (&block_rows * &k).scale(self.group * self.panels.widest() / 4),
+            item_cost: (&block_rows * &k).scale(self.group * self.columns / 4),
             scratch_bytes: scratch.ceil_div(&Extent::Const(64)).scale(64),
             may_fault: false,
             scheduled: true,
@@ -205,14 +243,15 @@ impl Direct {
         at: At,
     ) -> BPanel {
         let k = p.extent(&p.k);
-        let own = Stride::Const(u32::from(at.width));
+        let groups = p.groups.len() as i64;
+        let own = Stride::Const(u32::from(at.width) * p.groups.len() as u32);
         if let (Some(prologue), Some(to)) = (&p.prologue, scratch) {
             prologue.panel(g, p, b, to, at);
             return BPanel::Apart(to, own, None);
         }
         let b = b[0];
         if let Source::Packed { .. } = self.b {
-            return BPanel::Apart(g.address(b, &[(at.start, k)]), own, None);
+            return BPanel::Apart(g.address(b, &[(at.start, k.scale(groups))]), own, None);
         }
         let BFrom::Linear { at: place, n_stride } = &p.b_from else {
             unreachable!("only linear operands are done directly")

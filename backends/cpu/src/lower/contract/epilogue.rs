@@ -18,6 +18,8 @@ use super::{super::lanes, Refusal};
 const MOST: usize = 6;
 const MANY: Refusal = "what follows reads more operands than there are registers for";
 
+const WIDE: Refusal = "what follows computes something that lanes of 32 bits do not";
+
 /// Most results.
 const RESULTS: usize = 2;
 /// What tiles store.
@@ -52,7 +54,6 @@ pub(super) fn translate(
     splat: &dyn Fn(usize) -> Option<Scalar>,
     operand: &dyn Fn(usize) -> Result<Operand, Refusal>,
 ) -> Result<(Option<Epilogue>, Vec<Operand>), Refusal> {
-    let wide = "what follows computes something that lanes of 32 bits do not";
     if let [result] = finish.results[..]
         && matches!(finish.inst(result), Inst::Acc(0))
     {
@@ -63,32 +64,61 @@ pub(super) fn translate(
     }
     let mut program = VectorProgram::new();
     let mut operands: Vec<Operand> = Vec::new();
-    let mut values: Vec<Lane> = Vec::new();
-    for (inst, dtype) in finish.insts() {
-        let value = match inst {
-            Inst::Acc(0) => program.input(0),
-            Inst::Load(k) => match splat(*k) {
-                Some(c) => lanes::constant(&mut program, c).ok_or(wide)?,
-                None => {
-                    operands.push(operand(*k)?);
-                    program.input(u16::try_from(operands.len()).map_err(|_| MANY)?)
-                }
-            },
-            Inst::Const(c) => lanes::constant(&mut program, *c).ok_or(wide)?,
-            other => lanes::inst(&mut program, finish, (other, *dtype), &values).ok_or(wide)?,
-        };
-        values.push(value);
-    }
+    let results = splice(&mut program, finish, &mut |program, inst| match inst {
+        Inst::Acc(0) => Ok(program.input(0)),
+        Inst::Load(k) => match splat(*k) {
+            Some(c) => constant(program, c),
+            None => {
+                operands.push(operand(*k)?);
+                Ok(program.input(u16::try_from(operands.len()).map_err(|_| MANY)?))
+            }
+        },
+        _ => Err(WIDE),
+    })?;
     if operands.len() > MOST {
         return Err(MANY);
     }
     let mut stores = Vec::new();
-    for result in &finish.results {
-        program.result(values[result.index()]);
+    for (result, value) in finish.results.iter().zip(results) {
+        program.result(value);
         stores.push(element(finish.dtype(*result)).ok_or(STORED)?);
     }
     let inputs = operands.iter().map(|o| o.kind).collect();
-    Ok((Some(Epilogue { program, inputs, stores }), operands))
+    Ok((Some(Epilogue { program, sums: 1, inputs, stores }), operands))
+}
+
+/// Adds a program to that of lanes, and gives its results; `leaf` says what loads, accumulators and places are.
+pub(super) fn splice(
+    program: &mut VectorProgram,
+    from: &Program,
+    leaf: &mut dyn FnMut(&mut VectorProgram, &Inst) -> Result<Lane, Refusal>,
+) -> Result<Vec<Lane>, Refusal> {
+    let mut values: Vec<Lane> = Vec::new();
+    for (inst, dtype) in from.insts() {
+        let value = match inst {
+            Inst::Load(_) | Inst::Acc(_) | Inst::Index(_) => leaf(program, inst)?,
+            Inst::Const(c) => constant(program, *c)?,
+            other => lanes::inst(program, from, (other, *dtype), &values).ok_or(WIDE)?,
+        };
+        values.push(value);
+    }
+    Ok(from.results.iter().map(|r| values[r.index()]).collect())
+}
+
+/// The same element in all lanes.
+pub(super) fn constant(program: &mut VectorProgram, c: Scalar) -> Result<Lane, Refusal> {
+    lanes::constant(program, c).ok_or(WIDE)
+}
+
+/// How a tile reads an operand with such distances of rows and columns.
+pub(super) fn kind(row: &Extent, col: &Extent) -> Result<EpilogueInput, Refusal> {
+    Ok(match (row, col) {
+        (Extent::Const(0), Extent::Const(0)) => EpilogueInput::Scalar,
+        (Extent::Const(1), Extent::Const(0)) => EpilogueInput::Row,
+        (Extent::Const(0), Extent::Const(1)) => EpilogueInput::Col,
+        (_, Extent::Const(1)) => EpilogueInput::Tile,
+        _ => return Err("what follows reads elements apart along rows or columns"),
+    })
 }
 
 /// A program of loads as lanes compute it; `input` numbers the loads that are read.
@@ -97,21 +127,19 @@ pub(super) fn lanes(
     splat: &dyn Fn(usize) -> Option<Scalar>,
     input: &dyn Fn(usize) -> Option<usize>,
 ) -> Option<VectorProgram> {
-    let [result] = source.results[..] else { return None };
+    let [_] = source.results[..] else { return None };
     let mut program = VectorProgram::new();
-    let mut values: Vec<Lane> = Vec::new();
-    for (inst, dtype) in source.insts() {
-        let value = match inst {
-            Inst::Load(k) => match splat(*k) {
-                Some(c) => lanes::constant(&mut program, c)?,
-                None => program.input(u16::try_from(input(*k)?).ok()?),
-            },
-            Inst::Const(c) => lanes::constant(&mut program, *c)?,
-            other => lanes::inst(&mut program, source, (other, *dtype), &values)?,
-        };
-        values.push(value);
-    }
-    program.result(values[result.index()]);
+    let results = splice(&mut program, source, &mut |program, inst| match inst {
+        Inst::Load(k) => match splat(*k) {
+            Some(c) => constant(program, c),
+            None => {
+                let number = input(*k).and_then(|n| u16::try_from(n).ok());
+                Ok(program.input(number.ok_or(MANY)?))
+            }
+        },
+        _ => Err(WIDE),
+    });
+    program.result(results.ok()?[0]);
     Some(program)
 }
 

@@ -14,7 +14,6 @@ use nnc_ir::{
     form::{Bounds, Class},
     program::Program,
 };
-use nnc_tile::epilogue::EpilogueInput;
 
 use super::{
     analyze::{BFrom, Linear, Problem, reads, single},
@@ -200,14 +199,7 @@ impl Last {
         let operand = |l: usize| {
             let at = place(l).ok_or("what follows reads something else than f32 at linear places")?;
             let (row, col) = (&at.coefficients[m[0]], &at.coefficients[last]);
-            let kind = match (row, col) {
-                (Extent::Const(0), Extent::Const(0)) => EpilogueInput::Scalar,
-                (Extent::Const(1), Extent::Const(0)) => EpilogueInput::Row,
-                (Extent::Const(0), Extent::Const(1)) => EpilogueInput::Col,
-                (_, Extent::Const(1)) => EpilogueInput::Tile,
-                _ => return Err("what follows reads elements apart along rows or columns"),
-            };
-            Ok(Operand { load: l, kind, row_stride: row.clone() })
+            Ok(Operand { load: l, kind: epilogue::kind(row, col)?, row_stride: row.clone() })
         };
         let (epilogue, operands) = epilogue::translate(&nest.finish, &splat, &operand).ok()?;
         let operands = operands.into_iter().map(|o| Some((place(o.load)?, o)).map(|(at, o)| (o, at)));
@@ -227,6 +219,7 @@ impl Last {
             epilogue,
             operands,
             level: None,
+            groups: vec![0],
             prologue,
             m,
             n,

@@ -1,8 +1,8 @@
 //! contract - contractions by tiles: matrix products, convolutions, einsum, with what is fused to them.
 //!
 //! Reading order: `split` and `analyze` (what are rows, columns and sums), `epilogue` (the fused program), `direct`
-//! (operands at linear places, computed first by `prologue`), `window`, `fill`, `conv` and `depthwise` (convolutions),
-//! `last`, `fill_last`, `taps` and `lanes` (convolutions with channels last), `winograd` and `squares` (those of window 3
+//! (operands at linear places, computed first by `prologue`), `groups` (a product with what joins its columns),
+//! `window`, `fill`, `conv` and `depthwise` (convolutions), `last`, `fill_last`, `taps` and `lanes` (convolutions with channels last), `winograd` and `squares` (those of window 3
 //! by minimal filtering); `panel`, `pack`, `rows`,
 //! `weights` and `tiles` serve both. What is no case for tiles is the generic nest's.
 //!
@@ -31,6 +31,7 @@ mod direct;
 mod epilogue;
 mod fill;
 mod fill_last;
+mod groups;
 mod lanes;
 mod last;
 mod pack;
@@ -59,7 +60,10 @@ use self::{
     winograd::WinogradConv,
 };
 use super::{emit, scalar::Abilities};
-use crate::kernel::{Kernel, LowerCx, NestRequest};
+use crate::{
+    frame::PointerSlot,
+    kernel::{Kernel, LowerCx, NestRequest},
+};
 
 /// Why tiles cannot do a contraction.
 pub(super) type Refusal = &'static str;
@@ -119,6 +123,25 @@ pub(super) fn lower(request: &NestRequest, cx: &mut LowerCx<'_>) -> Result<Kerne
             }
         },
     })
+}
+
+pub(crate) use groups::Pair;
+
+/// Whether a product and the nest that joins groups of its columns are one kernel of wide tiles.
+pub(crate) fn joins(pair: &Pair<'_>, level: Level) -> bool {
+    Problem::of_groups(pair).is_ok_and(|(problem, _)| problem.wide_level(Some(level)).is_some())
+}
+
+/// The kernel of a pair that [`joins`]; `turn` is where the steps of the loop around it are counted.
+pub(super) fn lower_pair(
+    pair: &Pair<'_>,
+    turn: Option<PointerSlot>,
+    cx: &mut LowerCx<'_>,
+) -> Result<Kernel, Refusal> {
+    let (mut problem, request) = Problem::of_groups(pair)?;
+    problem.level = problem.wide_level(cx.tiles.level());
+    let way = Direct::in_loop(&problem, &request, turn, cx).ok_or("its weights cannot be packed")?;
+    Ok(way.lower(&problem, &request, cx))
 }
 
 /// The kernel of a convolution with channels last.

@@ -8,7 +8,7 @@ use nnc_x86::Level;
 use super::emit::Gen;
 use crate::{
     choice::{Choice, Choices, Knob},
-    tile::{MOST_COUNTED, Panel, cover, wide_cover, wide_cover_by, wide_shapes},
+    tile::{MOST_COUNTED, Panel, cover, wide_cover, wide_cover_by, wide_cover_of_groups, wide_shapes},
 };
 
 /// How columns are cut into panels.
@@ -58,7 +58,9 @@ pub(super) struct At {
 }
 
 /// Rows assumed where their number is not known.
-const MANY: usize = 240;
+pub(super) const MANY: usize = 240;
+/// Rows of a step of a loop likewise: what is a batch there.
+pub(super) const FEW: usize = 2;
 
 impl Panels {
     /// Panels for m rows and n columns.
@@ -144,6 +146,11 @@ impl Panels {
         Panels::Fixed(runs)
     }
 
+    /// Panels for m rows and n columns of each group, by wide tiles.
+    pub(super) fn of_groups(m: usize, n: usize, level: Level, groups: usize) -> Panels {
+        Panels::Fixed(runs_of(&wide_cover_of_groups(level, m, n, groups), 0, 0))
+    }
+
     /// How many there are for n columns.
     pub(super) fn count(&self, n: &Extent) -> Extent {
         match self {
@@ -196,14 +203,10 @@ impl Panels {
         match self {
             Panels::Fixed(runs) => {
                 for run in runs {
-                    let (first, end) = (g.int(run.first as i64), g.int((run.first + run.count) as i64));
-                    let (from, to) = (g.max(from, first), g.min(to, end));
+                    let (from, to) = run.within(g, (from, to));
                     g.range(from, to, |g, p| {
-                        let p = g.b.ins().iadd_imm_s(p, -(run.first as i64));
-                        let start = g.b.ins().imul_imm_s(p, i64::from(run.width));
-                        let start = g.b.ins().iadd_imm_s(start, run.start as i64);
-                        let cols = Cols::Const(run.cols);
-                        body(g, At { start, width: run.width, cols, cols_value: None, rows: run.rows });
+                        let at = run.at(g, p);
+                        body(g, at);
                     });
                 }
             }
@@ -228,6 +231,44 @@ impl Panels {
                 });
             }
         }
+    }
+}
+
+impl Panels {
+    /// Likewise from right to left; their number is known when compiling.
+    pub(super) fn each_from_last(
+        &self,
+        g: &mut Gen<'_, '_>,
+        (from, to): (Value, Value),
+        body: &mut dyn FnMut(&mut Gen<'_, '_>, At),
+    ) {
+        let Panels::Fixed(runs) = self else { unreachable!("the columns are known") };
+        for run in runs.iter().rev() {
+            let (from, to) = run.within(g, (from, to));
+            let ends = g.b.ins().iadd(from, to);
+            let last = g.b.ins().iadd_imm_s(ends, -1);
+            g.range(from, to, |g, p| {
+                let p = g.b.ins().isub(last, p);
+                let at = run.at(g, p);
+                body(g, at);
+            });
+        }
+    }
+}
+
+impl Run {
+    /// The part of a range of panels that is in the run.
+    fn within(&self, g: &mut Gen<'_, '_>, (from, to): (Value, Value)) -> (Value, Value) {
+        let (first, end) = (g.int(self.first as i64), g.int((self.first + self.count) as i64));
+        (g.max(from, first), g.min(to, end))
+    }
+
+    /// Panel number `p` of all.
+    fn at(&self, g: &mut Gen<'_, '_>, p: Value) -> At {
+        let p = g.b.ins().iadd_imm_s(p, -(self.first as i64));
+        let start = g.b.ins().imul_imm_s(p, i64::from(self.width));
+        let start = g.b.ins().iadd_imm_s(start, self.start as i64);
+        At { start, width: self.width, cols: Cols::Const(self.cols), cols_value: None, rows: self.rows }
     }
 }
 

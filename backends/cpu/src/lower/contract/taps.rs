@@ -72,7 +72,7 @@ impl TapsConv {
         let panels = Panels::choose(columns.as_const(), n.as_const(), p.level, &mut cx.choices);
         let constant = request.operands.get(p.nest.loads[p.b].operand)?.constant.as_ref()?;
         let outer: Vec<usize> = p.outer.iter().copied().filter(|&a| !at.coefficients[a].is(0)).collect();
-        let packed = weights::pack(constant, at, extents, [&outer, &p.n, &p.k], &panels)?;
+        let packed = weights::pack(constant, at, extents, [&outer, &p.n, &p.k], (&panels, &[0]))?;
         let one = Extent::Const(k.checked_mul(i64::try_from(panels.padded()).ok()?)?);
         let below = |i: usize| product(outer[i + 1..].iter().map(|&a| &extents[a]));
         let strides = outer.iter().enumerate().map(|(i, &axis)| (axis, &one * &below(i))).collect();

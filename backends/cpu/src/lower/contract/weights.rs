@@ -1,7 +1,8 @@
 //! weights - constant operands in panels, made when compiling.
 //!
 //! Panel after panel, each `[k][width]`, with zeros where the last panel is wider than what remains: column j of the
-//! panel that begins at column s is at `s * k + p * width + j`.
+//! panel that begins at column s is at `s * k + p * width + j`. Where an epilogue joins groups of columns, a row of a panel has
+//! `width` columns of each group, one group after another.
 
 use std::sync::Arc;
 
@@ -16,13 +17,13 @@ use nnc_runtime::AlignedBytes;
 use super::{analyze::Linear, panel::Panels};
 
 /// Packs B: `axes` are the outer axes that it has, the columns and the sums, each with their extents. One block of panels
-/// for each position of the outer axes, in row-major order.
+/// for each position of the outer axes, in row-major order. `groups` says how far from the columns those of each group are.
 pub(super) fn pack(
     constant: &Constant,
     at: &Linear,
     extents: &[Extent],
     [outer, n, k]: [&[usize]; 3],
-    panels: &Panels,
+    (panels, groups): (&Panels, &[usize]),
 ) -> Option<Constant> {
     let Panels::Fixed(runs) = panels else { return None };
     if constant.dtype() != DType::F32 {
@@ -32,7 +33,7 @@ pub(super) fn pack(
     let (outer, n, k) = (places(at, extents, outer)?, places(at, extents, n)?, places(at, extents, k)?);
     let bytes = constant.bytes();
     let (elements, _) = bytes.as_chunks::<4>();
-    let len = outer.len() * k.len() * panels.padded();
+    let len = outer.len() * k.len() * panels.padded() * groups.len();
     // The buffer becomes a section of the program's weights as it is.
     let mut out = AlignedBytes::zeroed(4 * len).ok()?;
     let mut rest = out.as_chunks_mut::<4>().0;
@@ -42,8 +43,8 @@ pub(super) fn pack(
                 let first = run.start + number * usize::from(run.width);
                 let columns = &n[first..first + usize::from(run.cols)];
                 let dense = columns.windows(2).all(|c| c[1] == c[0] + 1);
-                for row in &k {
-                    let origin = base + block + row;
+                for (row, group) in k.iter().flat_map(|row| groups.iter().map(move |group| (row, group))) {
+                    let origin = base + block + row + group;
                     let (into, after) = rest.split_at_mut_checked(usize::from(run.width))?;
                     rest = after;
                     if dense {

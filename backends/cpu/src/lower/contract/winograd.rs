@@ -172,7 +172,7 @@ impl Shape {
         let around: Vec<usize> = p.outer.iter().copied().filter(|&a| a != y.pixel).collect();
         let shared = around.iter().all(|&a| at.coefficients[a].is(0));
         let by_pixel = |(o, at): &(super::epilogue::Operand, Linear)| match o.kind {
-            EpilogueInput::Row => false,
+            EpilogueInput::Row | EpilogueInput::Behind { .. } => false,
             EpilogueInput::Tile => true,
             EpilogueInput::Col | EpilogueInput::Scalar => at.coefficients[y.pixel].is(0),
         };
