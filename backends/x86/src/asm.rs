@@ -15,6 +15,7 @@ use crate::Level;
 pub(crate) mod elements;
 mod general;
 mod permute;
+pub(crate) mod quads;
 
 /// A vector register by its number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

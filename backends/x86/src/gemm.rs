@@ -6,12 +6,15 @@
 //!
 //! Of several groups of columns, each row has the vectors of the first group, then those of the second, and so on.
 //!
+//! A few columns beyond whole vectors: `edge`.
+//!
 //! With `rows * v` of 24 or more accumulators in AVX-512 (10 or more in AVX2) the multipliers never wait. A single row takes B
 //! from memory in the multiply-add itself. Which shapes: nnc-cpu's `tile/wide_cover.rs`.
 //!
 //! Source of the scheme: Goto and van de Geijn, "Anatomy of High-Performance Matrix Multiplication", 2008, section 4, with
 //! the micro-kernel of Van Zee and van de Geijn, "BLIS", 2015, turned so that rows are broadcast.
 
+mod edge;
 mod finish;
 
 use iced_x86::{Code, Register};
@@ -20,6 +23,7 @@ use nnc_tile::{
     gemm::{BRows, Cols, GemmArg, GemmTile, Init, Stride},
 };
 
+use self::edge::{Edge, STEPS_AT_ONCE};
 use crate::{
     Level,
     asm::{Asm, EncodeError, K, Lanes, Mem, V},
@@ -41,7 +45,7 @@ const UNROLLED_OPS: usize = 400;
 /// How registers are given out.
 struct Shape {
     rows: usize,
-    /// Vectors of sums of a row.
+    /// Vectors of sums of a row, but for the edge.
     vectors: usize,
     /// Vectors of C of a row: those of one group of columns.
     own: usize,
@@ -49,6 +53,8 @@ struct Shape {
     last_cols: Option<usize>,
     /// Columns of B in the last vector.
     last_b: usize,
+    /// Columns that several rows have in one vector.
+    edge: Option<Edge>,
     /// Whether B is an operand of the multiply-add.
     b_in_memory: bool,
     /// Whether A is one, too (AVX-512).
@@ -56,7 +62,19 @@ struct Shape {
 }
 
 impl Shape {
+    /// The shape with an edge, if there are registers for it; else the one that has a vector more in each row.
     fn of(spec: &GemmTile, level: Level) -> Shape {
+        let plain = Self::without_edge(spec, level);
+        let with = |edge: Edge| {
+            let vectors = plain.vectors - 1;
+            let shape = Shape { vectors, edge: Some(edge), a_in_memory: false, b_in_memory: false, ..plain };
+            let fits = shape.accumulators() + shape.others(level) <= level.registers();
+            fits.then_some(shape)
+        };
+        Edge::of(spec, level).and_then(with).unwrap_or(plain)
+    }
+
+    fn without_edge(spec: &GemmTile, level: Level) -> Shape {
         let lanes = level.lanes();
         let (rows, panel) = (usize::from(spec.rows), usize::from(spec.panel));
         let (cols, last_cols) = match spec.cols {
@@ -72,11 +90,16 @@ impl Shape {
         let b_in_memory = rows == 1;
         let a_in_memory =
             !b_in_memory && level == Level::Avx512 && rows * vectors + vectors + 1 > level.registers();
-        Shape { rows, vectors, own, last_cols, last_b, b_in_memory, a_in_memory }
+        Shape { rows, vectors, own, last_cols, last_b, edge: None, b_in_memory, a_in_memory }
     }
 
     fn accumulators(&self) -> usize {
-        self.rows * self.vectors
+        self.rows * self.vectors + self.edge.map_or(0, |edge| edge.vectors)
+    }
+
+    /// Bytes of a row of sums in scratch memory.
+    fn row_bytes(&self, level: Level) -> usize {
+        4 * level.lanes() * self.vectors.max(self.own)
     }
 
     fn acc(&self, m: usize, i: usize) -> V {
@@ -93,7 +116,7 @@ impl Shape {
         let masked = self.last_b < level.lanes();
         let mask = usize::from(masked && level == Level::Avx2);
         let b = if self.b_in_memory { usize::from(masked && level == Level::Avx2) } else { self.vectors };
-        b + usize::from(!self.a_in_memory) + mask
+        b + usize::from(!self.a_in_memory) + mask + self.edge.map_or(0, |edge| edge.others())
     }
 }
 
@@ -123,7 +146,7 @@ pub(crate) fn supports(spec: &GemmTile, level: Level) -> bool {
             && (own == 0 || shape.last_cols.is_some())
     });
     // Groups begin on whole vectors.
-    (shape.own == shape.vectors || usize::from(spec.panel) == shape.own * level.lanes())
+    (spec.groups() == 1 || usize::from(spec.panel) == shape.own * level.lanes())
         && registers <= POOL.len()
         && shape.accumulators() + shape.others(level) <= level.registers()
         && (shape.last_cols.is_some() || shape.vectors <= 4)
@@ -142,16 +165,16 @@ pub(crate) fn emit(spec: &GemmTile, level: Level) -> Result<Vec<u8>, EncodeError
         return Err(EncodeError("more registers than there are".into()));
     }
     let shape = Shape::of(spec, level);
-    let row_bytes = shape.vectors * level.lanes() * 4;
     let staged =
         spec.epilogue.as_ref().is_some_and(|e| staged(e, &shape, level, scratch_of_stores(spec, level)));
     let mut asm = Asm::new(level);
-    let frame = Frame::open(&mut asm, spec.args(), if staged { shape.rows * row_bytes } else { 0 });
+    let scratch = if staged || shape.edge.is_some() { shape.rows * shape.row_bytes(level) } else { 0 };
+    let frame = Frame::open(&mut asm, spec.args(), scratch);
     let mut gen_ = Gen { asm: &mut asm, spec, shape, frame, free: POOL.to_vec() };
     gen_.init();
     gen_.sums();
     match &spec.epilogue {
-        Some(e) if staged => gen_.finish_staged(e, row_bytes),
+        Some(e) if staged => gen_.finish_staged(e),
         _ => gen_.finish(),
     }
     gen_.frame.close(gen_.asm);
@@ -241,7 +264,11 @@ impl Gen<'_> {
                 self.asm.mask_first(K(2), self.shape.last_b as u32, TEMP);
             }
         }
+        self.edge_masks();
         if self.spec.init == Init::Zero {
+            for number in 0..self.shape.edge.map_or(0, |edge| edge.vectors) {
+                self.asm.zero(self.shape.edge_acc(number));
+            }
             for m in 0..self.shape.rows {
                 for i in 0..self.shape.vectors {
                     self.asm.zero(self.shape.acc(m, i));
@@ -379,7 +406,7 @@ impl Gen<'_> {
 
     /// The lanes that the last vector of B has; AVX2 holds them in the last register.
     fn mask_of_b(&mut self) -> Lanes {
-        if self.shape.last_b == self.asm.level.lanes() {
+        if self.shape.last_b == self.asm.level.lanes() || self.shape.edge.is_some() {
             return Lanes::All;
         }
         if self.asm.level == Level::Avx512 {
@@ -400,7 +427,12 @@ impl Gen<'_> {
                 }
                 None => Mem::at(B, if let Step::Const(bytes) = block.b_k { bytes * step } else { 0 }),
             };
-            self.one_step(block, a_disp, b);
+            let first = step % STEPS_AT_ONCE;
+            let within = (step - first + STEPS_AT_ONCE <= unroll).then_some(first as u32);
+            if within == Some(0) {
+                self.edge_read(block, a_disp);
+            }
+            self.one_step(block, a_disp, b, within);
             if let Step::Register(bytes) = block.a_k {
                 for base in &block.bases {
                     self.asm.add(*base, bytes);
@@ -422,7 +454,8 @@ impl Gen<'_> {
         }
     }
 
-    fn one_step(&mut self, block: &Block, a_disp: i64, b: Mem) {
+    /// One step of k; `within` is its number among those that edges read at once.
+    fn one_step(&mut self, block: &Block, a_disp: i64, b: Mem, within: Option<u32>) {
         let (rows, vectors) = (self.shape.rows, self.shape.vectors);
         let (first, bytes) = (self.shape.accumulators(), 4 * self.asm.level.lanes() as i64);
         let lanes = |i: usize| if i + 1 == vectors { block.mask } else { Lanes::All };
@@ -445,9 +478,11 @@ impl Gen<'_> {
         for i in 0..vectors {
             self.asm.load(b_at(i), b.plus(bytes * i as i64), lanes(i));
         }
+        self.edge_columns(b);
         // Registers for A by turns, where there are several.
         let spare = self.asm.level.registers() - first - self.shape.others(self.asm.level);
         let turns = (spare + 1).min(4);
+        let own = first + vectors + self.shape.edge.map_or(0, |edge| edge.others());
         for m in 0..rows {
             let at = block.row(m, a_disp);
             if self.shape.a_in_memory {
@@ -456,7 +491,13 @@ impl Gen<'_> {
                 }
                 continue;
             }
-            let a = V((first + vectors + m % turns) as u8);
+            if let Some(edge) = self.shape.edge.filter(|edge| m % edge.rows == 0) {
+                self.edge_step(block, a_disp, within, m / edge.rows);
+            }
+            if vectors == 0 {
+                continue;
+            }
+            let a = V((own + m % turns) as u8);
             self.asm.broadcast(a, at);
             for i in 0..vectors {
                 self.asm.fma(self.shape.acc(m, i), a, b_at(i), Lanes::All);

@@ -170,6 +170,8 @@ impl Gen<'_> {
         let known = self.shape.last_cols.is_some();
         let last = if known { self.lanes_of_c(vectors - 1, mask) } else { Lanes::All };
         let spec = self.spec;
+        self.edge_spill();
+        let edge = self.shape.edge.map(|_| self.shape.edge_acc(0));
         let together = spec.epilogue.as_ref().map_or(1, |e| self.together(e, free.len()));
         for m in 0..rows {
             let all: Vec<usize> = (0..vectors).collect();
@@ -181,14 +183,21 @@ impl Gen<'_> {
                         (false, _) => self.lanes_of_c(i, mask),
                     })
                     .collect();
-                let inputs = part.iter().zip(&lanes).flat_map(|(&i, &lanes)| {
-                    let sums = self.shape.sums(m, i);
-                    self.inputs(&sums, &operands, m as i64, i, lanes)
-                });
-                let inputs: Vec<Input> = inputs.collect();
+                let mut sums = vec![];
+                let mut inputs = vec![];
+                for (&i, &lanes) in part.iter().zip(&lanes) {
+                    sums = match edge {
+                        Some(sum) if i == self.shape.vectors => {
+                            self.edge_load(sum, Register::RSP, m);
+                            vec![sum]
+                        }
+                        _ => self.shape.sums(m, i),
+                    };
+                    inputs.extend(self.inputs(&sums, &operands, m as i64, i, lanes));
+                }
                 let values = match &spec.epilogue {
                     Some(e) => program::emit(self.asm, &several(e, part.len()), &inputs, &free),
-                    None => self.shape.sums(m, part[0]),
+                    None => sums,
                 };
                 for (at, (&i, &lanes)) in part.iter().zip(&lanes).enumerate() {
                     self.store(&outputs, &values[at * outputs.len()..], i, lanes);
@@ -201,7 +210,8 @@ impl Gen<'_> {
     }
 
     /// The epilogue over sums in scratch memory, row by row.
-    pub(super) fn finish_staged(&mut self, epilogue: &Epilogue, row_bytes: usize) {
+    pub(super) fn finish_staged(&mut self, epilogue: &Epilogue) {
+        let row_bytes = self.shape.row_bytes(self.asm.level);
         let (rows, vectors) = (self.shape.rows, self.shape.vectors);
         let bytes = 4 * self.asm.level.lanes() as i64;
         for m in 0..rows {
@@ -210,6 +220,7 @@ impl Gen<'_> {
                 self.asm.store(at, self.shape.acc(m, i), Lanes::All);
             }
         }
+        self.edge_spill();
         self.free = POOL.to_vec();
         let sums = self.take();
         let outputs = self.outputs();
@@ -236,6 +247,10 @@ impl Gen<'_> {
                 let held: Vec<V> = (at * groups..(at + 1) * groups).map(|v| V(v as u8)).collect();
                 for (group, &sum) in held.iter().enumerate() {
                     let vector = group * self.shape.own + i;
+                    if vector == self.shape.vectors {
+                        self.edge_load(sum, sums, 0);
+                        continue;
+                    }
                     self.asm.load(sum, Mem::at(sums, bytes * vector as i64), Lanes::All);
                 }
                 inputs.extend(self.inputs(&held, &operands, 0, i, lanes[at]));
