@@ -58,16 +58,17 @@ pub(super) fn scaled(weight: &Constant, by: &Constant) -> Option<Constant> {
     Constant::new(DType::F32, weight.dims(), Payload::Range { offset: 0, len: buffer.len(), buffer })
 }
 
-/// Appends the products; whether all are sound.
+/// Appends the products; whether all are sound. Without branches, so that it is done in vectors.
 fn append(out: &mut Vec<[u8; 4]>, pairs: impl Iterator<Item = (f32, f32)>) -> bool {
-    let mut sound = true;
+    let mut sound = 1u32;
     out.extend(pairs.map(|(x, f)| {
         let z = x * f;
-        let normal = z.abs() >= f32::MIN_POSITIVE && z.abs() <= f32::MAX;
-        sound &= normal || z == 0.0 && (x == 0.0 || f == 0.0);
+        let normal = (z.abs() >= f32::MIN_POSITIVE) & (z.abs() <= f32::MAX);
+        let zero = (z == 0.0) & ((x == 0.0) | (f == 0.0));
+        sound &= u32::from(normal | zero);
         z.to_le_bytes()
     }));
-    sound
+    sound != 0
 }
 
 /// Element strides of a coefficient along the axes of what it is aligned with; `None` if its extents do not fit.
