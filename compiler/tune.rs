@@ -45,7 +45,7 @@ pub struct Tuned {
     pub kernel: String,
     /// What was chosen.
     pub given: Given,
-    /// Seconds of a run before and after.
+    /// Seconds of the fastest run before and after.
     pub seconds: [f64; 2],
 }
 
@@ -102,11 +102,11 @@ pub fn tune(
         let times = bench.compare([&mut default, &mut current], CONFIRM)?;
         best.retain(|key, given| {
             let Some(times) = times.get(key) else { return false };
-            let (least, middle) = (times.least(), times.middle());
+            let (least, quarter) = (times.least(), times.quarter());
             let faster = |[a, b]: [f64; 2]| b < a * (1.0 - MARGIN);
-            let keep = faster(least) && faster(middle);
+            let keep = faster(least) && faster(quarter);
             if keep {
-                tuned.push(Tuned { kernel: key.clone(), given: given.clone(), seconds: middle });
+                tuned.push(Tuned { kernel: key.clone(), given: given.clone(), seconds: least });
             }
             keep
         });
@@ -169,11 +169,12 @@ impl Times {
         [0, 1].map(|i| self.0[i].iter().copied().fold(f64::INFINITY, f64::min))
     }
 
-    fn middle(&self) -> [f64; 2] {
+    /// Times that a quarter of the runs stayed below: others may have been interrupted.
+    fn quarter(&self) -> [f64; 2] {
         [0, 1].map(|i| {
             let mut sorted = self.0[i].clone();
             sorted.sort_by(f64::total_cmp);
-            sorted.get(sorted.len() / 2).copied().unwrap_or(0.0)
+            sorted.get(sorted.len() / 4).copied().unwrap_or(0.0)
         })
     }
 }
