@@ -118,6 +118,46 @@ impl Op {
         };
         list.into_iter().flatten()
     }
+
+    /// The same op of other operands.
+    #[must_use]
+    pub fn map_operands(&self, f: impl Fn(Ref) -> Ref) -> Op {
+        match *self {
+            Op::Input(..) | Op::ConstF32(_) | Op::ConstI32(_) => *self,
+            Op::Sqrt(a) => Op::Sqrt(f(a)),
+            Op::Neg(a) => Op::Neg(f(a)),
+            Op::Abs(a) => Op::Abs(f(a)),
+            Op::Floor(a) => Op::Floor(f(a)),
+            Op::Ceil(a) => Op::Ceil(f(a)),
+            Op::Trunc(a) => Op::Trunc(f(a)),
+            Op::Nearest(a) => Op::Nearest(f(a)),
+            Op::Not(a) => Op::Not(f(a)),
+            Op::Bitcast(a) => Op::Bitcast(f(a)),
+            Op::ConvI32ToF32(a) => Op::ConvI32ToF32(f(a)),
+            Op::TruncF32ToI32(a) => Op::TruncF32ToI32(f(a)),
+            Op::Shl(a, n) => Op::Shl(f(a), n),
+            Op::ShrU(a, n) => Op::ShrU(f(a), n),
+            Op::ShrS(a, n) => Op::ShrS(f(a), n),
+            Op::Add(a, b) => Op::Add(f(a), f(b)),
+            Op::Sub(a, b) => Op::Sub(f(a), f(b)),
+            Op::Mul(a, b) => Op::Mul(f(a), f(b)),
+            Op::Div(a, b) => Op::Div(f(a), f(b)),
+            Op::Min(a, b) => Op::Min(f(a), f(b)),
+            Op::Max(a, b) => Op::Max(f(a), f(b)),
+            Op::Lt(a, b) => Op::Lt(f(a), f(b)),
+            Op::Le(a, b) => Op::Le(f(a), f(b)),
+            Op::Eq(a, b) => Op::Eq(f(a), f(b)),
+            Op::Ne(a, b) => Op::Ne(f(a), f(b)),
+            Op::And(a, b) => Op::And(f(a), f(b)),
+            Op::Or(a, b) => Op::Or(f(a), f(b)),
+            Op::Xor(a, b) => Op::Xor(f(a), f(b)),
+            Op::IAdd(a, b) => Op::IAdd(f(a), f(b)),
+            Op::ISub(a, b) => Op::ISub(f(a), f(b)),
+            Op::IMul(a, b) => Op::IMul(f(a), f(b)),
+            Op::Fma(a, b, c) => Op::Fma(f(a), f(b), f(c)),
+            Op::Select(m, a, b) => Op::Select(f(m), f(a), f(b)),
+        }
+    }
 }
 
 /// A straight-line program from input vectors to result vectors.

@@ -63,6 +63,8 @@ impl Mem {
 pub(crate) enum Rm {
     Reg(V),
     Mem(Mem),
+    /// The same word in all lanes, from the constant pool.
+    Word(u32),
 }
 
 impl From<V> for Rm {
@@ -313,12 +315,27 @@ impl Asm {
     pub(crate) fn op2(&mut self, op: Op2, to: V, a: V, b: impl Into<Rm>) {
         let (vex, evex) = op2_codes(op);
         let code = self.pick(vex, evex);
+        self.three(code, to, a, b.into());
+    }
+
+    /// An instruction whose last operand may be in memory.
+    fn three(&mut self, code: Code, to: V, a: V, b: Rm) -> &mut Instruction {
         let (to, a) = (self.wide(to), self.wide(a));
-        let made = match b.into() {
-            Rm::Reg(b) => Instruction::with3(code, to, a, self.wide(b)),
-            Rm::Mem(b) => Instruction::with3(code, to, a, b.operand()),
-        };
-        self.push(made);
+        match b {
+            Rm::Reg(b) => self.push(Instruction::with3(code, to, a, self.wide(b))),
+            Rm::Mem(b) => self.push(Instruction::with3(code, to, a, b.operand())),
+            Rm::Word(bits) => {
+                // AVX-512 instructions broadcast what they read themselves.
+                let broadcasts = self.level == Level::Avx512;
+                let words = vec![bits; if broadcasts { 1 } else { self.level.lanes() }];
+                let label = self.pooled(&words);
+                self.uses.push((self.list.len(), label));
+                let from = MemoryOperand::with_base_displ_size(Register::RIP, 1, 8);
+                let made = self.push(Instruction::with3(code, to, a, from));
+                made.set_is_broadcast(broadcasts);
+                made
+            }
+        }
     }
 
     /// An operation on one vector.
@@ -349,12 +366,7 @@ impl Asm {
     }
 
     fn fma_of(&mut self, code: Code, to: V, a: V, b: Rm, lanes: Lanes) {
-        let (to, a) = (self.wide(to), self.wide(a));
-        let made = match b {
-            Rm::Reg(b) => Instruction::with3(code, to, a, self.wide(b)),
-            Rm::Mem(b) => Instruction::with3(code, to, a, b.operand()),
-        };
-        let made = self.push(made);
+        let made = self.three(code, to, a, b);
         if let Lanes::Mask(k) = lanes {
             made.set_op_mask(mask_register(k));
         }

@@ -1,11 +1,15 @@
 //! program - vector programs in registers: straight-line code with registers given out as values begin and end to live.
 //!
-//! Constants are read from the pool where they are used, unless registers hold them, and operands from memory where they
-//! are first used, so only what is computed holds a register. A comparison that decides one select is made with it.
+//! Constants are read from the pool where they are used, by the instruction itself if it can, unless registers hold them, and
+//! operands from memory where they are first used, so only what is computed holds a register. A comparison that decides one
+//! select is made with it.
 
 use nnc_tile::program::{LaneType, Op, Ref, VectorProgram};
 
-use crate::asm::{Asm, Cmp, Lanes, Mem, Op1, Op2, Round, Shift, V, elements::Bytes};
+use crate::{
+    Level,
+    asm::{Asm, Cmp, Lanes, Mem, Op1, Op2, Rm, Round, Shift, V, elements::Bytes},
+};
 
 /// Where an input of a program is.
 #[derive(Clone, Copy, Debug)]
@@ -176,6 +180,30 @@ pub(crate) fn emit_with(
     words: &[(u32, V)],
     free: &[V],
 ) -> Vec<V> {
+    run(asm, program, inputs, words, free).0
+}
+
+/// Registers that [`emit_with`] takes of the free ones.
+pub(crate) fn taken(level: Level, program: &VectorProgram, inputs: &[Input], words: &[(u32, V)]) -> usize {
+    // Numbers that no register has, of instructions that are not encoded.
+    let free: Vec<V> = (SCRATCH_FROM..SCRATCH_TO).map(V).collect();
+    let left = run(&mut Asm::new(level), program, inputs, words, &free).1;
+    free.len() - left
+}
+
+/// First register of a trial, and the first after them.
+const SCRATCH_FROM: u8 = 32;
+/// See [`SCRATCH_FROM`]: there are as many registers of any kind in iced's list behind the first vector register.
+const SCRATCH_TO: u8 = 100;
+
+/// The registers of the results, and how many of the free ones were never taken.
+fn run(
+    asm: &mut Asm,
+    program: &VectorProgram,
+    inputs: &[Input],
+    words: &[(u32, V)],
+    free: &[V],
+) -> (Vec<V>, usize) {
     let kept_inputs = inputs.iter().filter_map(|i| if let Input::Kept(v) = i { Some(*v) } else { None });
     let mut run = Run {
         asm,
@@ -186,6 +214,7 @@ pub(crate) fn emit_with(
         plan: Plan::of(program),
         values: vec![None; program.ops().len()],
         free: free.iter().rev().copied().collect(),
+        least: free.len(),
         at: 0,
     };
     for (at, op) in program.ops().iter().enumerate() {
@@ -195,7 +224,8 @@ pub(crate) fn emit_with(
         }
     }
     run.at = program.ops().len();
-    program.results().iter().map(|&r| run.get(r)).collect()
+    let results = program.results().iter().map(|&r| run.get(r)).collect();
+    (results, run.least)
 }
 
 struct Run<'a> {
@@ -209,12 +239,16 @@ struct Run<'a> {
     /// The register of each value that has one.
     values: Vec<Option<V>>,
     free: Vec<V>,
+    /// The fewest that were free so far.
+    least: usize,
     at: usize,
 }
 
 impl Run<'_> {
     fn take(&mut self) -> V {
-        self.free.pop().expect("as many registers as the program needs are free")
+        let v = self.free.pop().expect("as many registers as the program needs are free");
+        self.least = self.least.min(self.free.len());
+        v
     }
 
     /// A register with the value, which other values may share: it is not overwritten.
@@ -273,6 +307,18 @@ impl Run<'_> {
         match self.inputs[usize::from(k)] {
             Input::Lanes(from, Lanes::All) if self.values[index].is_none() && self.ends(r) => Some(from),
             _ => None,
+        }
+    }
+
+    /// What an instruction may read in memory: an operand that nothing else uses, or a constant that no register holds.
+    fn last_operand(&self, r: Ref) -> Option<Rm> {
+        let index = usize::from(r.0);
+        match word_of(&self.program.ops()[index]) {
+            Some(bits) => {
+                let held = self.values[index].is_some() || self.words.iter().any(|(w, _)| *w == bits);
+                (!held && bits != 0).then_some(Rm::Word(bits))
+            }
+            None => self.in_memory(r).map(Rm::Mem),
         }
     }
 
@@ -357,9 +403,9 @@ impl Run<'_> {
     fn two(&mut self, op: Op2, a: Ref, b: Ref) -> V {
         let commutes =
             matches!(op, Op2::AddF | Op2::MulF | Op2::AddI | Op2::MulI | Op2::And | Op2::Or | Op2::Xor);
-        let swap = commutes && self.in_memory(a).is_some() && self.in_memory(b).is_none();
+        let swap = commutes && self.last_operand(a).is_some() && self.last_operand(b).is_none();
         let (a, b) = if swap { (b, a) } else { (a, b) };
-        if let (true, Some(y)) = (a != b, self.in_memory(b)) {
+        if let (true, Some(y)) = (a != b, self.last_operand(b)) {
             let x = self.get(a);
             let to = self.target(&[a]);
             self.asm.op2(op, to, x, y);
@@ -379,14 +425,11 @@ impl Run<'_> {
     }
 
     fn with_word(&mut self, op: Op2, a: Ref, bits: u32) -> V {
-        let (x, word) = (self.get(a), self.word(bits));
-        if self.kept.contains(&word) {
-            let to = self.target(&[a]);
-            self.asm.op2(op, to, x, word);
-            return to;
-        }
-        self.asm.op2(op, word, x, word);
-        word
+        let x = self.get(a);
+        let to = self.target(&[a]);
+        let held = self.words.iter().find(|(w, _)| *w == bits).map(|(_, v)| *v);
+        self.asm.op2(op, to, x, held.map_or(Rm::Word(bits), Rm::Reg));
+        to
     }
 
     fn round(&mut self, a: Ref, way: Round) -> V {
@@ -435,8 +478,10 @@ impl Run<'_> {
             return None;
         }
         let held = |run: &Self, r: Ref| run.values[usize::from(r.0)].is_some() && run.ends(r);
+        // A constant that no register holds gets one of its own.
+        let fresh = matches!(self.last_operand(c), Some(Rm::Word(_)));
         for (m, other) in [(a, b), (b, a)] {
-            if let (Some(from), true) = (self.in_memory(m), held(self, c)) {
+            if let (Some(from), true) = (self.last_operand(m), fresh || held(self, c)) {
                 let (z, y) = (self.get(c), self.get(other));
                 if y != z {
                     self.asm.fma(z, y, from, Lanes::All);
@@ -445,7 +490,7 @@ impl Run<'_> {
             }
         }
         for (over, other) in [(a, b), (b, a)] {
-            if let (Some(from), true) = (self.in_memory(c), held(self, over)) {
+            if let (Some(from), true) = (self.last_operand(c), held(self, over)) {
                 let (x, y) = (self.get(over), self.get(other));
                 if x != y {
                     self.asm.fma_over_a(x, y, from);

@@ -6,13 +6,14 @@
 //!   folds: accumulators joined, one element stored
 //! ```
 //!
-//! Vectors do not depend on each other, so the processor works on several turns at a time by itself: the code is one
-//! vector after another. Constants and elements that are the same all along a row stay in registers as far as there are
-//! any. With folds a turn is one vector for each accumulator, so that the rest of a row is vectors of one turn.
+//! A vector is a chain of instructions that wait for each other, longer than what the processor looks ahead; so as many
+//! vectors of a turn as registers allow are computed side by side, an op of each in turn. Constants and elements that are the
+//! same all along a row stay in registers as far as there are any. With folds a turn is one vector for each accumulator, so
+//! that the rest of a row is vectors of one turn.
 
 use iced_x86::{Code, Register};
 use nnc_tile::{
-    program::Op,
+    program::{Op, Ref, VectorProgram},
     stream::{Element, Join, Output, Stream, StreamArg, Walk},
 };
 
@@ -44,15 +45,15 @@ const AT: Register = Register::R10;
 const LIMIT: Register = Register::R11;
 /// Lanes of the rest.
 const REST: K = K(1);
-/// Ops of a turn above which it has fewer vectors.
-const TURN_OPS: usize = 48;
-/// Most vectors of a turn without folds.
-const TURN_VECTORS: usize = 4;
+/// Vectors computed side by side, most first.
+const SIDE_BY_SIDE: [usize; 3] = [4, 2, 1];
 
 /// What the vector registers hold.
 struct Plan {
     /// Vectors of a turn.
     vectors: usize,
+    /// Of these, those computed side by side, and their program.
+    together: (usize, VectorProgram),
     /// For each output that is folded, one for each vector of a turn.
     accumulators: Vec<Vec<V>>,
     /// Lanes of the rest (AVX2).
@@ -82,38 +83,138 @@ impl Plan {
             if partials < lanes || partials > 64 {
                 return None;
             }
-            partials / lanes
+            Some(partials / lanes)
         } else {
-            let leaf = |op: &&Op| op.operands().next().is_some();
-            let ops = spec.program.ops().iter().filter(leaf).count() + spec.inputs.len();
-            let fits = |n: &usize| n * ops <= TURN_OPS;
-            [TURN_VECTORS, 2].into_iter().find(fits).unwrap_or(1)
+            None
         };
         let mut given = 0..level.registers() as u8;
         let mut take = || given.next().map(V);
         let mut accumulators = Vec::with_capacity(spec.outputs.len());
         for output in &spec.outputs {
-            let of_output = if matches!(output, Output::Fold(_)) { vectors } else { 0 };
+            let folded = vectors.filter(|_| matches!(output, Output::Fold(_)));
+            let of_output = folded.unwrap_or(0);
             accumulators.push((0..of_output).map(|_| take()).collect::<Option<Vec<V>>>()?);
         }
         let (mask, scratch) = if level == Level::Avx2 { (take()?, take()?) } else { (V(0), take()?) };
-        let mut spare = given.len().checked_sub(program::registers(&spec.program))?;
-        let mut hold = || {
-            spare = spare.checked_sub(1)?;
-            given.next().map(V)
-        };
-        let mut same = vec![None; spec.inputs.len()];
-        for (k, input) in spec.inputs.iter().enumerate().filter(|(_, i)| i.walk == Walk::Same) {
-            let used = spec.program.ops().contains(&Op::Input(k as u16, input.element.lane_type()));
-            same[k] = if used { hold() } else { None };
-        }
-        let mut words = Vec::new();
-        for word in program::words(&spec.program) {
-            let Some(v) = hold() else { break };
-            words.push((word, v));
-        }
-        Some(Plan { vectors, accumulators, mask, scratch, same, words, free: given.map(V).collect() })
+        let given: Vec<V> = given.map(V).collect();
+        let most = vectors.unwrap_or(SIDE_BY_SIDE[0]);
+        let counts = SIDE_BY_SIDE.into_iter().filter(|&n| n <= most && most.is_multiple_of(n));
+        let (n, program, held) = counts.into_iter().find_map(|n| {
+            let program = side_by_side(spec, n)?;
+            let held = [true, false]
+                .into_iter()
+                .find_map(|same| Held::of(spec, level, (n, &program), &given, same))?;
+            Some((n, program, held))
+        })?;
+        let vectors = vectors.unwrap_or(n);
+        let Held { same, words, free } = held;
+        Some(Plan { vectors, together: (n, program), accumulators, mask, scratch, same, words, free })
     }
+}
+
+/// What registers hold all the time.
+struct Held {
+    same: Vec<Option<V>>,
+    words: Vec<(u32, V)>,
+    free: Vec<V>,
+}
+
+impl Held {
+    /// As many constants as leave enough registers for the program of `n` vectors, and for that of one of the rest of a row.
+    fn of(
+        spec: &Stream,
+        level: Level,
+        (n, program): (usize, &VectorProgram),
+        given: &[V],
+        hold_same: bool,
+    ) -> Option<Held> {
+        let mut left = given.iter().copied();
+        let mut same = vec![None; spec.inputs.len()];
+        for (k, input) in spec.inputs.iter().enumerate().filter(|(_, i)| i.walk == Walk::Same && hold_same) {
+            if spec.program.ops().contains(&Op::Input(k as u16, input.element.lane_type())) {
+                same[k] = Some(left.next()?);
+            }
+        }
+        let left: Vec<V> = left.collect();
+        let rest = if level == Level::Avx2 { Lanes::Signs(V(0)) } else { Lanes::Mask(REST) };
+        let inputs = |n: usize, lanes: Lanes| inputs(spec, &same, n, lanes, |_| 0);
+        let whole = inputs(n, Lanes::All);
+        let masked = inputs(1, rest);
+        let all = program::words(&spec.program);
+        let mut most = left.len().min(all.len());
+        loop {
+            let words: Vec<(u32, V)> = all.iter().copied().zip(left.iter().copied()).take(most).collect();
+            let taken = program::taken(level, program, &whole, &words).max(program::taken(
+                level,
+                &spec.program,
+                &masked,
+                &words,
+            ));
+            if taken + most <= left.len() {
+                return Some(Held { same, words, free: left[most..].to_vec() });
+            }
+            let over = (taken + most - left.len()).min(most);
+            most = most.checked_sub(over.max(1))?;
+        }
+    }
+}
+
+/// Where the inputs of `n` vectors are, `ahead` elements after the position each.
+fn inputs(
+    spec: &Stream,
+    same: &[Option<V>],
+    n: usize,
+    lanes: Lanes,
+    ahead: impl Fn(usize) -> usize,
+) -> Vec<Input> {
+    let of = |vector: usize, k: usize| {
+        let input = spec.inputs[k];
+        match (input.walk, same[k]) {
+            (Walk::Same, Some(v)) => Input::Kept(v),
+            (Walk::Same, None) => Input::Splat(Mem::at(POINTERS[k], 0)),
+            (Walk::Along, _) => {
+                let from = place(POINTERS[k], input.element, ahead(vector));
+                match input.element {
+                    Element::F32 | Element::I32 => Input::Lanes(from, lanes),
+                    Element::U8 => Input::Bytes(from, Bytes::Unsigned, lanes),
+                    Element::I8 => Input::Bytes(from, Bytes::Signed, lanes),
+                    Element::Bool => Input::Bytes(from, Bytes::Truth, lanes),
+                }
+            }
+        }
+    };
+    (0..n)
+        .flat_map(|vector| (0..spec.inputs.len()).map(move |k| (vector, k)))
+        .map(|(v, k)| of(v, k))
+        .collect()
+}
+
+/// An element so many elements after the position in a row.
+fn place(pointer: Register, element: Element, ahead: usize) -> Mem {
+    let bytes = element.bytes();
+    Mem { base: pointer, index: Some((AT, bytes as u32)), disp: (ahead * bytes) as i64 }
+}
+
+/// The program of `n` vectors, an op of each in turn. Inputs and results of one vector come after those of another; what is
+/// the same all along a row is an input of the first.
+fn side_by_side(spec: &Stream, n: usize) -> Option<VectorProgram> {
+    let mut program = VectorProgram::new();
+    let mut values: Vec<Vec<Ref>> = vec![Vec::new(); n];
+    for op in spec.program.ops() {
+        for (vector, values) in values.iter_mut().enumerate() {
+            let op = match *op {
+                Op::Input(k, ty) if spec.inputs[usize::from(k)].walk == Walk::Along => {
+                    Op::Input(u16::try_from(vector * spec.inputs.len()).ok()?.checked_add(k)?, ty)
+                }
+                op => op.map_operands(|r| values[usize::from(r.0)]),
+            };
+            values.push(program.push(op));
+        }
+    }
+    for values in &values {
+        spec.program.results().iter().for_each(|r| program.result(values[usize::from(r.0)]));
+    }
+    Some(program)
 }
 
 /// Whether there are registers for the tile.
@@ -210,7 +311,7 @@ impl Gen<'_> {
                 self.asm.cmp(AT, N);
                 self.asm.jump(Code::Jge_rel32_64, done);
                 self.rest_of_row();
-                self.vector(vector, 0, true);
+                self.vectors(vector, 1, true);
                 if vector + 1 < vectors {
                     self.asm.add_imm(AT, lanes);
                 }
@@ -222,7 +323,7 @@ impl Gen<'_> {
             self.asm.cmp(AT, N);
             self.asm.jump(Code::Jge_rel32_64, done);
             self.rest_of_row();
-            self.vector(0, 0, true);
+            self.vectors(0, 1, true);
         }
         self.asm.place(done);
         self.fold();
@@ -237,8 +338,9 @@ impl Gen<'_> {
         self.asm.cmp(AT, LIMIT);
         self.asm.jump(Code::Jg_rel32_64, done);
         self.asm.place(next);
-        for vector in 0..vectors {
-            self.vector(vector, vector * lanes, false);
+        let together = self.plan.together.0.min(vectors);
+        for first in (0..vectors).step_by(together) {
+            self.vectors(first, together, false);
         }
         self.asm.add_imm(AT, elements);
         self.asm.cmp(AT, LIMIT);
@@ -267,39 +369,28 @@ impl Gen<'_> {
         }
     }
 
-    /// One vector `ahead` elements after the position.
-    fn vector(&mut self, vector: usize, ahead: usize, rest: bool) {
+    /// `n` vectors of a turn from number `first` on; those of the rest of a row are at the position itself.
+    fn vectors(&mut self, first: usize, n: usize, rest: bool) {
         let lanes = match (rest, self.asm.level) {
             (false, _) => Lanes::All,
             (true, Level::Avx512) => Lanes::Mask(REST),
             (true, Level::Avx2) => Lanes::Signs(self.plan.mask),
         };
-        let place = |pointer: Register, element: Element| {
-            let bytes = element.bytes();
-            Mem { base: pointer, index: Some((AT, bytes as u32)), disp: (ahead * bytes) as i64 }
-        };
-        let input = |(k, input): (usize, &nnc_tile::stream::Input)| match (input.walk, self.plan.same[k]) {
-            (Walk::Same, Some(v)) => Input::Kept(v),
-            (Walk::Same, None) => Input::Splat(Mem::at(POINTERS[k], 0)),
-            (Walk::Along, _) => {
-                let from = place(POINTERS[k], input.element);
-                match input.element {
-                    Element::F32 | Element::I32 => Input::Lanes(from, lanes),
-                    Element::U8 => Input::Bytes(from, Bytes::Unsigned, lanes),
-                    Element::I8 => Input::Bytes(from, Bytes::Signed, lanes),
-                    Element::Bool => Input::Bytes(from, Bytes::Truth, lanes),
+        let level = self.asm.level;
+        let ahead = move |vector: usize| if rest { 0 } else { (first + vector) * level.lanes() };
+        let inputs = inputs(self.spec, &self.plan.same, n, lanes, ahead);
+        let program = if n == 1 { &self.spec.program } else { &self.plan.together.1 };
+        let results = program::emit_with(self.asm, program, &inputs, &self.plan.words, &self.plan.free);
+        let outputs = self.spec.outputs.len();
+        for (at, value) in results.into_iter().enumerate() {
+            let (vector, k) = (at / outputs, at % outputs);
+            match self.spec.outputs[k] {
+                Output::Store(element) => {
+                    let to = place(self.output(k), element, ahead(vector));
+                    self.store(to, element, value, lanes);
                 }
-            }
-        };
-        let inputs: Vec<Input> = self.spec.inputs.iter().enumerate().map(input).collect();
-        let results =
-            program::emit_with(self.asm, &self.spec.program, &inputs, &self.plan.words, &self.plan.free);
-        for (k, output) in self.spec.outputs.iter().enumerate() {
-            let value = results[k];
-            match *output {
-                Output::Store(element) => self.store(place(self.output(k), element), element, value, lanes),
                 Output::Fold(join) => {
-                    let acc = self.plan.accumulators[k][vector];
+                    let acc = self.plan.accumulators[k][first + vector];
                     let op = op_of(join);
                     match lanes {
                         Lanes::All => self.asm.op2(op, acc, acc, value),
