@@ -117,6 +117,7 @@ fn random_case(rng: &mut Rng, most_rows: usize, most_panel: usize) -> Case {
             unroll: [1, 2, 4][rng.below(3)],
             vector_first: rng.below(2) == 0,
             cols_outer: rng.below(2) == 0,
+            reload: rng.below(2) == 0,
         },
     };
     Case {

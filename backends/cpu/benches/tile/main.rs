@@ -156,11 +156,13 @@ fn sweep() {
     for (mr, nr) in all_shapes() {
         for unroll in [1, 2, 4, 8] {
             for (vector_first, cols_outer) in [(true, true), (true, false), (false, true), (false, false)] {
-                let schedule = Schedule { unroll, vector_first, cols_outer };
-                println!(
-                    "{mr}x{nr:<2} {schedule:?}: {}",
-                    measure_tile(&GemmTile::packed(mr, nr), schedule, 256)
-                );
+                for reload in [false, true] {
+                    let schedule = Schedule { unroll, vector_first, cols_outer, reload };
+                    println!(
+                        "{mr}x{nr:<2} {schedule:?}: {}",
+                        measure_tile(&GemmTile::packed(mr, nr), schedule, 256)
+                    );
+                }
             }
         }
     }

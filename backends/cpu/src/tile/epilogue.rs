@@ -7,7 +7,10 @@ use nnc_tile::epilogue::{Epilogue, EpilogueInput};
 
 use super::arithmetic::Arithmetic;
 use super::memory::{Rows, advance, byte_offset, load_lanes, load_splat, output_flags};
-use super::program::{Lanes, emit_program};
+use super::program::{Lanes, emit_program, emit_programs};
+
+/// Vectors whose programs are computed side by side, as far as registers go.
+const SIDE_BY_SIDE: usize = 2;
 
 /// Run-time arguments of one epilogue input.
 #[derive(Clone, Copy, Debug)]
@@ -161,17 +164,22 @@ pub(super) fn apply_all(
     let Some(spec) = spec else { return accumulators.iter().map(|&acc| vec![acc]).collect() };
     let own = accumulators.len() / usize::from(spec.sums);
     let mut out = Vec::with_capacity(own);
-    for i in 0..own {
-        let mut inputs: Vec<Value> = accumulators[i..].iter().step_by(own).copied().collect();
-        for operand in operands {
-            inputs.push(match operand {
-                RowOperand::Splat(value) => *value,
-                RowOperand::Columns(ptr) => {
-                    load_lanes(builder, output_flags(), *ptr, byte_offset(4 * i), lanes(i))
-                }
-            });
+    for first in (0..own).step_by(SIDE_BY_SIDE) {
+        let mut inputs = Vec::with_capacity(SIDE_BY_SIDE);
+        for i in first..own.min(first + SIDE_BY_SIDE) {
+            let mut of_vector: Vec<Value> = accumulators[i..].iter().step_by(own).copied().collect();
+            for operand in operands {
+                of_vector.push(match operand {
+                    RowOperand::Splat(value) => *value,
+                    RowOperand::Columns(ptr) => {
+                        load_lanes(builder, output_flags(), *ptr, byte_offset(4 * i), lanes(i))
+                    }
+                });
+            }
+            inputs.push(of_vector);
         }
-        out.push(emit_program(builder, arithmetic, &spec.program, Lanes::Four, &inputs));
+        let inputs: Vec<&[Value]> = inputs.iter().map(Vec::as_slice).collect();
+        out.extend(emit_programs(builder, arithmetic, &spec.program, Lanes::Four, &inputs));
     }
     out
 }

@@ -28,12 +28,15 @@
 //! Storing A with each element four times avoids the shuffle, and brought the best shape from 93 to 94 %: not worth it.
 //!
 //! Without multiply-adds (`-- sweep plain`; products and sums are two instructions on two pairs of units) the same shapes have, in
-//! % of the same peak: 2x24 77, 1x24 77, 2x20 75, 3x12 72, 6x8 71, 5x8 69, 4x8 69, 10x4 62. What limits them is the number of
-//! instructions: a copy, a product and a sum each, the copy saved where a vector of B has its last use.
+//! % of the same peak: 2x24 81, 2x20 79, 2x16 77, 1x24 75, 3x12 72, 6x8 71, 5x8 69, 4x8 69, 10x4 62. An instruction overwrites one of its
+//! operands, so a product takes three: one that fills a register, product and sum, and the core begins six of them a cycle. With
+//! two rows the first is a load of B, which is faster than a copy (77 for 2x24). Broadcasts of A take the rest: the same loop
+//! without them reaches the peak. Broadcasting four steps by one load and four shuffles gains 1 %; holding twelve
+//! broadcasts of a row in registers while all columns go by, 5 %, but sums then go through memory.
 
 use cranelift_codegen::ir::condcodes::IntCC;
-use cranelift_codegen::ir::types::{F32X4, I64};
-use cranelift_codegen::ir::{Function, InstBuilder, Value};
+use cranelift_codegen::ir::types::{F32X4, I32X4, I64};
+use cranelift_codegen::ir::{Endianness, Function, InstBuilder, MemFlagsData, Value};
 use cranelift_codegen::isa::TargetIsa;
 use cranelift_frontend::FunctionBuilder;
 use nnc_tile::epilogue::EpilogueInput;
@@ -183,6 +186,8 @@ pub struct Schedule {
     pub vector_first: bool,
     /// Whether vectors of B go round outside rows of A.
     pub cols_outer: bool,
+    /// Whether each product reads its vector of B itself, into the register that the product takes over.
+    pub reload: bool,
 }
 
 impl Schedule {
@@ -198,7 +203,12 @@ impl Schedule {
                 (3 | 4, _) => (false, true),
                 _ => (false, false),
             };
-            return Schedule { unroll: 4, vector_first, cols_outer };
+            return Schedule {
+                unroll: 4,
+                vector_first,
+                cols_outer,
+                reload: spec.rows == 2 && spec.panel >= 16,
+            };
         }
         let (unroll, vector_first, cols_outer) = match (spec.rows, spec.panel) {
             (1 | 2, _) => (8, false, true),
@@ -206,7 +216,7 @@ impl Schedule {
             (5, 8) => (8, false, false),
             _ => (8, true, false),
         };
-        Schedule { unroll, vector_first, cols_outer }
+        Schedule { unroll, vector_first, cols_outer, reload: false }
     }
 }
 
@@ -549,9 +559,9 @@ impl Block<'_> {
         let (b_row, b_at) = self.b.row(builder, positions[1], at[1]);
         // Vectors of one group of columns, then those of the next.
         let own = self.n_vectors / usize::from(self.spec.groups());
+        let b_place = |i: usize| byte_offset(b_at + i / own * usize::from(self.spec.panel) + 4 * (i % own));
         let load_b = |builder: &mut FunctionBuilder, i: usize| {
-            let column = i / own * usize::from(self.spec.panel) + 4 * (i % own);
-            builder.ins().load(F32X4, input_flags(), b_row, byte_offset(b_at + column))
+            builder.ins().load(F32X4, input_flags(), b_row, b_place(i))
         };
         let fma = |builder: &mut FunctionBuilder, a: Value, b: Value, sum: &mut Value| {
             *sum = if self.schedule.vector_first {
@@ -560,7 +570,24 @@ impl Block<'_> {
                 self.arithmetic.step(builder, a, b, *sum)
             };
         };
-        if self.schedule.cols_outer {
+        if self.schedule.reload {
+            let a: Vec<Value> = (0..rows).map(|m| load_a(builder, m)).collect();
+            // As integers, since Cranelift takes the other operand of a product over where one is a load.
+            let load_b = |builder: &mut FunctionBuilder, i: usize| {
+                let b = builder.ins().load(I32X4, input_flags(), b_row, b_place(i));
+                builder.ins().bitcast(F32X4, MemFlagsData::new().with_endianness(Endianness::Little), b)
+            };
+            let turns =
+                if self.schedule.cols_outer { (self.n_vectors, rows) } else { (rows, self.n_vectors) };
+            for outer in 0..turns.0 {
+                for inner in 0..turns.1 {
+                    let (i, m) = if self.schedule.cols_outer { (outer, inner) } else { (inner, outer) };
+                    let b = load_b(builder, i);
+                    let sum = &mut sums[m * self.n_vectors + i];
+                    *sum = self.arithmetic.step(builder, b, a[m], *sum);
+                }
+            }
+        } else if self.schedule.cols_outer {
             let a: Vec<Value> = (0..rows).map(|m| load_a(builder, m)).collect();
             for i in 0..self.n_vectors {
                 let b = load_b(builder, i);

@@ -35,28 +35,53 @@ pub fn emit_program(
     lanes: Lanes,
     inputs: &[Value],
 ) -> Vec<Value> {
-    assert!(inputs.len() >= program.n_inputs(), "a value for every input of the program");
-    let mut values: Vec<Value> = Vec::with_capacity(program.ops().len());
+    let mut results = emit_programs(builder, arithmetic, program, lanes, &[inputs]);
+    results.pop().expect("one of each")
+}
+
+/// Likewise for several inputs, an op of each in turn: a program is a chain of instructions that wait for each other.
+///
+/// # Panics
+/// If any of the inputs are fewer than [`VectorProgram::n_inputs`].
+pub(super) fn emit_programs(
+    builder: &mut FunctionBuilder,
+    arithmetic: Arithmetic,
+    program: &VectorProgram,
+    lanes: Lanes,
+    inputs: &[&[Value]],
+) -> Vec<Vec<Value>> {
+    assert!(inputs.iter().all(|i| i.len() >= program.n_inputs()), "a value for every input of the program");
+    let mut values: Vec<Vec<Value>> = vec![Vec::with_capacity(program.ops().len()); inputs.len()];
     for (idx, op) in program.ops().iter().enumerate() {
-        let value = match (op, lanes) {
-            (Op::Input(k, _), Lanes::Four) => inputs[usize::from(*k)],
-            (Op::Input(k, ty), Lanes::One) => {
-                builder.ins().scalar_to_vector(vector_type(*ty), inputs[usize::from(*k)])
-            }
-            _ => emit_op(builder, arithmetic, program, op, &values),
-        };
-        debug_assert!(
-            builder.func.dfg.value_type(value)
-                == vector_type(program.lane_type(Ref(u16::try_from(idx).unwrap_or(u16::MAX)))),
-            "the emitted value has the type of the op"
-        );
-        values.push(value);
+        let mut shared = None;
+        for (inputs, values) in inputs.iter().zip(&mut values) {
+            let value = match (op, lanes) {
+                (Op::ConstF32(_) | Op::ConstI32(_), _) => {
+                    *shared.get_or_insert_with(|| emit_op(builder, arithmetic, program, op, values))
+                }
+                (Op::Input(k, _), Lanes::Four) => inputs[usize::from(*k)],
+                (Op::Input(k, ty), Lanes::One) => {
+                    builder.ins().scalar_to_vector(vector_type(*ty), inputs[usize::from(*k)])
+                }
+                _ => emit_op(builder, arithmetic, program, op, values),
+            };
+            debug_assert!(
+                builder.func.dfg.value_type(value)
+                    == vector_type(program.lane_type(Ref(u16::try_from(idx).unwrap_or(u16::MAX)))),
+                "the emitted value has the type of the op"
+            );
+            values.push(value);
+        }
     }
-    let results = program.results().iter().map(|r| values[usize::from(r.0)]);
-    match lanes {
-        Lanes::Four => results.collect(),
-        Lanes::One => results.map(|v| builder.ins().extractlane(v, 0)).collect(),
+    let mut all = Vec::with_capacity(inputs.len());
+    for values in values {
+        let results = program.results().iter().map(|r| values[usize::from(r.0)]);
+        all.push(match lanes {
+            Lanes::Four => results.collect(),
+            Lanes::One => results.map(|v| builder.ins().extractlane(v, 0)).collect(),
+        });
     }
+    all
 }
 
 /// CLIF type of four lanes.
