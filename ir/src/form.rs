@@ -12,7 +12,7 @@
 use crate::{
     dtype::{DType, Scalar},
     extent::{Extent, SymbolId},
-    program::{Binary, Builder, Inst, Program, Ref},
+    program::{Binary, Builder, Inst, MulAdds, Program, Ref},
 };
 
 /// An index expression over iteration axes, in elements. Built by the methods, which fold constants.
@@ -309,6 +309,13 @@ impl LoopForm {
             return if moves { Class::Movement } else { Class::Pointwise };
         }
         if self.factor_refs().is_some() { Class::Contraction } else { Class::Reduce }
+    }
+
+    /// The same nest for a target: programs without multiply-adds of which only the target knows how they round.
+    #[must_use]
+    pub fn settled(&self, mul_adds: MulAdds) -> LoopForm {
+        let (body, finish) = (self.body.settled(mul_adds), self.finish.settled(mul_adds));
+        LoopForm { body, finish, ..self.clone() }
     }
 
     /// The two factors whose product is summed, if they have no load in common and no use for the place they are at.

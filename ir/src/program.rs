@@ -111,6 +111,9 @@ pub enum Inst {
     Binary(Binary, Ref, Ref),
     /// `a * b + c`, rounded once (floats only).
     Fma(Ref, Ref, Ref),
+    /// `a * b + c`: rounded once where the target has an instruction for that, as [`MulAdds::Fused`] says; elsewhere a
+    /// product and a sum that each round, [`MulAdds::Separate`] (floats only). [`Program::settled`] decides.
+    MulAdd(Ref, Ref, Ref),
     /// The second operand where the first, a `bool`, is true; else the third.
     Select(Ref, Ref, Ref),
     /// Conversion: float to float rounds to nearest even; integer to float likewise; float to integer truncates,
@@ -118,6 +121,15 @@ pub enum Inst {
     Cast(DType, Ref),
     /// The same bits as another type of the same width.
     Bitcast(DType, Ref),
+}
+
+/// How a target does [`Inst::MulAdd`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum MulAdds {
+    /// In one instruction, rounded once. The evaluator's way.
+    Fused,
+    /// By a multiplication and an addition.
+    Separate,
 }
 
 /// A scalar program with its results.
@@ -148,11 +160,33 @@ impl Program {
     pub fn operations(&self) -> i64 {
         let one = |inst: &Inst| match inst {
             Inst::Load(_) | Inst::Acc(_) | Inst::Index(_) | Inst::Const(_) | Inst::Bitcast(..) => 0,
-            Inst::Fma(..) => 2,
+            Inst::Fma(..) | Inst::MulAdd(..) => 2,
             Inst::Binary(Binary::Div | Binary::Rem, ..) | Inst::Unary(Unary::Sqrt, _) => DIVISION,
             Inst::Unary(..) | Inst::Binary(..) | Inst::Select(..) | Inst::Cast(..) => 1,
         };
         self.insts.iter().map(|(inst, _)| one(inst)).sum()
+    }
+
+    /// The same program for a target: without [`Inst::MulAdd`].
+    #[must_use]
+    pub fn settled(&self, mul_adds: MulAdds) -> Program {
+        if !self.insts.iter().any(|(inst, _)| matches!(inst, Inst::MulAdd(..))) {
+            return self.clone();
+        }
+        let mut b = Builder::new();
+        let mut map: Vec<Ref> = Vec::with_capacity(self.insts.len());
+        for (inst, dtype) in &self.insts {
+            let r = match (inst.map_refs(|r| map[r.index()]), mul_adds) {
+                (Inst::MulAdd(x, y, z), MulAdds::Fused) => b.fma(x, y, z),
+                (Inst::MulAdd(x, y, z), MulAdds::Separate) => {
+                    let product = b.mul(x, y);
+                    b.add(product, z)
+                }
+                (inst, _) => b.push(inst, *dtype),
+            };
+            map.push(r);
+        }
+        b.finish(self.results.iter().map(|r| map[r.index()]).collect::<Vec<_>>())
     }
 
     /// The instruction of a value.
@@ -275,6 +309,10 @@ impl Builder {
     pub fn fma(&mut self, a: Ref, b: Ref, c: Ref) -> Ref {
         self.push(Inst::Fma(a, b, c), self.dtype(a))
     }
+    /// `a * b + c`, rounded as often as the target does it.
+    pub fn mul_add(&mut self, a: Ref, b: Ref, c: Ref) -> Ref {
+        self.push(Inst::MulAdd(a, b, c), self.dtype(a))
+    }
     /// `c ? a : b`.
     pub fn select(&mut self, c: Ref, a: Ref, b: Ref) -> Ref {
         self.push(Inst::Select(c, a, b), self.dtype(a))
@@ -320,7 +358,7 @@ impl Inst {
             Inst::Load(_) | Inst::Acc(_) | Inst::Index(_) | Inst::Const(_) => vec![],
             Inst::Unary(_, a) | Inst::Cast(_, a) | Inst::Bitcast(_, a) => vec![a],
             Inst::Binary(_, a, b) => vec![a, b],
-            Inst::Fma(a, b, c) | Inst::Select(a, b, c) => vec![a, b, c],
+            Inst::Fma(a, b, c) | Inst::MulAdd(a, b, c) | Inst::Select(a, b, c) => vec![a, b, c],
         }
     }
     /// The same instruction reading other values.
@@ -332,6 +370,7 @@ impl Inst {
             Inst::Bitcast(d, a) => Inst::Bitcast(*d, f(*a)),
             Inst::Binary(op, a, b) => Inst::Binary(*op, f(*a), f(*b)),
             Inst::Fma(a, b, c) => Inst::Fma(f(*a), f(*b), f(*c)),
+            Inst::MulAdd(a, b, c) => Inst::MulAdd(f(*a), f(*b), f(*c)),
             Inst::Select(a, b, c) => Inst::Select(f(*a), f(*b), f(*c)),
             leaf => leaf.clone(),
         }

@@ -133,6 +133,7 @@ fn check(what: &str, form: &LoopForm, shapes: &Shapes, constant: &[usize], rng: 
         .collect();
     let bytes = 4 * value(&product(&form.space), symbols) as usize;
     let machine = next_machine();
+    let form = &machine.settled(form);
     // The sums alone.
     let mut sums = form.clone();
     let mut b = Builder::new();

@@ -85,6 +85,7 @@ fn operations(dtype: DType) -> Vec<(String, Operation)> {
     }
     if float {
         out.push(("fma".into(), Box::new(|b, x| b.fma(x[0], x[1], x[2]))));
+        out.push(("mul_add".into(), Box::new(|b, x| b.mul_add(x[0], x[1], x[2]))));
     }
     out.push((
         "select".into(),

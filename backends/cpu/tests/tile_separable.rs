@@ -8,7 +8,7 @@ use nnc_tile::epilogue::{Epilogue, EpilogueInput};
 use nnc_tile::gemm::Stride;
 use nnc_tile::program::{Op, Ref, VectorProgram};
 use nnc_tile::separable::{Separable, SeparableArg, SeparableOperands, SquareOperand};
-use nnc_tile::winograd::Winograd;
+use nnc_tile::winograd::{Multiples, Winograd};
 use nnc_x86::Level;
 use support::random::{random_elements, random_epilogue, span};
 use support::{Guarded, Rng, call, compile_function, host_isa, load, plain_isa};
@@ -28,8 +28,8 @@ enum Emitter {
 fn random_program(rng: &mut Rng) -> VectorProgram {
     let way = Winograd::ALL[rng.below(Winograd::ALL.len())];
     match rng.below(5) {
-        0 | 1 => return way.input(),
-        2 | 3 => return way.output(),
+        0 | 1 => return way.input([Multiples::Fused, Multiples::Separate][rng.below(2)]),
+        2 | 3 => return way.output([Multiples::Fused, Multiples::Separate][rng.below(2)]),
         _ => {}
     }
     let mut p = VectorProgram::new();

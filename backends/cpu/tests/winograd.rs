@@ -24,7 +24,7 @@ use nnc_ir::{
 };
 use nnc_tile::{
     program::{Lane, VectorProgram},
-    winograd::Winograd,
+    winograd::{Multiples, Winograd},
 };
 use support::Rng;
 
@@ -130,13 +130,13 @@ fn magnitudes(program: &VectorProgram) -> Vec<Vec<f64>> {
 
 /// The bound of an element: see the module `winograd`.
 fn bound(
-    way: Winograd,
+    (way, multiples): (Winograd, Multiples),
     c: i64,
     at: [i64; 2],
     d: &dyn Fn(i64, i64, i64) -> f64,
     g: &dyn Fn(i64, i64, i64) -> f64,
 ) -> f64 {
-    let (a, b) = (magnitudes(&way.output()), magnitudes(&way.input()));
+    let (a, b) = (magnitudes(&way.output(multiples)), magnitudes(&way.input(multiples)));
     let gs: Vec<Vec<f64>> = way.g().iter().map(|r| r.iter().map(|x| x.abs()).collect()).collect();
     let (n, m) = (way.n(), way.m() as i64);
     let origin = at.map(|x| x / m * m);
@@ -163,8 +163,10 @@ fn bound(
     let total = both(&a, n, &|i, j| sums[i][j], (at[0] % m) as usize, (at[1] % m) as usize);
     let roundings = match way {
         Winograd::F2 => c + 2 * (2 + 1) + 2,
-        Winograd::F4 => c + 2 * (3 + 2) + 2,
-        Winograd::F6 => c + 2 * (3 + 3) + 2,
+        Winograd::F4 if multiples == Multiples::Fused => c + 2 * (3 + 2) + 2,
+        Winograd::F4 => c + 2 * (3 + 3) + 2,
+        Winograd::F6 if multiples == Multiples::Fused => c + 2 * (3 + 3) + 2,
+        Winograd::F6 => c + 2 * (3 + 4) + 2,
     };
     let nu = roundings as f64 * f64::from(f32::EPSILON) / 2.0;
     nu / (1.0 - nu) * total
@@ -183,6 +185,7 @@ fn check(case: &Case, rng: &mut Rng, wanted: Option<Winograd>, what: &str) -> Op
     let scalars: Vec<Scalar> = operands[1].iter().map(|&x| Scalar::f32(x)).collect();
     let weights = Constant::from_scalars(DType::F32, &[case.m, case.c, 3, 3], &scalars);
     let compiled = compile(&form, &weights, wanted);
+    let multiples = if compiled.plain { Multiples::Separate } else { Multiples::Fused };
     let products = compiled.packed_bytes() as i64 / (4 * case.m * case.c);
     let way = Winograd::ALL.into_iter().find(|w| {
         let n = (w.n() * w.n()) as i64;
@@ -215,7 +218,8 @@ fn check(case: &Case, rng: &mut Rng, wanted: Option<Winograd>, what: &str) -> Op
             want += d(at[1] + tap[0], at[2] + tap[1], tap[2]) * g(tap[0], tap[1], tap[2]);
         }
         // The bound takes long.
-        let limit = if i % 37 == 0 { bound(way, case.c, [at[1], at[2]], &d, &g) } else { f64::INFINITY };
+        let limit =
+            if i % 37 == 0 { bound((way, multiples), case.c, [at[1], at[2]], &d, &g) } else { f64::INFINITY };
         let loose = 4e-5 * (9 * case.c) as f64;
         let mut magnitude = want.abs();
         for (used, operand, index) in [(case.bias, 2, at[3] as usize), (case.residual, 3, i)] {

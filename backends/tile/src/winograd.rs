@@ -21,6 +21,15 @@ pub enum Winograd {
     F6,
 }
 
+/// How a target adds a multiple.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Multiples {
+    /// By a multiply-add.
+    Fused,
+    /// By a product, which is rounded unless it is by a power of two, and a sum.
+    Separate,
+}
+
 const G2: [[f64; 3]; 4] = [[1.0, 0.0, 0.0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0.0, 0.0, 1.0]];
 const G4: [[f64; 3]; 6] = [
     [1.0 / 4.0, 0.0, 0.0],
@@ -74,33 +83,33 @@ impl Winograd {
 
     /// The transform of the input along an axis.
     #[must_use]
-    pub fn input(self) -> VectorProgram {
-        let mut p = Lines::new(self.n());
+    pub fn input(self, multiples: Multiples) -> VectorProgram {
+        let mut p = Lines::new(self.n(), multiples);
         let d = p.inputs.clone();
         let results = match self {
             Winograd::F2 => vec![p.sub(d[0], d[2]), p.add(d[1], d[2]), p.sub(d[2], d[1]), p.sub(d[1], d[3])],
             Winograd::F4 => {
-                let (even, odd) = (p.fma(d[2], -4.0, d[4]), p.fma(d[1], -4.0, d[3]));
+                let (even, odd) = (p.add_multiple(d[2], -4.0, d[4]), p.add_multiple(d[1], -4.0, d[3]));
                 let (r1, r2) = (p.add(even, odd), p.sub(even, odd));
                 let (even, odd) = (p.sub(d[4], d[2]), p.sub(d[3], d[1]));
-                let (r3, r4) = (p.fma(odd, 2.0, even), p.fma(odd, -2.0, even));
-                let (low, high) = (p.fma(d[2], -5.0, d[4]), p.fma(d[3], -5.0, d[5]));
-                vec![p.fma(d[0], 4.0, low), r1, r2, r3, r4, p.fma(d[1], 4.0, high)]
+                let (r3, r4) = (p.add_multiple(odd, 2.0, even), p.add_multiple(odd, -2.0, even));
+                let (low, high) = (p.add_multiple(d[2], -5.0, d[4]), p.add_multiple(d[3], -5.0, d[5]));
+                vec![p.add_multiple(d[0], 4.0, low), r1, r2, r3, r4, p.add_multiple(d[1], 4.0, high)]
             }
             Winograd::F6 => {
                 let (low, far) = (p.sub(d[0], d[6]), p.sub(d[4], d[2]));
-                let first = p.fma(far, 5.25, low);
+                let first = p.add_multiple(far, 5.25, low);
                 let (low, far) = (p.sub(d[7], d[1]), p.sub(d[3], d[5]));
-                let last = p.fma(far, 5.25, low);
+                let last = p.add_multiple(far, 5.25, low);
                 let (even, odd) = (p.add(d[2], d[6]), p.add(d[1], d[5]));
-                let (even, odd) = (p.fma(d[4], -4.25, even), p.fma(d[3], -4.25, odd));
+                let (even, odd) = (p.add_multiple(d[4], -4.25, even), p.add_multiple(d[3], -4.25, odd));
                 let (r1, r2) = (p.add(even, odd), p.sub(even, odd));
-                let (even, odd) = (p.fma(d[4], -1.25, d[6]), p.fma(d[3], -1.25, d[5]));
-                let (even, odd) = (p.fma(d[2], 0.25, even), p.fma(d[1], 0.25, odd));
-                let (r3, r4) = (p.fma(odd, 2.0, even), p.fma(odd, -2.0, even));
-                let (even, odd) = (p.fma(d[4], -5.0, d[6]), p.fma(d[3], -5.0, d[5]));
-                let (even, odd) = (p.fma(d[2], 4.0, even), p.fma(d[1], 4.0, odd));
-                let (r5, r6) = (p.fma(odd, 0.5, even), p.fma(odd, -0.5, even));
+                let (even, odd) = (p.add_multiple(d[4], -1.25, d[6]), p.add_multiple(d[3], -1.25, d[5]));
+                let (even, odd) = (p.add_multiple(d[2], 0.25, even), p.add_multiple(d[1], 0.25, odd));
+                let (r3, r4) = (p.add_multiple(odd, 2.0, even), p.add_multiple(odd, -2.0, even));
+                let (even, odd) = (p.add_multiple(d[4], -5.0, d[6]), p.add_multiple(d[3], -5.0, d[5]));
+                let (even, odd) = (p.add_multiple(d[2], 4.0, even), p.add_multiple(d[1], 4.0, odd));
+                let (r5, r6) = (p.add_multiple(odd, 0.5, even), p.add_multiple(odd, -0.5, even));
                 vec![first, r1, r2, r3, r4, r5, r6, last]
             }
         };
@@ -109,8 +118,8 @@ impl Winograd {
 
     /// The transform of the products along an axis.
     #[must_use]
-    pub fn output(self) -> VectorProgram {
-        let mut p = Lines::new(self.n());
+    pub fn output(self, multiples: Multiples) -> VectorProgram {
+        let mut p = Lines::new(self.n(), multiples);
         let d = p.inputs.clone();
         let (sum, difference) = (p.add(d[1], d[2]), p.sub(d[1], d[2]));
         let results = match self {
@@ -118,11 +127,11 @@ impl Winograd {
             Winograd::F4 => {
                 let (far_sum, far_difference) = (p.add(d[3], d[4]), p.sub(d[3], d[4]));
                 let first = p.add(d[0], sum);
-                let last = p.fma(far_difference, 8.0, difference);
+                let last = p.add_multiple(far_difference, 8.0, difference);
                 vec![
                     p.add(first, far_sum),
-                    p.fma(far_difference, 2.0, difference),
-                    p.fma(far_sum, 4.0, sum),
+                    p.add_multiple(far_difference, 2.0, difference),
+                    p.add_multiple(far_sum, 4.0, sum),
                     p.add(last, d[5]),
                 ]
             }
@@ -137,11 +146,11 @@ impl Winograd {
                         0 => (near_sum, far_sum, sum),
                         _ => (near_difference, far_difference, difference),
                     };
-                    let near = p.fma(near, 1.0 / by, one);
-                    results.push(p.fma(far, by, near));
+                    let near = p.add_multiple(near, 1.0 / by, one);
+                    results.push(p.add_multiple(far, by, near));
                 }
-                let near = p.fma(near_difference, 1.0 / 32.0, difference);
-                let far = p.fma(far_difference, 32.0, d[7]);
+                let near = p.add_multiple(near_difference, 1.0 / 32.0, difference);
+                let far = p.add_multiple(far_difference, 32.0, d[7]);
                 results.push(p.add(near, far));
                 results
             }
@@ -154,13 +163,14 @@ impl Winograd {
 struct Lines {
     program: VectorProgram,
     inputs: Vec<Ref>,
+    multiples: Multiples,
 }
 
 impl Lines {
-    fn new(n: usize) -> Self {
+    fn new(n: usize, multiples: Multiples) -> Self {
         let mut program = VectorProgram::new();
         let inputs = (0..n).map(|k| program.input(k as u16)).collect();
-        Lines { program, inputs }
+        Lines { program, inputs, multiples }
     }
 
     fn add(&mut self, a: Ref, b: Ref) -> Ref {
@@ -171,9 +181,15 @@ impl Lines {
         self.program.push(Op::Sub(a, b))
     }
 
-    fn fma(&mut self, a: Ref, by: f32, c: Ref) -> Ref {
+    fn add_multiple(&mut self, a: Ref, by: f32, c: Ref) -> Ref {
         let by = self.program.f32(by);
-        self.program.push(Op::Fma(a, by, c))
+        match self.multiples {
+            Multiples::Fused => self.program.push(Op::Fma(a, by, c)),
+            Multiples::Separate => {
+                let multiple = self.program.push(Op::Mul(a, by));
+                self.program.push(Op::Add(multiple, c))
+            }
+        }
     }
 
     fn finish(mut self, results: Vec<Ref>) -> VectorProgram {
@@ -197,14 +213,15 @@ mod tests {
     #[test]
     fn filtering_by_products_is_filtering() {
         // Multiples of 360 by 32 are whole numbers at every step.
-        for way in Winograd::ALL {
+        let both = |way| [Multiples::Fused, Multiples::Separate].map(|multiples| (way, multiples));
+        for (way, multiples) in Winograd::ALL.into_iter().flat_map(both) {
             let g = [360.0, -720.0, 1080.0];
             let d: Vec<f64> = (0..way.n()).map(|i| 32.0 * ((i * i) as f64 - 7.0)).collect();
             let weights = way.g().iter().map(|row| row.iter().zip(g).map(|(a, b)| a * b).sum::<f64>());
-            let input = run(&way.input(), &d);
+            let input = run(&way.input(multiples), &d);
             let products: Vec<f64> = weights.zip(input).map(|(u, v)| (u * v).round()).collect();
             let want: Vec<f64> = (0..way.m()).map(|i| (0..3).map(|k| d[i + k] * g[k]).sum()).collect();
-            assert_eq!(run(&way.output(), &products), want, "{way:?}");
+            assert_eq!(run(&way.output(multiples), &products), want, "{way:?}");
         }
     }
 }

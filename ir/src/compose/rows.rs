@@ -16,7 +16,7 @@ use crate::{
     extent::Extent,
     form::{Class, Ix, Load, LoopForm},
     graph::{Module, NodeId, RegionId, ValueId},
-    program::{Binary, Builder, Inst, Program, Unary},
+    program::{Binary, Builder, Inst, MulAdds, Program, Unary},
 };
 
 /// Scalar operations that storing a value and reading it back cost.
@@ -48,6 +48,13 @@ pub struct Stage {
 }
 
 impl RowForm {
+    /// The same nest for a target; see [`LoopForm::settled`].
+    #[must_use]
+    pub fn settled(&self, mul_adds: MulAdds) -> RowForm {
+        let stage = |s: &Stage| Stage { form: s.form.settled(mul_adds), ..s.clone() };
+        RowForm { stages: self.stages.iter().map(stage).collect(), ..self.clone() }
+    }
+
     /// Bytes of one row of the values that are no results, one a stage; 0 for results.
     #[must_use]
     pub fn local_bytes(&self) -> Vec<Extent> {

@@ -138,7 +138,7 @@ fn step<'p>(program: &Program, inst: &'p Inst, dtype: DType) -> Option<Step<'p>>
             let gives = if op.is_comparison() { DType::Bool } else { ty(*a) };
             (ty(*a) == ty(*b) && gives == dtype).then_some(Step::Binary(f, *a, *b))?
         }
-        Inst::Fma(a, b, c) => {
+        Inst::Fma(a, b, c) | Inst::MulAdd(a, b, c) => {
             let f = element::fma(dtype)?;
             [a, b, c].iter().all(|r| ty(**r) == dtype).then_some(Step::Ternary(f, *a, *b, *c))?
         }

@@ -1,28 +1,29 @@
 //! erf - error function.
 //!
-//! Near 0, `erf a = a p(a^2)`. Beyond, `f32`: `1 - e^p(a)` with `p` the logarithm of `1 - erf a` (Juffa's form); `f64`:
-//! `1 - t e^(-a^2) p(t)` with `t = 2 / (2 + a)` (Hastings' form). Polynomials are Chebyshev interpolations.
+//! `f32`: `1 - e^p(a)` with `p` the logarithm of `1 - erf a` (Juffa's form), a polynomial without a constant; where `e^p` is
+//! near 1, `e^p - 1` is what is computed, so that one form serves all arguments. Its coefficients make the greatest error
+//! least, weighted by what it is of the result (Lawson's iteration). `f64`: near 0, `erf a = a p(a^2)`; beyond,
+//! `1 - t e^(-a^2) p(t)` with `t = 2 / (2 + a)` (Hastings' form), by Chebyshev interpolations.
 
-use super::{exp::exp_moderate, flip_sign, polynomial, sign_bit};
+use super::{
+    exp::{exp_moderate, minus_expm1_moderate},
+    flip_sign, polynomial, sign_bit,
+};
 use crate::{
     dtype::DType,
     program::{Builder, Ref, Unary},
 };
 
-/// `erf(a) / a - 1` in `a^2`, |a| <= 0.9375, off by 2^-25 at most.
-const NEAR_F32: [f64; 6] =
-    [-5.933_306e-4, 4.982_215e-3, -2.675_944e-2, 1.128_163e-1, -3.761_247_7e-1, 1.283_791_5e-1];
-/// `ln(1 - erf(a))`, 0.92 <= a <= 4, off by 2^-25 at most.
-const FAR_F32: [f64; 9] = [
-    1.643_569_7e-6,
-    -4.617_791_3e-5,
-    5.977_435e-4,
-    -4.763_575_3e-3,
-    2.643_101_8e-2,
-    -1.100_944_8e-1,
-    -6.318_145_4e-1,
-    -1.130_237_6,
-    3.204_415_3e-4,
+/// `ln(1 - erf(a)) / a`, a <= 4, off by as much as makes 2^-24.7 of `erf(a)`.
+const F32: [f64; 8] = [
+    -4.070_799_2e-5,
+    3.810_010_7e-4,
+    -1.251_747_7e-3,
+    -2.057_147_9e-4,
+    1.932_171_6e-2,
+    -1.028_144_1e-1,
+    -6.366_165e-1,
+    -std::f64::consts::FRAC_2_SQRT_PI,
 ];
 /// `erf(a) / a` in `a^2`, |a| <= 1, off by 2^-62 at most.
 const NEAR_F64: [f64; 13] = [
@@ -65,38 +66,38 @@ const FAR_F64: [f64; 18] = [
 /// Error function, `2 / sqrt(pi) * integral from 0 to x of e^(-t^2)`.
 pub fn erf(b: &mut Builder, x: Ref) -> Ref {
     let a = b.unary(Unary::Abs, x);
-    let z = b.mul(a, a);
-    let one = b.num(x, 1.0);
-    let (near, far, limit) = if b.dtype(x) == DType::F32 {
-        let p = polynomial(b, z, &NEAR_F32);
-        let near = b.fma(p, a, a);
-        // erf 4 rounds to 1.
-        let most = b.num(x, 4.0);
-        let bounded = b.min(most, a);
-        let p = polynomial(b, bounded, &FAR_F32);
-        let complement = exp_moderate(b, p);
-        (near, b.sub(one, complement), 0.93)
-    } else {
-        let p = polynomial(b, z, &NEAR_F64);
-        let near = b.mul(a, p);
-        // erf 6 rounds to 1.
-        let (most, two) = (b.num(x, 6.0), b.num(x, 2.0));
-        let bounded = b.min(most, a);
-        let below = b.add(bounded, two);
-        let t = b.div(two, below);
-        let (scale, offset) = (b.num(x, 1.0 / 0.215), b.num(x, -0.455 / 0.215));
-        let v = b.fma(t, scale, offset);
-        let p = polynomial(b, v, &FAR_F64);
-        let minus = b.unary(Unary::Neg, bounded);
-        let exponent = b.mul(minus, bounded);
-        let e = exp_moderate(b, exponent);
-        let tp = b.mul(t, p);
-        let complement = b.mul(tp, e);
-        (near, b.sub(one, complement), 1.0)
-    };
-    let limit = b.num(x, limit);
-    let is_far = b.lt(limit, a);
-    let y = b.select(is_far, far, near);
+    let y = if b.dtype(x) == DType::F32 { of_magnitude_f32(b, a) } else { of_magnitude_f64(b, a) };
     let sign = sign_bit(b, x);
     flip_sign(b, y, sign)
+}
+
+fn of_magnitude_f32(b: &mut Builder, a: Ref) -> Ref {
+    // erf 4 rounds to 1.
+    let most = b.f32(4.0);
+    let bounded = b.min(most, a);
+    let q = polynomial(b, bounded, &F32);
+    let exponent = b.mul(q, bounded);
+    minus_expm1_moderate(b, exponent)
+}
+
+fn of_magnitude_f64(b: &mut Builder, a: Ref) -> Ref {
+    let z = b.mul(a, a);
+    let p = polynomial(b, z, &NEAR_F64);
+    let near = b.mul(a, p);
+    // erf 6 rounds to 1.
+    let (one, two, most) = (b.num(a, 1.0), b.num(a, 2.0), b.num(a, 6.0));
+    let bounded = b.min(most, a);
+    let below = b.add(bounded, two);
+    let t = b.div(two, below);
+    let (scale, offset) = (b.num(a, 1.0 / 0.215), b.num(a, -0.455 / 0.215));
+    let v = b.fma(t, scale, offset);
+    let p = polynomial(b, v, &FAR_F64);
+    let minus = b.unary(Unary::Neg, bounded);
+    let exponent = b.mul(minus, bounded);
+    let e = exp_moderate(b, exponent);
+    let tp = b.mul(t, p);
+    let complement = b.mul(tp, e);
+    let far = b.sub(one, complement);
+    let is_far = b.lt(one, a);
+    b.select(is_far, far, near)
 }

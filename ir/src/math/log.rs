@@ -4,7 +4,7 @@
 //! `f32`: `ln m = f - f^2 / 2 + f^3 p(f)` (Moshier 1989). `f64`: with `s = f / (2 + f)`,
 //! `ln m = f - (f^2 / 2 - s (f^2 / 2 + s^2 p(s^2)))` (Ng 1993). The polynomials are Chebyshev interpolations.
 
-use super::{bits_of, in_f64, int, polynomial, to_bits};
+use super::{bits_of, exp::LN2_F32, in_f64, int, polynomial, step, to_bits};
 use crate::{
     dtype::DType,
     program::{Binary, Builder, Ref},
@@ -86,10 +86,10 @@ pub fn log(b: &mut Builder, x: Ref) -> Ref {
         let p = polynomial(b, f, &F32);
         let f3 = b.mul(f2, f);
         let tail = b.mul(f3, p);
-        let ln2_lo = b.num(x, -1.904_654_323_148_236e-9);
-        let tail = b.fma(k, ln2_lo, tail);
+        let ln2_lo = b.num(x, LN2_F32.1);
+        let tail = b.mul_add(k, ln2_lo, tail);
         let minus_half = b.num(x, -0.5);
-        b.fma(f2, minus_half, tail)
+        b.mul_add(f2, minus_half, tail)
     } else {
         let two = b.num(x, 2.0);
         let divisor = b.add(f, two);
@@ -105,8 +105,8 @@ pub fn log(b: &mut Builder, x: Ref) -> Ref {
         b.sub(tail, half_f2)
     };
     let y = b.add(f, y);
-    let ln2 = b.num(x, std::f64::consts::LN_2);
-    let y = b.fma(k, ln2, y);
+    let ln2 = b.num(x, if b.dtype(x) == DType::F32 { LN2_F32.0 } else { std::f64::consts::LN_2 });
+    let y = step(b, k, ln2, y);
 
     let infinity = b.num(x, f64::INFINITY);
     let is_finite = b.lt(x, infinity);

@@ -32,13 +32,19 @@ use crate::{
     program::{Binary, Builder, Ref},
 };
 
-/// The value of the polynomial with `coefficients`, of the highest power first (Horner, fused).
+/// `x * y + z`. Of `f32`, where it is a matter of speed, as the target does it: the functions keep their limits either
+/// way. Of `f64` rounded once.
+fn step(b: &mut Builder, x: Ref, y: Ref, z: Ref) -> Ref {
+    if b.dtype(x) == DType::F32 { b.mul_add(x, y, z) } else { b.fma(x, y, z) }
+}
+
+/// The value of the polynomial with `coefficients`, of the highest power first (Horner).
 fn polynomial(b: &mut Builder, x: Ref, coefficients: &[f64]) -> Ref {
     let (first, rest) = coefficients.split_first().expect("a polynomial has a coefficient");
     let first = b.num(x, *first);
     rest.iter().fold(first, |sum, &c| {
         let c = b.num(x, c);
-        b.fma(sum, x, c)
+        step(b, sum, x, c)
     })
 }
 

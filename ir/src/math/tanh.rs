@@ -1,7 +1,7 @@
 //! tanh - hyperbolic tangent, logistic function.
 
 use super::{
-    exp::{exp, exp_moderate},
+    exp::{exp_bounded, exp_moderate},
     flip_sign, hyperbolic, polynomial, sign_bit,
 };
 use crate::{
@@ -21,7 +21,7 @@ pub fn tanh(b: &mut Builder, x: Ref) -> Ref {
     let z = b.mul(a, a);
     let p = polynomial(b, z, &F32);
     let pz = b.mul(p, z);
-    let small = b.fma(pz, a, a);
+    let small = b.mul_add(pz, a, a);
     let (one, two, limit, most) = (b.num(x, 1.0), b.num(x, 2.0), b.num(x, 0.625), b.num(x, 10.0));
     // tanh 10 rounds to 1.
     let bounded = b.min(most, a);
@@ -40,7 +40,7 @@ pub fn tanh(b: &mut Builder, x: Ref) -> Ref {
 pub fn sigmoid(b: &mut Builder, x: Ref) -> Ref {
     let a = b.unary(Unary::Abs, x);
     let minus_a = b.unary(Unary::Neg, a);
-    let e = exp(b, minus_a);
+    let e = exp_bounded(b, minus_a);
     let (zero, one) = (b.num(x, 0.0), b.num(x, 1.0));
     let is_negative = b.lt(x, zero);
     let numerator = b.select(is_negative, e, one);

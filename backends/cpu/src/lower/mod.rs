@@ -39,11 +39,13 @@ pub(crate) use contract::{LastWay, Pair, joins, last_way};
 use nnc_ir::{
     constant::Constant,
     form::{Class, LoopForm},
+    program::MulAdds,
 };
 
 use crate::{
     frame::PointerSlot,
     kernel::{Kernel, LowerCx, NestRequest, OperandRef},
+    tile::Arithmetic,
 };
 
 /// Why something cannot be lowered for a target.
@@ -68,6 +70,8 @@ impl std::error::Error for LowerError {}
 /// # Errors
 /// The target lacks an instruction.
 pub fn lower_nest(request: &NestRequest, cx: &mut LowerCx<'_>) -> Result<Kernel, LowerError> {
+    let request =
+        &NestRequest { form: request.form.settled(Arithmetic::of(cx.isa).mul_adds()), ..request.clone() };
     if request.form.class() != Class::Contraction {
         return match pool::lower(request, cx) {
             Some(kernel) => Ok(kernel),
@@ -99,7 +103,7 @@ pub fn refusal(form: &LoopForm, constant: &dyn Fn(usize) -> Option<Constant>) ->
     let operand = |number: usize| OperandRef { pointer: PointerSlot(0), constant: constant(number) };
     let request = NestRequest {
         name: String::new(),
-        form: form.clone(),
+        form: form.settled(MulAdds::Fused),
         operands: (0..most).map(operand).collect(),
         results: vec![PointerSlot(0); form.results.len()],
         placement: Vec::new(),
@@ -109,10 +113,7 @@ pub fn refusal(form: &LoopForm, constant: &dyn Fn(usize) -> Option<Constant>) ->
 }
 
 /// Makes a kernel of a nest of loops, whatever it is.
-///
-/// # Errors
-/// The target lacks an instruction.
-pub fn lower_loops(request: &NestRequest, cx: &mut LowerCx<'_>) -> Result<Kernel, LowerError> {
+fn lower_loops(request: &NestRequest, cx: &mut LowerCx<'_>) -> Result<Kernel, LowerError> {
     match splat::without_splats(&request.form, &request.operands) {
         Some(form) => nest::lower(&NestRequest { form, ..request.clone() }, cx),
         None => nest::lower(request, cx),

@@ -95,6 +95,8 @@ struct Part {
 /// The target lacks an instruction.
 pub fn lower_rows(request: &RowsRequest, cx: &mut LowerCx<'_>) -> Result<Kernel, LowerError> {
     let can = Abilities::of(cx.isa)?;
+    let form = request.form.settled(can.arithmetic.mul_adds());
+    let request = &RowsRequest { form, ..request.clone() };
     let cutting = Cutting::of(&request.form);
     let (parts, scratch_bytes) = parts(request, &cutting);
     let mut function = empty_kernel(cx.isa);

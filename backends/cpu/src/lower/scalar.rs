@@ -122,6 +122,7 @@ pub(super) fn emit(
         Inst::Unary(op, x) => unary(b, op, ty(x), v(x)),
         Inst::Binary(op, x, y) => binary(b, op, ty(x), v(x), v(y)),
         Inst::Fma(x, y, z) => fma(b, can, ty(x), [v(x), v(y), v(z)])?,
+        Inst::MulAdd(x, y, z) => can.arithmetic.step(b, v(x), v(y), v(z)),
         Inst::Select(c, x, y) => b.ins().select(v(c), v(x), v(y)),
         Inst::Cast(to, x) => cast(b, ty(x), to, v(x)),
         Inst::Bitcast(to, x) => {

@@ -73,7 +73,7 @@ pub(super) fn supports(program: &Program, varies: &dyn Fn(&Inst) -> bool) -> boo
                 }
                 _ => true,
             },
-            Inst::Fma(..) => *dtype == DType::F32,
+            Inst::Fma(..) | Inst::MulAdd(..) => *dtype == DType::F32,
             Inst::Select(..) => true,
             Inst::Cast(..) => true,
             Inst::Bitcast(to, x) => full_width(to) && full_width(ty(x)),
@@ -309,6 +309,7 @@ pub(super) fn emit(
         Inst::Binary(Binary::ShrS, _, y) => shift(b, lanes[0], shift_count(program, y), Binary::ShrS),
         Inst::Binary(op, x, _) => binary(b, op, ty(x), lanes[0], lanes[1]),
         Inst::Fma(..) => can.arithmetic.fma(b, lanes[0], lanes[1], lanes[2]),
+        Inst::MulAdd(..) => can.arithmetic.step(b, lanes[0], lanes[1], lanes[2]),
         Inst::Select(..) => blend(b, lanes[0], lanes[1], lanes[2]),
         Inst::Cast(to, x) => cast(b, ty(x), to, lanes[0]),
         Inst::Bitcast(to, _) => bitcast(b, lanes_type(to), lanes[0]),

@@ -1,8 +1,8 @@
 //! arithmetic - multiply-adds on targets that have an instruction for them, and on those that have not.
 //!
-//! Two things are meant by one instruction. In a *program* `fma` is an operation with one rounding, whose bits the
-//! functions made of it rely on; without the instruction it is computed in f64. In the *sum* of a product it only is the
-//! fastest way: without the instruction a sum multiplies and adds. Each term is then rounded once more, by its product:
+//! Two things are meant by one instruction. In a *program* `fma` is an operation with one rounding, whose bits what is made
+//! of it relies on; without the instruction it is computed in f64. In the *sum* of a product, and in functions that say so
+//! (`Inst::MulAdd`), it only is the fastest way: without the instruction these multiply and add. Each term of a sum is then rounded once more, by its product:
 //! n terms added to a start value err by at most gamma_(n + 1) times the sum of magnitudes, and by gamma_n where the
 //! start is zero, whose sum with the first term is exact (Higham, Accuracy and Stability of Numerical Algorithms, s. 3.1).
 
@@ -15,6 +15,8 @@ use cranelift_codegen::{
     isa::TargetIsa,
 };
 use cranelift_frontend::FunctionBuilder;
+use nnc_ir::program::MulAdds;
+use nnc_tile::winograd::Multiples;
 
 /// How a target multiplies and adds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,6 +31,17 @@ impl Arithmetic {
     pub fn of(isa: &dyn TargetIsa) -> Self {
         let has = |name: &str| isa.isa_flags().iter().any(|f| f.name == name && f.as_bool() == Some(true));
         Arithmetic { fused: isa.name() != "x64" || (has("has_fma") && has("has_avx")) }
+    }
+
+    /// How it does the multiply-adds of functions.
+    #[must_use]
+    pub fn mul_adds(self) -> MulAdds {
+        if self.fused { MulAdds::Fused } else { MulAdds::Separate }
+    }
+
+    /// How it adds multiples in transforms of squares.
+    pub(crate) fn multiples(self) -> Multiples {
+        if self.fused { Multiples::Fused } else { Multiples::Separate }
     }
 
     /// One step of a sum: `x * y + sum`, f32 lanes or one f32.

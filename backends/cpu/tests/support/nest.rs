@@ -17,7 +17,7 @@ use nnc_ir::{
     extent::{Extent, SymbolId},
     form::{Bounds, Combine, Ix, Load, LoopForm},
     math,
-    program::{Binary, Builder, Inst, Program, Ref},
+    program::{Binary, Builder, Inst, MulAdds, Program, Ref},
 };
 use nnc_x86::Level;
 use std::cell::Cell;
@@ -81,6 +81,8 @@ pub(crate) struct Compiled {
     pub(crate) scheduled: bool,
     /// Wide tiles that it calls.
     pub(crate) tiles: usize,
+    /// Whether it is made for a target without multiply-adds.
+    pub(crate) plain: bool,
     frame: Frame,
     pointers: usize,
     packed: Vec<(PointerSlot, Buffer)>,
@@ -156,6 +158,7 @@ pub(crate) fn compile_at(
     Compiled {
         code: compile_linked(&*isa, kernel.function, &wide),
         tiles: wide.len(),
+        plain,
         scratch_bytes: kernel.scratch_bytes,
         scheduled: kernel.scheduled,
         packed: packed.iter().map(|(constant, slot)| (*slot, Buffer::new(&constant.bytes()))).collect(),
@@ -209,7 +212,19 @@ pub(crate) fn compile_known_at(
     })
 }
 
+impl Machine {
+    /// A form with its multiply-adds as this machine does them.
+    pub(crate) fn settled(self, form: &LoopForm) -> LoopForm {
+        form.settled(if self.plain { MulAdds::Separate } else { MulAdds::Fused })
+    }
+}
+
 impl Compiled {
+    /// A form with its multiply-adds as what this is made for does them.
+    pub(crate) fn settled(&self, form: &LoopForm) -> LoopForm {
+        Machine { level: None, plain: self.plain }.settled(form)
+    }
+
     /// Bytes of constants made while lowering.
     pub(crate) fn packed_bytes(&self) -> usize {
         self.packed.iter().map(|(_, b)| b.bytes().len()).sum()
@@ -502,7 +517,7 @@ pub(crate) fn check_compiled(
     symbols: &Symbols,
     operands: &[Vec<u8>],
 ) {
-    let (want, fault) = reference(form, symbols, operands);
+    let (want, fault) = reference(&compiled.settled(form), symbols, operands);
     for parts in [1, 3] {
         let inputs: Vec<Buffer> = operands.iter().map(|b| Buffer::new(b)).collect();
         let outputs: Vec<Buffer> = want.iter().map(|b| Buffer::new(&vec![0xcc; b.len()])).collect();

@@ -153,7 +153,7 @@ fn step(program: &Program, inst: &Inst, dtype: DType, single: &Program, values: 
     match inst {
         Inst::Unary(op, a) => unary(*op, dtype, get(*a)),
         Inst::Binary(op, a, b) => binary(*op, program.dtype(*a), get(*a), get(*b), a == b),
-        Inst::Fma(a, b, c) => fma(dtype, get(*a), get(*b), get(*c)),
+        Inst::Fma(a, b, c) | Inst::MulAdd(a, b, c) => fma(dtype, get(*a), get(*b), get(*c)),
         Inst::Select(c, a, b) => match get(*c) {
             Bound::Point(c) => get(if c.bits != 0 { *a } else { *b }),
             _ => get(*a).hull(get(*b)),

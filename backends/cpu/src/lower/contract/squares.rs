@@ -159,11 +159,12 @@ impl Parts<'_> {
     /// Transforms the input of a block of squares.
     fn input(&self, g: &mut Gen<'_, '_>, block: &Block<'_>, copy: Value, v: Value) {
         let (way, x) = (self.way.way, self.windows.x);
+        let multiples = g.arithmetic.multiples();
         let n = way.n() as i64;
         let dims = &self.windows.window.dims;
         let channels = self.way.channels[0];
         let spec = |row: &Extent, column: &Extent| Separable {
-            program: way.input(),
+            program: way.input(multiples),
             channels: u32::try_from(channels).expect("channels are few"),
             x: [stride(row), stride(column)],
             y: [Room::step(n * self.v.point), Room::step(self.v.point)],
@@ -298,7 +299,7 @@ impl Parts<'_> {
         let (n, size) = (way.n() as i64, way.m() as i64);
         let (row, column) = (&p.c_at.coefficients[self.y.pixel], &p.c_row);
         let spec = Separable {
-            program: way.output(),
+            program: way.output(g.arithmetic.multiples()),
             channels: u32::try_from(self.way.group).expect("channels are few"),
             x: [Room::step(n * self.m.point), Room::step(self.m.point)],
             y: [stride(row), stride(column)],

@@ -21,7 +21,8 @@
 //! ```
 //!
 //! where a and b are the roundings that a number meets on its way through A' and through B' along one axis (2 and 1 for
-//! F(2, 3), 3 and 2 for F(4, 3), 3 and 3 for F(6, 3): multiples are fused into sums) and 2 are the weight's. With |d| <= D and |g| <= W the right
+//! F(2, 3), 3 and 2 for F(4, 3), 3 and 3 for F(6, 3): multiples are fused into sums; without multiply-adds, where multiples that are
+//! no powers of two are rounded, 3 and 3 for F(4, 3), 3 and 4 for F(6, 3)) and 2 are the weight's. With |d| <= D and |g| <= W the right
 //! side is at most C D W times the square of the greatest row of |A'| (|G| 1 * |B'| 1):
 //!
 //! | | sum by taps | F(2, 3) | F(4, 3) | F(6, 3) |

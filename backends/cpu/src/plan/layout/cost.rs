@@ -7,6 +7,7 @@
 use nnc_ir::{
     extent::Extent,
     form::{Class, LoopForm},
+    program::MulAdds,
 };
 
 use nnc_x86::Level;
@@ -105,7 +106,7 @@ fn convolution(plan: &Plan, view: &Tensors<'_>, nest: &NestStep, input: usize, m
         |&buffer: &BufferId| OperandRef { pointer: PointerSlot(0), constant: plan.constant(buffer).cloned() };
     let request = NestRequest {
         name: String::new(),
-        form: step.form,
+        form: step.form.settled(MulAdds::Fused),
         operands: step.operands.iter().map(operand).collect(),
         results: vec![PointerSlot(0)],
         placement: step.placement,
