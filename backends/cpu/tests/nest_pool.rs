@@ -114,11 +114,13 @@ fn pool(rng: &mut Rng) -> (LoopForm, Symbols) {
     let mut b = Builder::new();
     let element = b.load(0, F);
     let (finish, more) = finish(rng, &space, channel);
+    // The operand may have more channels than are read.
+    let (start, more_channels) = if last && rng.below(3) == 0 { (3, 8) } else { (0, 0) };
     let load = Load {
         operand: 0,
         dtype: F,
-        index: order(last, Ix::Axis(0), Ix::Axis(channel), row, column),
-        extents: order(last, n, c, height, width),
+        index: order(last, Ix::Axis(0), Ix::Axis(channel).plus(Ix::int(start)), row, column),
+        extents: order(last, n, &c + &Extent::Const(more_channels), height, width),
         bounds: Bounds::Guard(outside),
     };
     let form = LoopForm {

@@ -112,8 +112,9 @@ impl Windows {
             return None;
         }
         let base = windows.iter().fold(access.base.clone(), |base, w| &base + &w.pitch.scale(w.pad));
-        // The window along lines: the last, unless it is the only one and lines run beside it.
-        let along = if windows.len() == 2 || windows[0].space == last { windows.pop() } else { None };
+        // The window along lines: the last, unless it is the only one, lines run beside it and its taps are next to each other.
+        let is_along = windows.len() == 2 || windows[0].space == last || windows[0].step > 1;
+        let along = if is_along { windows.pop() } else { None };
         let rows = windows.pop();
         let lines = Lines::of(along.as_ref(), last, &all, &access)?;
         beside.retain(|&a| a != last);
@@ -313,19 +314,21 @@ impl Lines {
                 span,
             });
         }
-        // Pixels with all of their channels, one behind the other.
-        let channels = all[last].as_const().filter(|&c| c < 1 << 20)?;
-        if !access.coefficients[last].is(1) || !w.pitch.is(channels) {
+        // Pixels with all of their channels, one behind the other. Of those of a part, what lies between comes along.
+        let channels = all[last].as_const()?;
+        let pixel = w.pitch.as_const().filter(|&p| channels <= p && p < 1 << 20)?;
+        if !access.coefficients[last].is(1) {
             return None;
         }
+        let first = |pixels: &Extent| &(pixels - &Extent::ONE).scale(pixel) + &Extent::Const(channels);
         Some(Lines {
-            cells: Some(Cells { axis: w.space, step: Extent::Const(w.stride * channels) }),
+            cells: Some(Cells { axis: w.space, step: Extent::Const(w.stride * pixel) }),
             width: w.taps,
-            apart: w.step.checked_mul(channels)?,
+            apart: w.step.checked_mul(pixel)?,
             stride: 1,
-            x_width: w.extent.scale(channels),
-            left: w.pad.checked_mul(channels)?,
-            span: span.scale(channels),
+            x_width: first(&w.extent),
+            left: w.pad.checked_mul(pixel)?,
+            span: first(&span),
         })
     }
 }
