@@ -95,6 +95,40 @@ fn pool(size: i64, channels: Extent) -> LoopForm {
     }
 }
 
+/// Rows and columns in each other's place, so many times.
+fn turned(times: Extent, rows: Extent, columns: Extent) -> LoopForm {
+    let mut b = Builder::new();
+    let x = b.load(0, F);
+    let index = vec![Ix::Axis(0), Ix::Axis(2), Ix::Axis(1)];
+    LoopForm {
+        loads: vec![load(0, F, index, &[times.clone(), columns.clone(), rows.clone()], Bounds::Inside)],
+        space: vec![times, rows, columns],
+        reduce: vec![],
+        body: b.finish([x]),
+        combine: None,
+        finish: Program::default(),
+        results: vec![F],
+    }
+}
+
+/// Every element of a plane so many times along both axes.
+fn repeated(planes: Extent, size: i64, by: i64, channels: i64) -> LoopForm {
+    let mut b = Builder::new();
+    let x = b.load(0, F);
+    let index = vec![Ix::Axis(0), Ix::Axis(1).floor_div(by), Ix::Axis(2).floor_div(by), Ix::Axis(3)];
+    let extents =
+        |size: i64| vec![planes.clone(), Extent::Const(size), Extent::Const(size), Extent::Const(channels)];
+    LoopForm {
+        loads: vec![load(0, F, index, &extents(size), Bounds::Inside)],
+        space: extents(size * by),
+        reduce: vec![],
+        body: b.finish([x]),
+        combine: None,
+        finish: Program::default(),
+        results: vec![F],
+    }
+}
+
 fn check(what: &str, form: &LoopForm, symbols: &Symbols) {
     let mut rng = Rng::new(1);
     let mut operands: Vec<Vec<u8>> = (form.loads.iter())
@@ -136,6 +170,16 @@ fn streams_are_called_and_give_the_bits_of_the_evaluator() {
         check("folds of unknown length", &folds(c(9), symbol()), &vec![n]);
         check("a pool", &pool(5, c(n)), &vec![]);
         check("a pool of unknown channels", &pool(5, symbol()), &vec![n]);
+    }
+    for size in [4, 13, 26, 40] {
+        check("every element twice", &repeated(c(3), size, 2, 1), &vec![]);
+        check("every pixel twice", &repeated(c(2), size, 2, 24), &vec![]);
+        check("every pixel four times", &repeated(symbol(), size, 4, 17), &vec![2]);
+    }
+    for rows in [5, 16, 33, 70, 2100] {
+        check("a transposition", &turned(c(3), c(rows), c(35)), &vec![]);
+        check("two rows by turns", &turned(c(3), c(rows), c(2)), &vec![]);
+        check("a transposition of unknown sizes", &turned(c(2), symbol(), c(17)), &vec![rows]);
     }
     check("empty folds", &folds(c(9), symbol()), &vec![0]);
     check("no rows", &rows([symbol(), c(32)]), &vec![0]);

@@ -16,6 +16,7 @@ pub mod pool;
 pub mod row_conv;
 pub mod separable;
 pub mod stream;
+pub mod transpose;
 pub mod winograd;
 
 /// Any inner block: what emitters that make whole functions are asked for.
@@ -31,6 +32,8 @@ pub enum Tile {
     Stream(stream::Stream),
     /// A transform of a square of pixels along both axes.
     Separable(separable::Separable),
+    /// Rows that become columns.
+    Transpose(transpose::Transpose),
     /// Rows of a plane, copied.
     Lines(lines::Lines),
     /// Windows that slide over the rows of a plane.
@@ -49,6 +52,7 @@ impl Tile {
             Tile::Separable(spec) => spec.args().len(),
             Tile::Lines(spec) => spec.args().len(),
             Tile::Pool(spec) => spec.args().len(),
+            Tile::Transpose(spec) => spec.args().len(),
         }
     }
 }

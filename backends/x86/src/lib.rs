@@ -19,6 +19,7 @@ mod program;
 mod row_conv;
 mod separable;
 mod stream;
+mod transpose;
 
 pub use asm::EncodeError;
 use nnc_tile::Tile;
@@ -75,6 +76,7 @@ pub fn supports(spec: &Tile, level: Level) -> bool {
         Tile::Separable(spec) => separable::supports(spec, level),
         Tile::Lines(spec) => lines::supports(spec, level),
         Tile::Pool(spec) => pool::supports(spec, level),
+        Tile::Transpose(_) => true,
     }
 }
 
@@ -91,5 +93,6 @@ pub fn emit(spec: &Tile, level: Level) -> Result<Vec<u8>, EncodeError> {
         Tile::Separable(spec) => separable::emit(spec, level),
         Tile::Lines(spec) => lines::emit(spec, level),
         Tile::Pool(spec) => pool::emit(spec, level),
+        Tile::Transpose(spec) => transpose::emit(spec, level),
     }
 }

@@ -52,6 +52,7 @@ impl Nest {
         let places: Vec<Placement> = (0..request.form.results.len()).map(place).collect();
         let form = without_unit_axes(&raw_movement(&request.form));
         let mut nest = Nest::of_form(form, &kept_axes(&request.form.space), &places, &|_| None);
+        nest.split_quotients();
         nest.merge();
         nest
     }

@@ -1,7 +1,7 @@
 //! lower - forms to kernels.
 //!
 //! [`lower_nest`] makes a kernel of any [`LoopForm`](nnc_ir::form::LoopForm). Reading order: `access` (addresses),
-//! `collapse` (fewer axes), `levels` and `schedule` (what is computed where, and in lanes or not), `cut` (items), `nest`,
+//! `collapse` (fewer axes), `quotient` (axes that are divided), `levels` and `schedule` (what is computed where, and in lanes or not), `cut` (items), `nest`,
 //! `inner`, `reduce`, `transpose` (the loops), `place`, `index`, `scalar`, `vector` (what is inside of them). Where there is
 //! wide code, the innermost loop is a tile: `stream`, of programs that `streamed` and `lanes` translate. Contractions are done by tiles
 //! where those can do them: `contract`. So are pools: `windows` says which nests are, `pool` calls the tiles; `emit` has what
@@ -21,6 +21,7 @@ mod levels;
 mod nest;
 mod place;
 mod pool;
+mod quotient;
 mod reduce;
 pub mod rows;
 mod scalar;

@@ -83,7 +83,7 @@ pub(super) fn lower_made(
 ) -> Result<Kernel, LowerError> {
     let can = Abilities::of(cx.isa)?;
     let uses = uses(nest);
-    let schedule = Schedule::of(nest, &uses);
+    let schedule = Schedule::of(nest, &uses).for_tiles(cx.tiles.level());
     let cut = Cut::new(nest, &schedule);
     let serial = nest.scatter.is_some();
     let mut function = empty_kernel(cx.isa);

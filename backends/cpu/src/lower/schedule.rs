@@ -7,6 +7,8 @@ use nnc_ir::{
     program::{Inst, Program, Ref},
 };
 
+use nnc_x86::Level;
+
 use super::{
     access::{Access, Condition, linear, range},
     collapse::Nest,
@@ -84,6 +86,16 @@ impl Schedule {
         match (View { nest, uses }).transpose() {
             Some(rows) => Schedule::Transpose(rows),
             None => Schedule::of_stage(nest, uses),
+        }
+    }
+
+    /// The schedule where tiles of that level are called: bands have more rows, for which the code is no longer.
+    pub(super) fn for_tiles(self, level: Option<Level>) -> Schedule {
+        match self {
+            Schedule::Transpose(rows) if level.is_some() => {
+                Schedule::Transpose(Rows { rows: if rows.pairs { 1024 } else { 64 }, ..rows })
+            }
+            other => other,
         }
     }
 
@@ -289,19 +301,20 @@ impl View<'_> {
         let moves = nest.combine.is_none() && matches!(nest.body.insts(), [(Inst::Load(0), _)]);
         let plain = load.indices().next().is_none() && result.coefficients[inner].is(1);
         let words = load.dtype == result.dtype && load.dtype.bytes() == 4;
-        let apart = !load.coefficients[inner].is(0) && !load.coefficients[inner].is(1);
+        let apart = !load.coefficients[inner].is(1);
         let long = |axis: usize| nest.extents[axis].as_const().unwrap_or(16);
         if !(moves && plain && words && apart) {
             return None;
         }
-        // Two rows of the operand by turns: pixels that were shuffled apart.
+        // Two rows of the operand by turns, pixels that were shuffled apart; or one row twice.
         let pairs = nest.extents[inner].is(2) && inner > 0;
         let beside = |a: usize| load.coefficients[a].is(1) && result.coefficients[a].is(2) && long(a) >= 4;
         if pairs && beside(inner - 1) {
             let rows = if long(inner - 1) >= 32 { 32 } else { 4 };
             return Some(Rows { axis: inner - 1, rows, pairs: true });
         }
-        if long(inner) < 4 {
+        // One element for the whole axis is no row.
+        if long(inner) < 4 || load.coefficients[inner].is(0) {
             return None;
         }
         let axis = (0..inner).rev().find(|&a| load.coefficients[a].is(1) && long(a) >= 4)?;

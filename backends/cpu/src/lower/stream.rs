@@ -306,7 +306,7 @@ impl Emitter<'_, '_> {
         wide::call(self.b, tile, &args);
     }
 
-    fn address(&mut self, cursor: Cursor) -> Value {
+    pub(super) fn address(&mut self, cursor: Cursor) -> Value {
         self.b.ins().iadd_imm_s(cursor.addr, i64::from(cursor.disp))
     }
 

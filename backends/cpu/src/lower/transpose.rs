@@ -2,11 +2,17 @@
 //!
 //! An item is a band of rows of the result, as wide as a cache line of the operand: each line that is read is used up.
 //! Blocks of four by four elements are transposed in registers; where the last axis has two positions, two vectors are
-//! woven into one another.
+//! woven into one another. Where there is wide code a tile does the item.
 
 use cranelift_codegen::ir::{InstBuilder, Value, condcodes::IntCC, types::I64};
 
+use nnc_tile::{
+    Tile,
+    transpose::{Transpose, TransposeArg},
+};
+
 use super::{LowerError, nest::Emitter, place::Cursor, scalar, schedule::Rows, vector};
+use crate::wide;
 
 impl Emitter<'_, '_> {
     /// Positions `from..to` of the last axis for the item's rows.
@@ -23,6 +29,26 @@ impl Emitter<'_, '_> {
         let first = self.axes[rows.axis].expect("the item's axes are known");
         let length = self.extent(&nest.extents[rows.axis]);
         let behind = self.b.ins().iadd_imm_s(first, rows.rows);
+        let spec = Transpose { pairs: rows.pairs };
+        if let Some(tile) = self.tiles.number(&Tile::Transpose(spec)) {
+            let stop = self.b.ins().smin(behind, length);
+            let count = self.b.ins().isub(stop, first);
+            let columns = self.b.ins().isub(to, from);
+            let load = self.move_along(inner, from, &nest.loads, &[load])[0];
+            let result = self.move_along(inner, from, &nest.results, &[result])[0];
+            let args: Vec<Value> = (spec.args().into_iter())
+                .map(|arg| match arg {
+                    TransposeArg::X => self.address(load),
+                    TransposeArg::Y => self.address(result),
+                    TransposeArg::Rows => count,
+                    TransposeArg::Columns => columns,
+                    TransposeArg::XStep => self.extent(&nest.loads[0].coefficients[inner]),
+                    TransposeArg::YStep => self.extent(&nest.results[0].coefficients[rows.axis]),
+                })
+                .collect();
+            wide::call(self.b, tile, &args);
+            return Ok(());
+        }
         let whole = self.b.ins().icmp(IntCC::SignedLessThanOrEqual, behind, length);
         let step = if rows.pairs { 2 } else { 4 };
         let end = self.whole_turns(from, to, step);
