@@ -103,6 +103,7 @@ pub(crate) fn lower(
             BufferKind::Constant(c) => Some(constants.get(c).clone()),
             _ => None,
         },
+        range: None,
     };
     let first = |nodes: &[u32]| nodes.first().map_or(-1, |&n| i64::from(n));
     match work {
@@ -129,7 +130,7 @@ pub(crate) fn lower(
             let request = NestRequest {
                 name,
                 form: step.form.clone(),
-                operands: step.operands.iter().map(operand).collect(),
+                operands: step.operands_by(operand),
                 results,
                 placement,
                 fault_node: first(&step.nodes),

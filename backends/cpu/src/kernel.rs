@@ -14,6 +14,7 @@ use nnc_tile::winograd::Winograd;
 use crate::{
     choice::Choices,
     frame::{Frame, PointerSlot},
+    range::Range,
     wide::WideTiles,
 };
 
@@ -24,6 +25,8 @@ pub struct OperandRef {
     pub pointer: PointerSlot,
     /// Its value, if it is known when compiling: contractions pack it.
     pub constant: Option<Constant>,
+    /// How large its elements are, if something is known of it.
+    pub range: Option<Range>,
 }
 
 /// One loop nest to be made into a kernel.

@@ -14,6 +14,7 @@ pub mod kernel;
 mod link;
 pub mod lower;
 mod plan;
+pub mod range;
 mod share;
 mod target;
 pub mod tile;

@@ -615,7 +615,7 @@ fn kernels_are_made_for_other_machines() {
             winograd: None,
             choices: nnc_cpu::choice::Choices::default(),
         };
-        let operand = |&pointer: &PointerSlot| OperandRef { pointer, constant: None };
+        let operand = |&pointer: &PointerSlot| OperandRef { pointer, constant: None, range: None };
         let request = NestRequest {
             name: "test".into(),
             form,

@@ -152,7 +152,7 @@ fn concat_places_every_operand() {
             let compiled = compile_with(count + 1, |slots, cx| {
                 let operands: Vec<(OperandRef, TensorType)> = slots[..count]
                     .iter()
-                    .map(|&pointer| OperandRef { pointer, constant: None })
+                    .map(|&pointer| OperandRef { pointer, constant: None, range: None })
                     .zip(types.iter().cloned())
                     .collect();
                 let requests = concat_requests("concat", axis, &operands, slots[count], &result, 7);
@@ -245,7 +245,7 @@ fn scatter_writes_in_order_and_records_what_is_out_of_range() {
                     form: form.clone(),
                     operands: slots[..3]
                         .iter()
-                        .map(|&pointer| OperandRef { pointer, constant: None })
+                        .map(|&pointer| OperandRef { pointer, constant: None, range: None })
                         .collect(),
                     result: slots[3],
                     ty: ty.clone(),

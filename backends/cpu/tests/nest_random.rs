@@ -314,7 +314,7 @@ fn compiles_for(isa: &dyn cranelift_codegen::isa::TargetIsa, form: &LoopForm, wh
     let operands: Vec<_> = form
         .loads
         .iter()
-        .map(|_| nnc_cpu::kernel::OperandRef { pointer: frame.add_pointer(), constant: None })
+        .map(|_| nnc_cpu::kernel::OperandRef { pointer: frame.add_pointer(), constant: None, range: None })
         .collect();
     let request = nnc_cpu::kernel::NestRequest {
         name: "test".into(),

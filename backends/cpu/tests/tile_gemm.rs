@@ -11,9 +11,13 @@ use nnc_cpu::tile::{Arithmetic, Schedule, gemm_tile_function};
 use nnc_tile::Tile;
 use nnc_tile::epilogue::{EpilogueInput, EpilogueOperand};
 use nnc_tile::gemm::{BRows, Cols, GemmArg, GemmOperands, GemmOutput, GemmTile, Init, Stride};
+use nnc_tile::product::Product;
+use nnc_tile::program::LaneType;
 use nnc_tile::stream::Element;
 use nnc_x86::Level;
-use support::random::{random_elements, random_epilogue, random_groups, random_results, span};
+use support::random::{
+    random_bits, random_elements, random_epilogue, random_groups, random_int_epilogue, random_results, span,
+};
 use support::{Guarded, Rng, call, compile_function, host_isa, load, plain_isa, step_of};
 
 const POISON: f32 = 1e30;
@@ -75,6 +79,7 @@ fn random_case(rng: &mut Rng, most_rows: usize, most_panel: usize) -> Case {
     let from_table = rng.below(3) == 0;
     let mut stride = |n: usize| if rng.below(2) == 0 { Stride::Const(n as u32) } else { Stride::Arg };
     let spec = GemmTile {
+        product: Product::F32,
         rows,
         panel,
         a_row: stride(a_row),
@@ -133,6 +138,18 @@ fn random_case(rng: &mut Rng, most_rows: usize, most_panel: usize) -> Case {
     }
 }
 
+/// Likewise of groups of integers.
+fn random_int_case(rng: &mut Rng, most_rows: usize, most_panel: usize) -> Case {
+    let case = random_case(rng, most_rows, most_panel);
+    let product = [Product::Bytes, Product::Words][rng.below(2)];
+    let epilogue = (rng.below(4) > 0).then(|| random_int_epilogue(rng));
+    let init = match &epilogue {
+        Some(e) if e.stores[0] != Element::I32 => Init::Zero,
+        _ => case.spec.init,
+    };
+    Case { spec: GemmTile { product, epilogue, init, ..case.spec }, ..case }
+}
+
 fn run(case: &Case, rng: &mut Rng, emitter: Emitter, what: &str) {
     let Case { spec, k, ldc, a_row, a_k, a_run, b_k, cols, schedule } = case;
     let rows = usize::from(spec.rows);
@@ -141,8 +158,9 @@ fn run(case: &Case, rng: &mut Rng, emitter: Emitter, what: &str) {
         (Some(run), entries) => span(entries, *a_run, run as usize, *a_k),
         (None, _) => span(*k, *a_k, 1, 1),
     };
-    let a = random_elements(rng, if along == 0 { 0 } else { (rows - 1) * a_row + along });
-    let b = random_elements(rng, span(*k, *b_k, usize::from(spec.panel * spec.groups()), 1));
+    let elements = if spec.product == Product::F32 { random_elements } else { random_bits };
+    let a = elements(rng, if along == 0 { 0 } else { (rows - 1) * a_row + along });
+    let b = elements(rng, span(*k, *b_k, usize::from(spec.panel * spec.groups()), 1));
     // Rows of B in reverse.
     let table: Vec<i64> = (0..*k).rev().map(|p| (p * b_k) as i64).collect();
     // Poison between the rows of C and before it; a guard page after. C of bytes has poison alone.
@@ -179,7 +197,9 @@ fn run(case: &Case, rng: &mut Rng, emitter: Emitter, what: &str) {
                 EpilogueInput::Scalar => 1,
                 EpilogueInput::Behind { .. } => 0,
             };
-            random_elements(rng, n)
+            let program = spec.epilogue.as_ref().map(|e| &e.program);
+            let whole = program.and_then(|p| p.input_type(at + 1)) == Some(LaneType::I32);
+            if whole { random_bits(rng, n) } else { random_elements(rng, n) }
         })
         .collect();
 
@@ -254,7 +274,7 @@ fn run(case: &Case, rng: &mut Rng, emitter: Emitter, what: &str) {
     for (idx, (want, got)) in further.iter().zip(&mut outputs).enumerate() {
         assert!(want == got.bytes(), "{what}: output {} differs\n{spec:?} {schedule:?} k {k}", idx + 1);
     }
-    if kinds.is_empty() && spec.epilogue.is_none() {
+    if kinds.is_empty() && spec.epilogue.is_none() && spec.product == Product::F32 {
         check_against_exact_sum(
             case,
             emitter,
@@ -309,6 +329,36 @@ fn random_tiles_have_the_bits_of_the_reference() {
         let case = random_case(&mut rng, 6, 32);
         let opt_level = if rng.below(4) == 0 { "speed" } else { "none" };
         run(&case, &mut rng, Emitter::Clif(opt_level), &format!("seed {seed}"));
+    }
+}
+
+#[test]
+fn random_tiles_of_integers_have_the_bits_of_the_reference() {
+    for seed in 0..1000 {
+        let mut rng = Rng::new(seed);
+        let case = random_int_case(&mut rng, 6, 32);
+        let opt_level = if rng.below(4) == 0 { "speed" } else { "none" };
+        let emitter = if rng.below(2) == 0 { Emitter::Clif(opt_level) } else { Emitter::Plain(opt_level) };
+        run(&case, &mut rng, emitter, &format!("integers, seed {seed}"));
+    }
+}
+
+#[test]
+fn wide_tiles_of_integers_have_the_bits_of_the_reference() {
+    for level in support::host_levels() {
+        let mut done = 0;
+        for seed in 0..6000 {
+            let mut rng = Rng::new(seed);
+            let case = random_int_case(&mut rng, 16, 96);
+            if case.spec.product == Product::Bytes && !std::arch::is_x86_feature_detected!("avx512vnni") {
+                continue;
+            }
+            if nnc_x86::supports(&Tile::Gemm(case.spec.clone()), level) {
+                run(&case, &mut rng, Emitter::Wide(level), &format!("integers, {level:?} seed {seed}"));
+                done += 1;
+            }
+        }
+        assert!(done > 500, "only {done} of the random tiles have wide code");
     }
 }
 
@@ -372,7 +422,8 @@ fn a_sum_in_blocks_has_the_bits_of_one_sum() {
 fn tiles_compile_for_arm() {
     let isa = support::arm_isa();
     for seed in 0..50 {
-        let case = random_case(&mut Rng::new(seed), 6, 32);
+        let mut rng = Rng::new(seed);
+        let case = if seed % 2 == 0 { random_case } else { random_int_case }(&mut rng, 6, 32);
         let func = gemm_tile_function(&case.spec, &*isa, case.schedule);
         let (bytes, _) = support::machine_code(&*isa, cranelift_codegen::Context::for_function(func));
         assert!(!bytes.is_empty());

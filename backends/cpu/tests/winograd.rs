@@ -101,8 +101,11 @@ fn compile(form: &LoopForm, weights: &Constant, way: Option<Winograd>) -> Compil
         cx.winograd = Some(way.unwrap_or(Winograd::F4));
         let given = way.map(|way| Given([(Knob::Winograd, Choice::Number(way.m() as i64))].into()));
         cx.choices = Choices::new(given.as_ref(), false);
-        let operand =
-            |i: usize| OperandRef { pointer: slots[i], constant: (i == 1).then(|| weights.clone()) };
+        let operand = |i: usize| OperandRef {
+            pointer: slots[i],
+            constant: (i == 1).then(|| weights.clone()),
+            range: None,
+        };
         let request = NestRequest {
             name: "test".into(),
             form: form.clone(),

@@ -12,7 +12,7 @@ use crate::{
 /// inputs, and operands from memory come after them.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Epilogue {
-    /// What is computed; inputs are f32.
+    /// What is computed; inputs are f32, but for products of integers, whose sums are i32 and whose operands may be.
     pub program: VectorProgram,
     /// How many sums it joins: 1, but for matrix products.
     pub sums: u16,
@@ -22,7 +22,7 @@ pub struct Epilogue {
     pub stores: Vec<Element>,
 }
 
-/// Where an operand of an epilogue comes from; every kind but `Behind` has a pointer to f32 elements as run-time
+/// Where an operand of an epilogue comes from; every kind but `Behind` has a pointer to elements of 32 bits as run-time
 /// argument.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum EpilogueInput {
@@ -68,9 +68,11 @@ impl Epilogue {
         assert!(self.sums == 1, "an element has one sum");
         let behind = |i: &EpilogueInput| matches!(i, EpilogueInput::Behind { .. });
         assert!(!self.inputs.iter().any(behind), "every operand has a pointer");
+        let all_f32 = self.program.ops().iter().all(|op| !matches!(op, Op::Input(_, LaneType::I32)));
+        assert!(all_f32, "the inputs of an epilogue are f32");
     }
 
-    /// Checks that the program takes the accumulator and the inputs, all f32, and that its results can be stored.
+    /// Checks that the program takes the accumulator and the inputs, and that its results can be stored.
     ///
     /// # Panics
     /// If it does not: a spec is made by a compiler, never by a user.
@@ -97,8 +99,6 @@ impl Epilogue {
                 "lanes are of the element's type"
             );
         }
-        let all_f32 = self.program.ops().iter().all(|op| !matches!(op, Op::Input(_, LaneType::I32)));
-        assert!(all_f32, "the inputs of an epilogue are f32");
     }
 }
 
@@ -147,8 +147,8 @@ pub(crate) fn results(
     m: usize,
     n: usize,
 ) -> Vec<Lane> {
-    let mut inputs: Vec<Lane> = sums.iter().map(|&sum| Lane::F32(sum)).collect();
-    let Some(epilogue) = epilogue else { return inputs };
+    let sums = sums.iter().copied();
+    let Some(epilogue) = epilogue else { return sums.map(Lane::F32).collect() };
     let elements = epilogue.inputs.iter().zip(operands).map(|(kind, operand)| match *kind {
         EpilogueInput::Behind { input, by } => {
             let input = usize::from(input);
@@ -156,7 +156,12 @@ pub(crate) fn results(
         }
         kind => operand.at(kind, m, n),
     });
-    inputs.extend(elements.map(Lane::F32));
+    // What is no f32 is given by its bits.
+    let lane = |(k, x): (usize, f32)| match epilogue.program.input_type(k) {
+        Some(ty) => Lane::from_bits(ty, x.to_bits()),
+        None => Lane::F32(x),
+    };
+    let inputs: Vec<Lane> = sums.chain(elements).enumerate().map(lane).collect();
     epilogue.program.eval(&inputs)
 }
 

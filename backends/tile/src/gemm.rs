@@ -23,10 +23,13 @@
 //! An epilogue may have several results, and results of bytes: the first is C, each other one an output of its own, whose
 //! element (m, n) is at  m * stride + n.
 //!
+//! Elements of A and B are f32, or groups of small integers whose sums are i32 ([`crate::product`]).
+//!
 //! Strides and counts are in elements. A, B and C need no alignment beyond that of f32.
 
 use crate::{
     epilogue::{Epilogue, EpilogueInput, EpilogueOperand, epilogue_args, results},
+    product::Product,
     stream::Element,
 };
 
@@ -81,6 +84,8 @@ pub enum Init {
 /// and C no element outside the tile is touched.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct GemmTile {
+    /// What elements of A and B are.
+    pub product: Product,
     /// Rows of A and C; a remainder along m is a tile of fewer rows, its strides unchanged.
     pub rows: u16,
     /// Columns of B, or of each group of its columns, that are computed with: a multiple of 4.
@@ -107,6 +112,7 @@ impl GemmTile {
     #[must_use]
     pub fn packed(rows: u16, panel: u16) -> Self {
         GemmTile {
+            product: Product::F32,
             rows,
             panel,
             cols: Cols::Const(panel),
@@ -140,8 +146,10 @@ impl GemmTile {
         assert!(self.a_runs != Some(0), "a run has elements");
         if let Some(epilogue) = &self.epilogue {
             epilogue.check();
+            let sums = epilogue.program.input_type(0);
+            assert!(sums.is_none_or(|ty| ty == self.product.lane_type()), "an epilogue takes the sums");
         }
-        assert!(self.init == Init::Zero || self.stores()[0] == Element::F32, "sums go on from f32");
+        assert!(self.init == Init::Zero || self.stores()[0] == self.product.element(), "sums go on from C");
         if self.groups() > 1 {
             assert!(self.init == Init::Zero, "C has no sums of several groups");
         }
@@ -160,7 +168,8 @@ impl GemmTile {
     /// What lies in memory of C and of further outputs.
     #[must_use]
     pub fn stores(&self) -> &[Element] {
-        self.epilogue.as_ref().map_or(&[Element::F32], |e| &e.stores)
+        let sums: &[Element] = if self.product == Product::F32 { &[Element::F32] } else { &[Element::I32] };
+        self.epilogue.as_ref().map_or(sums, |e| &e.stores)
     }
 
     /// Run-time arguments of the tile in the order of its stand-alone function, all 64-bit.
@@ -227,7 +236,7 @@ impl GemmTile {
                     (0..operands.k).fold(start, |acc, p| {
                         let a = operands.a[m * a_row + a_along(operands, p)];
                         let column = group * usize::from(self.panel) + n;
-                        step(a, operands.b[b_row(operands, p) + column], acc)
+                        self.product.step(step, a, operands.b[b_row(operands, p) + column], acc)
                     })
                 };
                 let sums: Vec<f32> = (0..usize::from(self.groups())).map(sum).collect();
@@ -293,9 +302,9 @@ pub struct GemmOutput<'a> {
 /// What the reference computes with; a stride is read only where the spec leaves it to the caller.
 #[derive(Debug)]
 pub struct GemmOperands<'a> {
-    /// A from its first element.
+    /// A from its first element, by its bits where it is no f32.
     pub a: &'a [f32],
-    /// B from its first element.
+    /// B from its first element, likewise.
     pub b: &'a [f32],
     /// The bytes of C from its first element.
     pub c: &'a mut [u8],

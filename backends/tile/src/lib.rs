@@ -13,6 +13,7 @@ pub mod gemm;
 pub mod lane_conv;
 pub mod lines;
 pub mod pool;
+pub mod product;
 pub mod row_conv;
 pub mod separable;
 pub mod stream;

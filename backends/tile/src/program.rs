@@ -196,6 +196,15 @@ impl VectorProgram {
             .unwrap_or(0)
     }
 
+    /// Lane type of input `k`, if the program reads it.
+    #[must_use]
+    pub fn input_type(&self, k: usize) -> Option<LaneType> {
+        self.ops.iter().find_map(|op| match op {
+            Op::Input(n, ty) if usize::from(*n) == k => Some(*ty),
+            _ => None,
+        })
+    }
+
     /// Lane type of a value.
     ///
     /// # Panics

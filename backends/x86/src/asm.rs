@@ -108,6 +108,8 @@ pub(crate) enum Op2 {
     AddI,
     SubI,
     MulI,
+    /// Products of 16-bit integers, the two of a lane added.
+    MulPairs,
 }
 
 /// Operations on one vector.
@@ -365,7 +367,8 @@ impl Asm {
         self.fma_of(code, a, b, c.into(), Lanes::All);
     }
 
-    fn fma_of(&mut self, code: Code, to: V, a: V, b: Rm, lanes: Lanes) {
+    /// An instruction that adds a product of two operands to the first.
+    pub(crate) fn fma_of(&mut self, code: Code, to: V, a: V, b: Rm, lanes: Lanes) {
         let made = self.three(code, to, a, b);
         if let Lanes::Mask(k) = lanes {
             made.set_op_mask(mask_register(k));
@@ -570,6 +573,7 @@ fn op2_codes(op: Op2) -> (Code, Code) {
         Op2::Xor => (Code::VEX_Vpxor_ymm_ymm_ymmm256, Code::EVEX_Vpxord_zmm_k1z_zmm_zmmm512b32),
         Op2::AddI => (Code::VEX_Vpaddd_ymm_ymm_ymmm256, Code::EVEX_Vpaddd_zmm_k1z_zmm_zmmm512b32),
         Op2::SubI => (Code::VEX_Vpsubd_ymm_ymm_ymmm256, Code::EVEX_Vpsubd_zmm_k1z_zmm_zmmm512b32),
+        Op2::MulPairs => (Code::VEX_Vpmaddwd_ymm_ymm_ymmm256, Code::EVEX_Vpmaddwd_zmm_k1z_zmm_zmmm512),
         Op2::MulI => (Code::VEX_Vpmulld_ymm_ymm_ymmm256, Code::EVEX_Vpmulld_zmm_k1z_zmm_zmmm512b32),
     }
 }

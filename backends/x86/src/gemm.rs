@@ -16,11 +16,13 @@
 
 mod edge;
 mod finish;
+mod multiply;
 
 use iced_x86::{Code, Register};
 use nnc_tile::{
     epilogue::{Epilogue, EpilogueInput},
     gemm::{BRows, Cols, GemmArg, GemmTile, Init, Stride},
+    product::Product,
 };
 
 use self::edge::{Edge, STEPS_AT_ONCE};
@@ -71,7 +73,8 @@ impl Shape {
             let fits = shape.accumulators() + shape.others(level) <= level.registers();
             fits.then_some(shape)
         };
-        Edge::of(spec, level).and_then(with).unwrap_or(plain)
+        let edge = Edge::of(spec, level).filter(|_| spec.product == Product::F32);
+        edge.and_then(with).unwrap_or(plain)
     }
 
     fn without_edge(spec: &GemmTile, level: Level) -> Shape {
@@ -90,6 +93,7 @@ impl Shape {
         let b_in_memory = rows == 1;
         let a_in_memory =
             !b_in_memory && level == Level::Avx512 && rows * vectors + vectors + 1 > level.registers();
+        let a_in_memory = a_in_memory && spec.product == Product::F32;
         Shape { rows, vectors, own, last_cols, last_b, edge: None, b_in_memory, a_in_memory }
     }
 
@@ -148,7 +152,8 @@ pub(crate) fn supports(spec: &GemmTile, level: Level) -> bool {
     // Groups begin on whole vectors.
     (spec.groups() == 1 || usize::from(spec.panel) == shape.own * level.lanes())
         && registers <= POOL.len()
-        && shape.accumulators() + shape.others(level) <= level.registers()
+        && shape.accumulators() + shape.others(level) + multiply::scratch(spec.product) <= level.registers()
+        && multiply::has(spec.product, level)
         && (shape.last_cols.is_some() || shape.vectors <= 4)
         && epilogue
 }
@@ -467,9 +472,9 @@ impl Gen<'_> {
                 if let Lanes::Signs(_) = lanes(i) {
                     let part = V(first as u8 + 1);
                     self.asm.load(part, at, lanes(i));
-                    self.asm.fma(acc, a, part, Lanes::All);
+                    self.multiply(acc, a, part, Lanes::All);
                 } else {
-                    self.asm.fma(acc, a, at, lanes(i));
+                    self.multiply(acc, a, at, lanes(i));
                 }
             }
             return;
@@ -480,7 +485,8 @@ impl Gen<'_> {
         }
         self.edge_columns(b);
         // Registers for A by turns, where there are several.
-        let spare = self.asm.level.registers() - first - self.shape.others(self.asm.level);
+        let others = self.shape.others(self.asm.level) + multiply::scratch(self.spec.product);
+        let spare = self.asm.level.registers() - first - others;
         let turns = (spare + 1).min(4);
         let own = first + vectors + self.shape.edge.map_or(0, |edge| edge.others());
         for m in 0..rows {
@@ -500,7 +506,7 @@ impl Gen<'_> {
             let a = V((own + m % turns) as u8);
             self.asm.broadcast(a, at);
             for i in 0..vectors {
-                self.asm.fma(self.shape.acc(m, i), a, b_at(i), Lanes::All);
+                self.multiply(self.shape.acc(m, i), a, b_at(i), Lanes::All);
             }
         }
     }

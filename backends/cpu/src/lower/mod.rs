@@ -101,7 +101,8 @@ pub(crate) fn lower_pair(
 #[must_use]
 pub fn refusal(form: &LoopForm, constant: &dyn Fn(usize) -> Option<Constant>) -> Option<&'static str> {
     let most = form.loads.iter().map(|l| l.operand + 1).max().unwrap_or(0);
-    let operand = |number: usize| OperandRef { pointer: PointerSlot(0), constant: constant(number) };
+    let operand =
+        |number: usize| OperandRef { pointer: PointerSlot(0), constant: constant(number), range: None };
     let request = NestRequest {
         name: String::new(),
         form: form.settled(MulAdds::Fused),

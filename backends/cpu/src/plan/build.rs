@@ -20,7 +20,7 @@ use rustc_hash::FxHashMap;
 
 use super::{
     Block, Bounds, Buffer, BufferId, BufferKind, ExternStep, NestStep, Plan, ScatterStep, Step,
-    concat::Joined, data_free, layout::Machine, resolve,
+    concat::Joined, data_free, layout::Machine, ranges::Ranges, resolve,
 };
 use crate::{CompileOptions, lower::concat::copy_form, weights::Constants};
 
@@ -52,6 +52,7 @@ pub(crate) fn build(
         uses: module.use_counts(),
         since: 0,
         joined: Vec::new(),
+        ranges: Ranges::new(module),
     };
     for (i, &param) in module.region(module.body()).params.iter().enumerate() {
         let buffer = planner.new_buffer(BufferKind::Input(i), module.ty(param).bytes());
@@ -105,6 +106,8 @@ pub(super) struct Planner<'m> {
     since: usize,
     /// The joined tensors of this region.
     pub(super) joined: Vec<Joined>,
+    /// How large integers are.
+    ranges: Ranges,
 }
 
 impl Planner<'_> {
@@ -277,6 +280,7 @@ impl Planner<'_> {
         for &operand in &node.operands {
             self.touch(self.buffer(operand));
         }
+        self.ranges.see(module, id);
         match module.form(id) {
             Form::Loops(form) => self.nest_step(node, node.op.mnemonic().to_owned(), form, block),
             Form::View => {
@@ -295,6 +299,7 @@ impl Planner<'_> {
                     what: format!("{what}_copy"),
                     form: copy_form(&ty),
                     operands: vec![operands[0]],
+                    ranges: vec![],
                     results: vec![result],
                     placement: vec![None],
                     nodes: nodes.clone(),
@@ -370,6 +375,7 @@ impl Planner<'_> {
 
     fn nest_step(&mut self, node: &Node, what: String, form: LoopForm, block: &mut Block) {
         let operands = node.operands.iter().map(|&v| self.buffer(v)).collect();
+        let ranges = node.operands.iter().map(|&v| self.ranges.of(v)).collect();
         let results = self.results(node, block);
         let placement = vec![None; results.len()];
         let nodes = self.node_numbers(node);
@@ -379,6 +385,7 @@ impl Planner<'_> {
             what,
             form,
             operands,
+            ranges,
             results,
             placement,
             nodes,

@@ -48,6 +48,7 @@ impl Planner<'_> {
                 what: node.op.mnemonic().to_owned(),
                 form: copy_form(ty),
                 operands: vec![self.buffer(operand)],
+                ranges: vec![],
                 results: vec![to],
                 placement: vec![Some(place)],
                 nodes: nodes.clone(),

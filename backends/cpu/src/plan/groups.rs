@@ -98,6 +98,7 @@ impl Plan {
         let operand = |&buffer: &BufferId| OperandRef {
             pointer: PointerSlot(0),
             constant: self.constant(buffer).cloned(),
+            range: None,
         };
         NestRequest {
             name: String::new(),

@@ -14,6 +14,7 @@ mod layout;
 mod memory;
 mod outputs;
 mod positions;
+mod ranges;
 mod repeat;
 mod rows;
 mod shrink;

@@ -8,7 +8,11 @@ use nnc_ir::{
 };
 use nnc_runtime::externs::Extern;
 
-use crate::{kernel::Placement, plan::BufferId};
+use crate::{
+    kernel::{OperandRef, Placement},
+    plan::BufferId,
+    range::Range,
+};
 
 /// Steps in order.
 #[derive(Debug, Default)]
@@ -83,6 +87,8 @@ pub(crate) struct NestStep {
     pub(crate) form: LoopForm,
     /// By number in the form's loads.
     pub(crate) operands: Vec<BufferId>,
+    /// How large their integers are, as far as it is known; operands that came later have none.
+    pub(crate) ranges: Vec<Option<Range>>,
     /// One a result.
     pub(crate) results: Vec<BufferId>,
     /// One a result.
@@ -95,6 +101,15 @@ pub(crate) struct NestStep {
     pub(crate) in_place: bool,
     /// Whether its results have their channels last.
     pub(crate) channels_last: bool,
+}
+
+impl NestStep {
+    /// Operands as lowering sees them, made of their buffers.
+    pub(crate) fn operands_by(&self, of: impl Fn(&BufferId) -> OperandRef) -> Vec<OperandRef> {
+        let range = |number: usize| self.ranges.get(number).copied().flatten();
+        let one = |(number, buffer)| OperandRef { range: range(number), ..of(buffer) };
+        self.operands.iter().enumerate().map(one).collect()
+    }
 }
 
 /// A product, and the only nest that reads it, to be made into one kernel: what lies between them is never in memory.

@@ -7,6 +7,7 @@ use nnc_tile::epilogue::{Epilogue, EpilogueInput};
 
 use super::arithmetic::Arithmetic;
 use super::memory::{Rows, advance, byte_offset, load_lanes, load_splat, output_flags};
+use super::multiply::as_input;
 use super::program::{Lanes, emit_program, emit_programs};
 
 /// Vectors whose programs are computed side by side, as far as registers go.
@@ -168,13 +169,15 @@ pub(super) fn apply_all(
         let mut inputs = Vec::with_capacity(SIDE_BY_SIDE);
         for i in first..own.min(first + SIDE_BY_SIDE) {
             let mut of_vector: Vec<Value> = accumulators[i..].iter().step_by(own).copied().collect();
-            for operand in operands {
-                of_vector.push(match operand {
+            for (k, operand) in operands.iter().enumerate() {
+                let value = match operand {
                     RowOperand::Splat(value) => *value,
                     RowOperand::Columns(ptr) => {
                         load_lanes(builder, output_flags(), *ptr, byte_offset(4 * i), lanes(i))
                     }
-                });
+                };
+                let number = k + usize::from(spec.sums);
+                of_vector.push(as_input(builder, spec.program.input_type(number), value));
             }
             inputs.push(of_vector);
         }

@@ -41,6 +41,7 @@ use cranelift_codegen::isa::TargetIsa;
 use cranelift_frontend::FunctionBuilder;
 use nnc_tile::epilogue::EpilogueInput;
 use nnc_tile::gemm::{BRows, Cols, GemmArg, GemmTile, Init, Stride};
+use nnc_tile::product::Product;
 use nnc_tile::stream::Element;
 
 use super::arithmetic::Arithmetic;
@@ -50,7 +51,7 @@ use super::memory::{
     Rows, advance, byte_offset, copy_elements, copy_rows, input_flags, load_lanes, load_splat, output_flags,
     scratch, store_bytes, store_lanes,
 };
-use super::program::splat_f32;
+use super::multiply;
 
 /// Run-time arguments of a tile, as 64-bit values. Strides and counts are in elements; those that the spec makes
 /// constant are not looked at.
@@ -275,7 +276,7 @@ pub fn emit_gemm_tile(
     let (c, target) = (outputs[0].memory, outputs[0].rows);
 
     let init = match spec.init {
-        Init::Zero => (0..rows * n_vectors).map(|_| splat_f32(builder, 0)).collect(),
+        Init::Zero => (0..rows * n_vectors).map(|_| multiply::zero(builder, spec.product)).collect(),
         Init::Load => {
             if let Some(n) = n_stored {
                 copy_rows(builder, target, c, rows, n);
@@ -284,7 +285,8 @@ pub fn emit_gemm_tile(
             for m in 0..rows {
                 let row = advance(builder, target.ptr, target.stride_bytes, m);
                 for i in 0..n_vectors {
-                    init.push(load_lanes(builder, output_flags(), row, byte_offset(4 * i), lanes(i)));
+                    let sums = load_lanes(builder, output_flags(), row, byte_offset(4 * i), lanes(i));
+                    init.push(multiply::of_type(builder, spec.product, sums));
                 }
             }
             init
@@ -564,11 +566,10 @@ impl Block<'_> {
             builder.ins().load(F32X4, input_flags(), b_row, b_place(i))
         };
         let fma = |builder: &mut FunctionBuilder, a: Value, b: Value, sum: &mut Value| {
-            *sum = if self.schedule.vector_first {
-                self.arithmetic.step(builder, b, a, *sum)
-            } else {
-                self.arithmetic.step(builder, a, b, *sum)
-            };
+            let product = self.spec.product;
+            let vector_first = self.schedule.vector_first && product == Product::F32;
+            let factors = if vector_first { [b, a] } else { [a, b] };
+            *sum = multiply::step(builder, self.arithmetic, product, factors, *sum);
         };
         if self.schedule.reload {
             let a: Vec<Value> = (0..rows).map(|m| load_a(builder, m)).collect();

@@ -15,6 +15,7 @@ pub use program::{Lanes, emit_program};
 mod epilogue;
 mod loops;
 mod memory;
+mod multiply;
 pub use epilogue::EpilogueArg;
 
 mod gemm;

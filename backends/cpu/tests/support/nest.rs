@@ -202,7 +202,7 @@ pub(crate) fn compile_known_at(
             operands: inputs
                 .iter()
                 .zip(operands)
-                .map(|(&pointer, constant)| OperandRef { pointer, constant: constant.clone() })
+                .map(|(&pointer, constant)| OperandRef { pointer, constant: constant.clone(), range: None })
                 .collect(),
             results: results.to_vec(),
             placement,

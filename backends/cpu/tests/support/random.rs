@@ -2,7 +2,7 @@
 
 use super::Rng;
 use nnc_tile::epilogue::{Epilogue, EpilogueInput};
-use nnc_tile::program::{Op, Ref, VectorProgram};
+use nnc_tile::program::{LaneType, Op, Ref, VectorProgram};
 use nnc_tile::stream::Element;
 
 /// Some arithmetic over the accumulator and every input.
@@ -59,6 +59,39 @@ pub(crate) fn random_groups(rng: &mut Rng) -> Epilogue {
     Epilogue { program: p, sums: sums as u16, inputs, stores }
 }
 
+/// An epilogue of sums of integers: operands of 32 bits, some integers, then f32, then perhaps bytes.
+pub(crate) fn random_int_epilogue(rng: &mut Rng) -> Epilogue {
+    let kinds = [EpilogueInput::Row, EpilogueInput::Col, EpilogueInput::Tile, EpilogueInput::Scalar];
+    let inputs: Vec<EpilogueInput> = (0..rng.below(5)).map(|_| kinds[rng.below(4)]).collect();
+    let whole = rng.below(inputs.len() + 1);
+    let mut p = VectorProgram::new();
+    let mut sum = p.push(Op::Input(0, LaneType::I32));
+    for k in 0..whole {
+        let x = p.push(Op::Input(k as u16 + 1, LaneType::I32));
+        sum = p.push([Op::IAdd(sum, x), Op::IMul(sum, x), Op::ISub(x, sum)][rng.below(3)]);
+    }
+    let mut value = p.push(Op::ConvI32ToF32(sum));
+    for k in whole..inputs.len() {
+        let x = p.input(k as u16 + 1);
+        value = p.push([Op::Mul(value, x), Op::Add(value, x), Op::Max(value, x)][rng.below(3)]);
+    }
+    let [least, most] = [-128.0, 127.0].map(|x| p.f32(x));
+    let clipped = p.push(Op::Max(value, least));
+    let clipped = p.push(Op::Min(clipped, most));
+    let byte = p.push(Op::TruncF32ToI32(clipped));
+    let mut stores = vec![];
+    for _ in 0..1 + rng.below(2) {
+        let element = [Element::F32, Element::I32, Element::U8, Element::I8][rng.below(4)];
+        p.result(match element {
+            Element::F32 => value,
+            Element::I32 => sum,
+            _ => byte,
+        });
+        stores.push(element);
+    }
+    Epilogue { program: p, sums: 1, inputs, stores }
+}
+
 /// A random epilogue whose last results are stored as such elements, C's first; some do without the last operation.
 pub(crate) fn random_results(rng: &mut Rng, stores: &[Element]) -> Epilogue {
     let mut e = random_epilogue(rng);
@@ -83,6 +116,15 @@ pub(crate) fn random_results(rng: &mut Rng, stores: &[Element]) -> Epilogue {
 
 pub(crate) fn random_elements(rng: &mut Rng, n: usize) -> Vec<f32> {
     (0..n).map(|_| rng.unit()).collect()
+}
+
+/// Elements that are any 32 bits, extremes among them.
+pub(crate) fn random_bits(rng: &mut Rng, n: usize) -> Vec<f32> {
+    let byte = |rng: &mut Rng| match rng.below(4) {
+        0 => [0u8, 255, 128, 127][rng.below(4)],
+        _ => rng.below(256) as u8,
+    };
+    (0..n).map(|_| f32::from_bits(u32::from_le_bytes([0; 4].map(|_: u8| byte(rng))))).collect()
 }
 
 /// Elements from the first to the last one a strided block touches.

@@ -13,7 +13,13 @@ use nnc_ir::{
     form::Bounds,
     program::{Inst, Program},
 };
-use nnc_tile::{Tile, epilogue::Epilogue, gemm::GemmTile, stream::Element};
+use nnc_tile::{
+    Tile,
+    epilogue::{Epilogue, EpilogueInput},
+    gemm::GemmTile,
+    product::Product,
+    stream::Element,
+};
 use nnc_x86::Level;
 
 use super::{
@@ -67,6 +73,12 @@ pub(super) struct Problem {
     pub(super) level: Option<Level>,
     /// First columns of the groups of columns of B that the epilogue joins; `[0]` where it joins none.
     pub(super) groups: Vec<i64>,
+    /// Loads that are one constant everywhere, which the epilogue has instead of them.
+    pub(super) splats: Vec<(usize, Scalar)>,
+    /// What tiles multiply: elements of A and B are f32, or groups of integers that have been packed.
+    pub(super) product: Product,
+    /// Operands of the epilogue that no load reads; they come after the others.
+    pub(super) further_operands: Vec<EpilogueInput>,
 }
 
 /// An element's place: `base + sum of coefficient * position`.
@@ -138,12 +150,18 @@ impl Problem {
 
     /// Whether it has one f32 result and no other, which is all that some ways can do.
     pub(super) fn is_single(&self) -> bool {
-        self.epilogue.as_ref().is_none_or(Epilogue::is_single)
+        !self.is_whole() && self.epilogue.as_ref().is_none_or(Epilogue::is_single)
     }
 
     /// How each result is stored.
     pub(super) fn stores(&self) -> &[Element] {
-        self.epilogue.as_ref().map_or(&[Element::F32], |e| &e.stores)
+        let sums: &[Element] = if self.is_whole() { &[Element::I32] } else { &[Element::F32] };
+        self.epilogue.as_ref().map_or(sums, |e| &e.stores)
+    }
+
+    /// Whether it sums integers.
+    pub(super) fn is_whole(&self) -> bool {
+        self.nest.loads[self.a].dtype == DType::I32
     }
 
     /// The level, if the epilogue can be done there.
@@ -152,7 +170,8 @@ impl Problem {
         let rows = if self.groups.len() > 1 && !self.extent(&self.m).is(1) { 2 } else { 1 };
         level.filter(|&level| {
             let panel = if rows == 1 { 16 } else { u16::try_from(level.lanes()).unwrap_or(16) };
-            let tile = GemmTile { epilogue: self.epilogue.clone(), ..GemmTile::packed(rows, panel) };
+            let (product, epilogue) = (self.product, self.epilogue.clone());
+            let tile = GemmTile { product, epilogue, ..GemmTile::packed(rows, panel) };
             nnc_x86::supports(&Tile::Gemm(tile), level)
         })
     }
@@ -163,10 +182,11 @@ impl Problem {
         let factors = form.factors().ok_or("it sums something else than products of two operands")?;
         let [x, y] = factors.each_ref().map(reads);
         let used = [&x[..], &y[..]].concat();
-        if used.iter().any(|&l| form.loads[l].dtype != DType::F32) {
-            return Err("tiles multiply f32");
+        let whole = used.iter().all(|&l| form.loads[l].dtype == DType::I32);
+        if !whole && used.iter().any(|&l| form.loads[l].dtype != DType::F32) {
+            return Err("tiles multiply f32, and small integers");
         }
-        if form.results.iter().any(|&dtype| epilogue::element(dtype).is_none()) {
+        if form.results.iter().any(|&dtype| epilogue::element(dtype, whole).is_none()) {
             return Err(epilogue::STORED);
         }
         if used.iter().any(|&l| form.loads[l].bounds == Bounds::Check) {
@@ -193,6 +213,9 @@ impl Problem {
         let a = single(&a_factor).ok_or("tiles read their first operand where it lies")?;
         let b = b_loads.iter().copied().find(|&l| mentions(l, last)).ok_or("a factor reads nothing")?;
         let is_computed = single(&b_factor).is_none();
+        if whole && (is_computed || request.operands[form.loads[b].operand].constant.is_none()) {
+            return Err("tiles multiply integers by constants");
+        }
         if is_computed && b_loads.iter().any(|&l| form.loads[l].bounds != Bounds::Inside) {
             return Err("a factor is computed of what may be padding");
         }
@@ -209,7 +232,7 @@ impl Problem {
         let a_k = if k.is_empty() { Extent::ONE } else { a_at.stride(&k, &extents).ok_or(apart)? };
         let results = Linear::of_results(&nest);
         let finish: Vec<Option<Linear>> = (0..nest.loads.len())
-            .map(|l| if nest.loads[l].dtype == DType::F32 { Linear::of(&access[l]) } else { None })
+            .map(|l| if epilogue::reads(nest.loads[l].dtype, whole) { Linear::of(&access[l]) } else { None })
             .collect();
         let finish_uses: Vec<usize> = (0..nest.loads.len())
             .filter(|&l| nest.finish.insts().iter().any(|(i, _)| *i == Inst::Load(l)))
@@ -257,7 +280,8 @@ impl Problem {
         let splat = |l: usize| -> Option<Scalar> {
             let operand = request.operands.get(nest.loads[l].operand)?;
             let plain = nest.loads[l].bounds == Bounds::Inside;
-            epilogue::splat_of(operand.constant.as_ref()).filter(|c| plain && c.dtype == DType::F32)
+            let known = epilogue::splat_of(operand.constant.as_ref());
+            known.filter(|c| plain && epilogue::reads(c.dtype, whole))
         };
         let prologue = is_computed.then(|| {
             let linear = |l: usize| Linear::of(&access[l]);
@@ -272,12 +296,13 @@ impl Problem {
             let kind = epilogue::kind(&row, &col)?;
             Ok(Operand { load: l, kind, row_stride: row })
         };
-        let (epilogue, operands) = epilogue::translate(&nest.finish, &splat, &operand)?;
+        let (epilogue, operands) = epilogue::translate(&nest.finish, &splat, &operand, None)?;
         let operands = operands
             .into_iter()
             .map(|o| finish[o.load].clone().map(|at| (o, at)))
             .collect::<Option<Vec<_>>>()
             .ok_or(apart)?;
+        let splats = (0..nest.loads.len()).filter_map(|l| Some((l, splat(l)?))).collect();
         Ok(Problem {
             outer,
             m,
@@ -299,6 +324,9 @@ impl Problem {
             nest,
             level: None,
             groups: vec![0],
+            splats,
+            product: Product::F32,
+            further_operands: vec![],
         })
     }
 }

@@ -8,7 +8,7 @@ use nnc_ir::{
 };
 use nnc_tile::{
     epilogue::{Epilogue, EpilogueInput},
-    program::{Ref as Lane, VectorProgram},
+    program::{Op, Ref as Lane, VectorProgram},
     stream::Element,
 };
 
@@ -23,11 +23,20 @@ const WIDE: Refusal = "what follows computes something that lanes of 32 bits do 
 /// Most results.
 const RESULTS: usize = 2;
 /// What tiles store.
-pub(super) const STORED: Refusal = "tiles store f32 and bytes";
+pub(super) const STORED: Refusal = "tiles store f32 and bytes, and sums of integers";
 
-/// How an element of a result is stored, if tiles can.
-pub(super) fn element(dtype: DType) -> Option<Element> {
+/// Whether an epilogue reads such elements, after a sum of integers if `whole`.
+pub(super) fn reads(dtype: DType, whole: bool) -> bool {
+    dtype == DType::F32 || (whole && dtype == DType::I32)
+}
+
+/// What a sum becomes before the rest of the epilogue.
+pub(super) type Correction<'a> = &'a dyn Fn(&mut VectorProgram) -> Lane;
+
+/// How an element of a result is stored, if tiles can; after a sum of integers if `whole`.
+pub(super) fn element(dtype: DType, whole: bool) -> Option<Element> {
     match dtype {
+        DType::I32 if whole => Some(Element::I32),
         DType::F32 => Some(Element::F32),
         DType::U8 => Some(Element::U8),
         DType::I8 => Some(Element::I8),
@@ -48,13 +57,16 @@ pub(super) struct Operand {
 
 /// The program as tiles apply it, `None` for one that changes nothing; or why tiles cannot.
 ///
-/// `operand` says how a load is read; a load that is one constant everywhere becomes part of the program.
+/// `operand` says how a load is read; a load that is one constant everywhere becomes part of the program. With a correction
+/// the program takes that for the sum, which is its input 0.
 pub(super) fn translate(
     finish: &Program,
     splat: &dyn Fn(usize) -> Option<Scalar>,
     operand: &dyn Fn(usize) -> Result<Operand, Refusal>,
+    correction: Option<Correction<'_>>,
 ) -> Result<(Option<Epilogue>, Vec<Operand>), Refusal> {
     if let [result] = finish.results[..]
+        && correction.is_none()
         && matches!(finish.inst(result), Inst::Acc(0))
     {
         return Ok((None, Vec::new()));
@@ -62,15 +74,25 @@ pub(super) fn translate(
     if finish.results.len() > RESULTS {
         return Err("tiles store no more than two results");
     }
+    let is_whole = |(inst, dtype): &(Inst, DType)| matches!(inst, Inst::Acc(_)) && *dtype == DType::I32;
+    let whole = finish.insts().iter().any(is_whole);
     let mut program = VectorProgram::new();
     let mut operands: Vec<Operand> = Vec::new();
+    let lane = |inst: &Inst| {
+        let typed = finish.insts().iter().find(|(other, _)| other == inst);
+        typed.and_then(|(_, dtype)| lanes::lane(*dtype)).ok_or(WIDE)
+    };
     let results = splice(&mut program, finish, &mut |program, inst| match inst {
-        Inst::Acc(0) => Ok(program.input(0)),
+        Inst::Acc(0) => match correction {
+            Some(corrected) => Ok(corrected(program)),
+            None => Ok(program.push(Op::Input(0, lane(inst)?))),
+        },
         Inst::Load(k) => match splat(*k) {
             Some(c) => constant(program, c),
             None => {
                 operands.push(operand(*k)?);
-                Ok(program.input(u16::try_from(operands.len()).map_err(|_| MANY)?))
+                let number = u16::try_from(operands.len()).map_err(|_| MANY)?;
+                Ok(program.push(Op::Input(number, lane(inst)?)))
             }
         },
         _ => Err(WIDE),
@@ -81,7 +103,7 @@ pub(super) fn translate(
     let mut stores = Vec::new();
     for (result, value) in finish.results.iter().zip(results) {
         program.result(value);
-        stores.push(element(finish.dtype(*result)).ok_or(STORED)?);
+        stores.push(element(finish.dtype(*result), whole).ok_or(STORED)?);
     }
     let inputs = operands.iter().map(|o| o.kind).collect();
     Ok((Some(Epilogue { program, sums: 1, inputs, stores }), operands))

@@ -167,7 +167,7 @@ impl Problem {
             (operand, linear(w.base.clone(), Extent::ZERO, Extent::ZERO, &none))
         });
         let operands: Vec<(Operand, Linear)> = operands.collect();
-        let stores = finish.form.results.iter().map(|&d| epilogue::element(d).ok_or(epilogue::STORED));
+        let stores = finish.form.results.iter().map(|&d| epilogue::element(d, false).ok_or(epilogue::STORED));
         let stores = stores.collect::<Result<Vec<_>, _>>()?;
         let sums = u16::try_from(groups.0.len()).map_err(|_| APART)?;
         let mut loads = own.nest.loads.clone();
@@ -183,6 +183,9 @@ impl Problem {
             move |k: usize| coefficients[k].clone()
         };
         let problem = Problem {
+            splats: vec![],
+            product: own.product,
+            further_operands: vec![],
             nest,
             outer: Vec::new(),
             m: if has_rows { vec![0] } else { Vec::new() },

@@ -14,6 +14,7 @@ use nnc_ir::{
     form::{Bounds, Class},
     program::Program,
 };
+use nnc_tile::product::Product;
 
 use super::{
     analyze::{BFrom, Linear, Problem, reads, single},
@@ -130,12 +131,20 @@ impl Last {
     /// The nest of a request as such a convolution.
     pub(super) fn of(request: &NestRequest) -> Option<Last> {
         let form = &request.form;
-        let stored = form.results.iter().all(|&dtype| epilogue::element(dtype).is_some());
-        if form.class() != Class::Contraction || !stored {
+        if form.class() != Class::Contraction {
             return None;
         }
         let [x, y] = form.factors()?;
-        let fits = |l: usize| form.loads[l].dtype == DType::F32 && form.loads[l].bounds != Bounds::Check;
+        let multiplied = if reads(&x).iter().all(|&l| form.loads[l].dtype == DType::I32) {
+            DType::I32
+        } else {
+            DType::F32
+        };
+        let integers = multiplied == DType::I32;
+        if form.results.iter().any(|&dtype| epilogue::element(dtype, integers).is_none()) {
+            return None;
+        }
+        let fits = |l: usize| form.loads[l].dtype == multiplied && form.loads[l].bounds != Bounds::Check;
         let constant = |factor: &Program| {
             let operand = |l: usize| request.operands.get(form.loads[l].operand);
             single(factor).filter(|&l| operand(l).is_some_and(|o| o.constant.is_some()))
@@ -162,6 +171,13 @@ impl Last {
         let a = loads.iter().copied().rev().max_by_key(of_load)?;
         let at = Linear::of(&access[b])?;
         let depthwise = mentions(a, last);
+        let zero = match form.loads[a].bounds {
+            Bounds::Guard(outside) => outside.bits == 0,
+            _ => true,
+        };
+        if integers && (depthwise || single(&factor).is_none() || !zero) {
+            return None;
+        }
         let k: Vec<usize> = (nest.space..extents.len()).collect();
         let pixels: Vec<usize> = (0..last).filter(|&x| mentions(a, x) && !mentions(b, x)).collect();
         let pixels = &pixels[pixels.len().saturating_sub(2)..];
@@ -183,7 +199,8 @@ impl Last {
         let splat = |l: usize| {
             let operand = request.operands.get(nest.loads[l].operand)?;
             let plain = nest.loads[l].bounds == Bounds::Inside;
-            epilogue::splat_of(operand.constant.as_ref()).filter(|c| plain && c.dtype == DType::F32)
+            let known = epilogue::splat_of(operand.constant.as_ref());
+            known.filter(|c| plain && epilogue::reads(c.dtype, integers))
         };
         let prologue = match single(&factor) {
             Some(_) => None,
@@ -195,15 +212,19 @@ impl Last {
                 Some(Prologue::of(&factor, &splat, &linear, &[sum], &extents).ok().filter(|_| alone)?)
             }
         };
-        let place = |l: usize| if nest.loads[l].dtype == DType::F32 { Linear::of(&access[l]) } else { None };
+        let place = |l: usize| {
+            let reads = epilogue::reads(nest.loads[l].dtype, integers);
+            if reads { Linear::of(&access[l]) } else { None }
+        };
         let operand = |l: usize| {
             let at = place(l).ok_or("what follows reads something else than f32 at linear places")?;
             let (row, col) = (&at.coefficients[m[0]], &at.coefficients[last]);
             Ok(Operand { load: l, kind: epilogue::kind(row, col)?, row_stride: row.clone() })
         };
-        let (epilogue, operands) = epilogue::translate(&nest.finish, &splat, &operand).ok()?;
+        let (epilogue, operands) = epilogue::translate(&nest.finish, &splat, &operand, None).ok()?;
         let operands = operands.into_iter().map(|o| Some((place(o.load)?, o)).map(|(at, o)| (o, at)));
         let operands = operands.collect::<Option<Vec<_>>>()?;
+        let splats = (0..nest.loads.len()).filter_map(|l| Some((l, splat(l)?))).collect();
         let problem = Problem {
             outer: (0..last).filter(|x| !m.contains(x)).collect(),
             flat: true,
@@ -220,6 +241,9 @@ impl Last {
             operands,
             level: None,
             groups: vec![0],
+            splats,
+            product: Product::F32,
+            further_operands: vec![],
             prologue,
             m,
             n,

@@ -3,8 +3,8 @@
 //! Reading order: `split` and `analyze` (what are rows, columns and sums), `epilogue` (the fused program), `direct`
 //! (operands at linear places, computed first by `prologue`), `groups` (a product with what joins its columns),
 //! `window`, `fill`, `conv` and `depthwise` (convolutions), `last`, `fill_last`, `taps` and `lanes` (convolutions with channels last), `winograd` and `squares` (those of window 3
-//! by minimal filtering); `panel`, `pack`, `rows`,
-//! `weights` and `tiles` serve both. What is no case for tiles is the generic nest's.
+//! by minimal filtering), `ints` and `int_taps` (products of integers, packed by `int_weights` and `int_pack`); `panel`,
+//! `pack`, `rows`,
 //!
 //! Share of the 128-bit multiply-add peak on a Zen 5 core, f32, bias and rectifier fused, constant weights
 //! (`cargo bench --profile dev -p nnc-cpu --bench contract`):
@@ -32,6 +32,10 @@ mod epilogue;
 mod fill;
 mod fill_last;
 mod groups;
+mod int_pack;
+mod int_taps;
+mod int_weights;
+mod ints;
 mod lanes;
 mod last;
 mod pack;
@@ -85,6 +89,9 @@ const SINGLE: Refusal = "tiles of single channels store one f32 result";
 /// A request as a contraction that tiles other than those with channels last can do.
 fn problem(request: &NestRequest) -> Result<Problem, Refusal> {
     let problem = Problem::of(request)?;
+    if problem.is_whole() {
+        return ints::possible(&problem).map(|_| problem.clone());
+    }
     match &problem.b_from {
         BFrom::Window(window) if !problem.is_single() => {
             if Depthwise::new(&problem, window).is_some() {
@@ -106,8 +113,11 @@ pub(super) fn lower(request: &NestRequest, cx: &mut LowerCx<'_>) -> Result<Kerne
     }
     let mut problem = match problem(request) {
         Ok(problem) => problem,
-        Err(why) => return lower_last(request, cx).ok_or(why),
+        Err(why) => return lower_last(request, cx).unwrap_or(Err(why)),
     };
+    if problem.is_whole() {
+        return ints::lower(&problem, request, cx);
+    }
     problem.level = problem.wide_level(cx.tiles.level());
     Ok(match &problem.b_from {
         BFrom::Linear { .. } => {
@@ -145,16 +155,19 @@ pub(super) fn lower_pair(
 }
 
 /// The kernel of a convolution with channels last.
-fn lower_last(request: &NestRequest, cx: &mut LowerCx<'_>) -> Option<Kernel> {
+fn lower_last(request: &NestRequest, cx: &mut LowerCx<'_>) -> Option<Result<Kernel, Refusal>> {
     let mut last = Last::of(request).filter(|last| !last.is_single_channels())?;
+    if last.problem.is_whole() {
+        return Some(int_taps::lower(&last, request, cx));
+    }
     if last.depthwise {
-        return Some(Lanes::new(&last, request, cx)?.lower(&last, request, cx));
+        return Some(Ok(Lanes::new(&last, request, cx)?.lower(&last, request, cx)));
     }
     last.problem.level = last.problem.wide_level(cx.tiles.level());
     if let Some(way) = WinogradConv::new(&last, request, cx) {
-        return way.lower(&last, request, cx);
+        return way.lower(&last, request, cx).map(Ok);
     }
-    Some(TapsConv::new(&last, request, cx)?.lower(&last, request, cx))
+    Some(Ok(TapsConv::new(&last, request, cx)?.lower(&last, request, cx)))
 }
 
 /// How tiles do a contraction whose result has its channels last.

@@ -15,6 +15,7 @@ use nnc_ir::extent::{Extent, product};
 use nnc_tile::{
     epilogue::EpilogueInput,
     gemm::{BRows, GemmTile, Init, Stride},
+    product::Product,
     separable::Separable,
 };
 
@@ -260,6 +261,7 @@ impl Parts<'_> {
                 let to = g.address(to, &[(at.start, Extent::ONE)]);
                 blocks.each(g, rows, at.rows, &mut |g, height, row| {
                     let spec = GemmTile {
+                        product: Product::F32,
                         rows: height,
                         panel: at.width,
                         cols: at.cols,

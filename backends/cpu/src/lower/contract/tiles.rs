@@ -36,7 +36,7 @@ pub(super) struct Origin {
     pub(super) c: Value,
     /// One a further result.
     pub(super) further: Vec<Value>,
-    /// One an operand of the epilogue.
+    /// One an operand of the epilogue that a load reads; whoever has others puts them behind these.
     pub(super) operands: Vec<Value>,
 }
 
@@ -73,6 +73,11 @@ impl<'p> Tiles<'p> {
         let further = problem.further.iter().map(|(_, row)| g.extent(row)).collect();
         let strides = problem.operands.iter().map(|(o, _)| g.extent(&o.row_stride)).collect();
         Tiles { problem, k, a_row, a_k, a_runs: None, ldc, further, strides }
+    }
+
+    /// The same over so many elements of a sum, where these are groups of its terms.
+    pub(super) fn with_terms(self, k: Value) -> Self {
+        Tiles { k, ..self }
     }
 
     /// The same over an A that lies in runs.
@@ -136,11 +141,14 @@ impl<'p> Tiles<'p> {
         let further: Vec<Value> = (origin.further.iter().enumerate())
             .map(|(k, &ptr)| g.address_of(ptr, &column, of_result(k + 1)))
             .collect();
-        let operands: Vec<Value> = p
-            .operands
+        // Their kinds, and elements from one row to the next.
+        let read = p.operands.iter().map(|(o, _)| (o.kind, o.row_stride.clone()));
+        let own = p.further_operands.iter().map(|&kind| (kind, Extent::ONE));
+        let kinds: Vec<(EpilogueInput, Extent)> = read.chain(own).collect();
+        let operands: Vec<Value> = kinds
             .iter()
             .zip(&origin.operands)
-            .map(|((o, _), &ptr)| match o.kind {
+            .map(|((kind, _), &ptr)| match kind {
                 EpilogueInput::Col | EpilogueInput::Tile => g.b.ins().iadd(ptr, bytes),
                 _ => ptr,
             })
@@ -148,15 +156,15 @@ impl<'p> Tiles<'p> {
         blocks.each(g, rows, at.rows, &mut |g, height, i| {
             let spec = self.spec(height, at.width, at.cols, &b);
             let by_row = |g: &mut Gen<'_, '_>, ptr: Value, row: &Extent| g.address(ptr, &[(i, row.clone())]);
-            let epilogue = p
-                .operands
+            let epilogue = kinds
                 .iter()
                 .zip(&operands)
-                .zip(&self.strides)
-                .map(|(((o, _), &ptr), &stride)| match o.kind {
+                .enumerate()
+                .map(|(at, ((kind, row_stride), &ptr))| match kind {
                     EpilogueInput::Row | EpilogueInput::Tile => {
-                        let ptr = by_row(g, ptr, &o.row_stride);
-                        EpilogueArg { ptr, stride: (o.kind == EpilogueInput::Tile).then_some(stride) }
+                        let ptr = by_row(g, ptr, row_stride);
+                        let stride = self.strides.get(at).copied();
+                        EpilogueArg { ptr, stride: stride.filter(|_| *kind == EpilogueInput::Tile) }
                     }
                     _ => EpilogueArg { ptr, stride: None },
                 })
@@ -192,6 +200,7 @@ impl<'p> Tiles<'p> {
 
     fn spec(&self, rows: u16, panel: u16, cols: Cols, b: &BPanel) -> GemmTile {
         GemmTile {
+            product: self.problem.product,
             rows,
             panel,
             cols,

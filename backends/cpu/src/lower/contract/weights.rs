@@ -64,7 +64,7 @@ pub(super) fn pack(
 }
 
 /// Distances from the origin of all positions on `axes`, in row-major order.
-fn places(at: &Linear, extents: &[Extent], axes: &[usize]) -> Option<Vec<usize>> {
+pub(super) fn places(at: &Linear, extents: &[Extent], axes: &[usize]) -> Option<Vec<usize>> {
     let mut all = vec![0usize];
     for &axis in axes {
         let step = usize::try_from(at.coefficients[axis].as_const()?).ok()?;

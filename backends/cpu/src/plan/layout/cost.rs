@@ -5,6 +5,7 @@
 //! element. With channels last, minimal filtering may take less time than the sum by taps does.
 
 use nnc_ir::{
+    dtype::DType,
     extent::Extent,
     form::{Class, LoopForm},
     program::MulAdds,
@@ -102,12 +103,15 @@ fn of_nest(plan: &Plan, view: &Tensors<'_>, nest: &NestStep, machine: Machine) -
 fn convolution(plan: &Plan, view: &Tensors<'_>, nest: &NestStep, input: usize, machine: Machine) -> Steps {
     let form = &nest.form;
     let step = plan.in_order(nest, view, true);
-    let operand =
-        |&buffer: &BufferId| OperandRef { pointer: PointerSlot(0), constant: plan.constant(buffer).cloned() };
+    let operand = |&buffer: &BufferId| OperandRef {
+        pointer: PointerSlot(0),
+        constant: plan.constant(buffer).cloned(),
+        range: None,
+    };
     let request = NestRequest {
         name: String::new(),
+        operands: step.operands_by(operand),
         form: step.form.settled(MulAdds::Fused),
-        operands: step.operands.iter().map(operand).collect(),
         results: vec![PointerSlot(0)],
         placement: step.placement,
         fault_node: 0,
@@ -123,7 +127,12 @@ fn convolution(plan: &Plan, view: &Tensors<'_>, nest: &NestStep, input: usize, m
         Some(LastWay::Depthwise) => sums * (elements / channels) * machine.vectors(channels) * 5 / 8,
         None => sums.saturating_mul(elements),
     };
-    Steps { first: with_channels_first(form, input, (elements, sums), machine) + copied, last }
+    // Integers are multiplied by tiles with channels last alone.
+    let first = match form.loads[input].dtype {
+        DType::I32 => sums.saturating_mul(elements),
+        _ => with_channels_first(form, input, (elements, sums), machine) + copied,
+    };
+    Steps { first, last }
 }
 
 /// Steps of a convolution whose vectors are pixels.

@@ -2,7 +2,7 @@
 
 use nnc_ir::{
     extent::{Extent, product},
-    form::{Bounds, Class, Ix, Load, LoopForm},
+    form::{Bounds, Class, Combine, Ix, Load, LoopForm},
     program::{Builder, Inst, Program},
 };
 
@@ -38,6 +38,31 @@ fn map_program(program: &Program, index: &dyn Fn(&Ix) -> Ix) -> Program {
     b.finish(results)
 }
 
+/// A nest that takes the greatest or least element walks along its first operand in the order of memory: the order is the
+/// backend's (docs/numerics.md).
+fn in_order_of_memory(form: LoopForm) -> LoopForm {
+    let space = form.space.len();
+    let read = match (form.combine, form.loads.first()) {
+        (Some(Combine::Max | Combine::Min), Some(load)) => load,
+        _ => return form,
+    };
+    let place = |axis: usize| read.index.iter().position(|ix| ix.mentions(space + axis));
+    let mut order: Vec<usize> = (0..form.reduce.len()).collect();
+    order.sort_by_key(|&axis| place(axis));
+    let new = |axis: usize| match axis.checked_sub(space) {
+        Some(reduced) => Ix::Axis(space + order.iter().position(|&a| a == reduced).unwrap_or(reduced)),
+        None => Ix::Axis(axis),
+    };
+    let map = |ix: &Ix| ix.substitute(&new, &|load| load);
+    let load = |load: &Load| Load { index: load.index.iter().map(map).collect(), ..load.clone() };
+    LoopForm {
+        reduce: order.iter().map(|&axis| form.reduce[axis].clone()).collect(),
+        loads: form.loads.iter().map(load).collect(),
+        body: map_program(&form.body, &map),
+        ..form
+    }
+}
+
 impl Plan {
     /// A nest as it is to be for these orders. With `result_last` its results have channels last in any case; a result
     /// that is not to be so by `view` is then dense.
@@ -68,13 +93,13 @@ impl Plan {
             Load { index: permuted(&index), extents: permuted(whole), ..load.clone() }
         };
         let loads = form.loads.iter().map(load).collect();
-        let new = LoopForm {
+        let new = in_order_of_memory(LoopForm {
             space: if result_last { permuted(&form.space) } else { form.space.clone() },
             loads,
             body: map_program(&form.body, &map),
             finish: map_program(&form.finish, &map),
             ..form.clone()
-        };
+        });
         let (mut results, mut placement) = (nest.results.clone(), nest.placement.clone());
         for (result, place) in results.iter_mut().zip(&mut placement) {
             let at = self.resolve(*result).0;
@@ -108,6 +133,7 @@ impl Plan {
             what: nest.what.clone(),
             form: new,
             operands,
+            ranges: nest.ranges.clone(),
             results,
             placement,
             nodes: nest.nodes.clone(),
@@ -198,6 +224,7 @@ impl Plan {
                 results: vec![dtype],
             },
             operands: vec![buffer],
+            ranges: vec![],
             results: std::mem::replace(&mut nest.results, vec![buffer]),
             placement: std::mem::replace(&mut nest.placement, vec![None]),
             nodes: nest.nodes.clone(),
