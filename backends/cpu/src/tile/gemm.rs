@@ -585,7 +585,9 @@ impl Block<'_> {
                     let (i, m) = if self.schedule.cols_outer { (outer, inner) } else { (inner, outer) };
                     let b = load_b(builder, i);
                     let sum = &mut sums[m * self.n_vectors + i];
-                    *sum = self.arithmetic.step(builder, b, a[m], *sum);
+                    let product = self.spec.product;
+                    let factors = if product == Product::F32 { [b, a[m]] } else { [a[m], b] };
+                    *sum = multiply::step(builder, self.arithmetic, product, factors, *sum);
                 }
             }
         } else if self.schedule.cols_outer {
