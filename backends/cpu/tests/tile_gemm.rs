@@ -86,6 +86,7 @@ fn random_case(rng: &mut Rng, most_rows: usize, most_panel: usize) -> Case {
         a_k: stride(a_k),
         a_runs: runs,
         b_rows: if from_table { BRows::Table } else { BRows::Apart(stride(b_k)) },
+        ahead: [0, 1 << 13][rng.below(2)],
         cols: if rng.below(3) == 0 { Cols::Arg } else { Cols::Const(cols) },
         init: if rng.below(2) == 0 { Init::Zero } else { Init::Load },
         epilogue: (rng.below(3) > 0).then(|| random_epilogue(rng)),

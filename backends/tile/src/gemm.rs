@@ -101,6 +101,9 @@ pub struct GemmTile {
     pub a_runs: Option<u32>,
     /// Rows of B.
     pub b_rows: BRows,
+    /// Bytes from a row of B that is read to one that may be brought nearer meanwhile, 0 for none: for a B that is read
+    /// from memory. It changes no bit, and emissions need not heed it.
+    pub ahead: u32,
     /// Start of the accumulators.
     pub init: Init,
     /// What happens to the sums before they are stored.
@@ -120,6 +123,7 @@ impl GemmTile {
             a_k: Stride::Const(u32::from(rows)),
             a_runs: None,
             b_rows: BRows::Apart(Stride::Const(u32::from(panel))),
+            ahead: 0,
             init: Init::Zero,
             epilogue: None,
         }

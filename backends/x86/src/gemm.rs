@@ -18,6 +18,8 @@ mod edge;
 mod finish;
 mod multiply;
 
+pub use self::edge::edge_vectors;
+
 use iced_x86::{Code, Register};
 use nnc_tile::{
     epilogue::{Epilogue, EpilogueInput},
@@ -64,17 +66,15 @@ struct Shape {
 }
 
 impl Shape {
-    /// The shape with an edge, if there are registers for it; else the one that has a vector more in each row.
     fn of(spec: &GemmTile, level: Level) -> Shape {
         let plain = Self::without_edge(spec, level);
-        let with = |edge: Edge| {
-            let vectors = plain.vectors - 1;
-            let shape = Shape { vectors, edge: Some(edge), a_in_memory: false, b_in_memory: false, ..plain };
-            let fits = shape.accumulators() + shape.others(level) <= level.registers();
-            fits.then_some(shape)
-        };
-        let edge = Edge::of(spec, level).filter(|_| spec.product == Product::F32);
-        edge.and_then(with).unwrap_or(plain)
+        match Edge::of(spec, level) {
+            Some(edge) => {
+                let vectors = plain.vectors - 1;
+                Shape { vectors, edge: Some(edge), a_in_memory: false, b_in_memory: false, ..plain }
+            }
+            None => plain,
+        }
     }
 
     fn without_edge(spec: &GemmTile, level: Level) -> Shape {
@@ -463,6 +463,11 @@ impl Gen<'_> {
     fn one_step(&mut self, block: &Block, a_disp: i64, b: Mem, within: Option<u32>) {
         let (rows, vectors) = (self.shape.rows, self.shape.vectors);
         let (first, bytes) = (self.shape.accumulators(), 4 * self.asm.level.lanes() as i64);
+        if self.spec.ahead > 0 && block.table.is_none() {
+            for line in (0..bytes * vectors as i64).step_by(64) {
+                self.asm.prefetch(b.plus(line + i64::from(self.spec.ahead)));
+            }
+        }
         let lanes = |i: usize| if i + 1 == vectors { block.mask } else { Lanes::All };
         if self.shape.b_in_memory {
             let a = V(first as u8);

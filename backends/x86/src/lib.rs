@@ -22,6 +22,7 @@ mod stream;
 mod transpose;
 
 pub use asm::EncodeError;
+pub use gemm::edge_vectors;
 use nnc_tile::Tile;
 
 /// Instructions that may be used.

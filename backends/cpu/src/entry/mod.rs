@@ -180,6 +180,7 @@ impl<'a> Emitter<'a> {
         let Program { module, plan, slots, inlined, .. } = self.program;
         let stays = |step: &Step| match step {
             Step::Nest(step) => inlined.has(step.kernel),
+            Step::Groups(step) => inlined.has(step.kernel),
             Step::Rows(step) => inlined.has(step.kernel),
             Step::Scatter(step) => inlined.has(step.kernel),
             Step::Copy { .. } | Step::Ensure { .. } => true,

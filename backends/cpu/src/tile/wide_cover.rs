@@ -116,13 +116,31 @@ fn shapes(
 
 fn cost(level: Level, m: usize, n: usize, (rows, vectors): (usize, usize), groups: usize) -> u64 {
     let width = vectors * level.lanes();
-    let of_panel = |vectors: usize| {
-        let whole = (m / rows) as u64 * tile(rows, vectors * groups);
-        let rest = m % rows;
-        whole + if rest > 0 { tile(rest, vectors * groups) } else { 0 }
+    let of_tile = |rows: usize, columns: usize| {
+        let padded = columns.next_multiple_of(4);
+        match nnc_x86::edge_vectors(level, rows, padded).filter(|_| groups == 1) {
+            Some(edge) => tile_with_edge(rows, padded / level.lanes(), edge),
+            None => tile(rows, columns.div_ceil(level.lanes()) * groups),
+        }
     };
-    let last = (n % width).div_ceil(level.lanes());
-    (n / width) as u64 * of_panel(vectors) + if last > 0 { of_panel(last) } else { 0 }
+    let of_panel = |columns: usize| {
+        let whole = (m / rows) as u64 * of_tile(rows, columns);
+        let rest = m % rows;
+        whole + if rest > 0 { of_tile(rest, columns) } else { 0 }
+    };
+    let last = n % width;
+    (n / width) as u64 * of_panel(width) + if last > 0 { of_panel(last) } else { 0 }
+}
+
+/// Likewise where a few columns share so many vectors. A is read once more for these, four steps at a time. An A that
+/// lies otherwise has no edges, and its cost is taken for too little.
+fn tile_with_edge(rows: usize, vectors: usize, edge: usize) -> u64 {
+    let (rows, vectors, edge) = (rows as u64, vectors as u64, edge as u64);
+    let multiply = 500 * (rows * vectors + edge);
+    let broadcast = if vectors > 0 { rows } else { 0 };
+    let load = 500 * (broadcast + vectors + 1 + rows.div_ceil(4));
+    let latency = if rows * vectors + edge < 10 { 4600 } else { 0 };
+    multiply.max(load).max(latency) + 120 * (vectors + 1) + 30 * rows
 }
 
 /// One step of k of a tile, in thousandths of a cycle.

@@ -49,6 +49,11 @@ impl Asm {
         }
     }
 
+    /// Asks for the line of a place to be brought to the caches; the place need not be there.
+    pub(crate) fn prefetch(&mut self, at: Mem) {
+        self.push(Instruction::with1(Code::Prefetcht0_m8, at.operand()));
+    }
+
     /// `to = address`.
     pub(crate) fn lea(&mut self, to: Register, from: Mem) {
         if from.index.is_none() && from.disp == 0 {

@@ -10,7 +10,10 @@
 //! lanes. So A must lie densely along k. At the end the sums are laid out in scratch memory, a row after another.
 
 use iced_x86::Register;
-use nnc_tile::gemm::{Cols, GemmTile, Init, Stride};
+use nnc_tile::{
+    gemm::{Cols, GemmTile, Init, Stride},
+    product::Product,
+};
 
 use super::{Block, Gen, Shape};
 use crate::{
@@ -34,22 +37,32 @@ pub(super) struct Edge {
     pub(super) vectors: usize,
 }
 
+/// How many vectors the edge of a panel takes, if tiles of so many rows have one where A lies densely along k.
+#[must_use]
+pub fn edge_vectors(level: Level, rows: usize, panel: usize) -> Option<usize> {
+    let lanes = level.lanes();
+    let (whole, part) = (panel / lanes, panel % lanes);
+    if level != Level::Avx512 || !(part == 4 || part == 8) {
+        return None;
+    }
+    let vectors = rows.div_ceil(lanes / part);
+    // Sums, columns of B, rows of A for four steps, one of them spread, and an element of A.
+    let registers = rows * whole + vectors + whole + 1 + vectors + 1 + 1;
+    (rows >= vectors + 2 && registers <= level.registers()).then_some(vectors)
+}
+
 impl Edge {
     /// The edge of a tile that may have one and gains by it.
     pub(super) fn of(spec: &GemmTile, level: Level) -> Option<Edge> {
-        let (rows, panel) = (usize::from(spec.rows), usize::from(spec.panel));
+        let panel = usize::from(spec.panel);
+        let vectors = edge_vectors(level, usize::from(spec.rows), panel)?;
         let Cols::Const(cols) = spec.cols else { return None };
-        let whole = usize::from(cols) / level.lanes();
-        let part = match panel.checked_sub(whole * level.lanes())? {
-            4 => Part::Four,
-            8 => Part::Eight,
-            _ => return None,
-        };
-        let of_vector = level.lanes() / part.lanes();
-        let edge = Edge { part, rows: of_vector, vectors: rows.div_ceil(of_vector) };
-        let plain = spec.groups() == 1 && spec.init == Init::Zero && spec.a_k == Stride::Const(1);
-        let saves = rows >= edge.vectors + 2 && usize::from(cols) > whole * level.lanes();
-        (level == Level::Avx512 && plain && saves).then_some(edge)
+        let whole = panel - panel % level.lanes();
+        let part = if panel - whole == 4 { Part::Four } else { Part::Eight };
+        let dense = spec.init == Init::Zero && spec.a_k == Stride::Const(1);
+        let plain = dense && spec.groups() == 1 && spec.product == Product::F32;
+        let edge = Edge { part, rows: level.lanes() / part.lanes(), vectors };
+        (plain && usize::from(cols) > whole).then_some(edge)
     }
 
     /// Registers beyond the sums: columns of B, rows of A, and one of these spread.

@@ -32,6 +32,11 @@ const IN_PLACE_K: i64 = 192;
 const ITEM_WORK: i64 = 1 << 16;
 /// Items there should be where there is enough work.
 const ITEMS: i64 = 16;
+/// Bytes of weights that no second-level cache holds.
+const FROM_MEMORY: i64 = 1 << 20;
+/// Bytes ahead of a tile, enough for the time that memory takes: 1x4096x9216 on a Zen 5 core reads 47.8 GB/s without and
+/// 54.2 with them (nnc bench).
+const AHEAD: u32 = 8 << 10;
 /// Elements of A that stay in the second-level cache.
 const A_BLOCK: i64 = 160 << 10;
 
@@ -153,7 +158,7 @@ impl Direct {
             _ => k.max_with(&Extent::ONE).scale(self.panels.widest() * 4),
         };
         let function = kernel_function(cx, |g, begin, end, worker| {
-            let tiles = Tiles::new(g, p);
+            let tiles = Tiles::new(g, p).with_ahead(self.ahead(p));
             let scratch = (!scratch.is(0)).then(|| g.scratch(worker));
             let (columns, n_panels) = (g.extent(&n), g.extent(&n_panels));
             g.range(begin, end, |g, item| {
@@ -196,6 +201,14 @@ impl Direct {
             scheduled: true,
             plain: None,
         }
+    }
+
+    /// How far ahead of a tile weights are asked for, where there are more than the second-level cache holds.
+    fn ahead(&self, p: &Problem) -> u32 {
+        let Source::Packed { .. } = self.b else { return 0 };
+        let columns = i64::try_from(self.panels.padded() * p.groups.len()).unwrap_or(i64::MAX);
+        let bytes = p.extent(&p.k).as_const().map_or(0, |k| k.saturating_mul(columns).saturating_mul(4));
+        if bytes >= FROM_MEMORY { AHEAD } else { 0 }
     }
 
     /// Where B begins for an item.

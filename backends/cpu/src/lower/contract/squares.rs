@@ -269,6 +269,7 @@ impl Parts<'_> {
                         a_k: Stride::Const(1),
                         a_runs: None,
                         b_rows: BRows::Apart(Stride::Const(u32::from(at.width))),
+                        ahead: 0,
                         init: Init::Zero,
                         epilogue: None,
                     };

@@ -26,6 +26,9 @@ pub(super) fn stride(extent: &Extent) -> Stride {
     }
 }
 
+/// Rows of tiles that take longer to read B from memory than to multiply.
+const FEW_ROWS: u16 = 8;
+
 fn bytes(element: Element) -> i64 {
     if element.bytes() == 1 { 1 } else { 4 }
 }
@@ -57,6 +60,8 @@ pub(super) struct Tiles<'p> {
     a_k: Option<Value>,
     /// Elements of a run of A, and the table of runs.
     a_runs: Option<(u32, Value)>,
+    /// How far ahead of tiles of few rows B is asked for.
+    ahead: u32,
     ldc: Value,
     /// Row strides of further results.
     further: Vec<Value>,
@@ -72,7 +77,12 @@ impl<'p> Tiles<'p> {
         let ldc = g.extent(&problem.c_row);
         let further = problem.further.iter().map(|(_, row)| g.extent(row)).collect();
         let strides = problem.operands.iter().map(|(o, _)| g.extent(&o.row_stride)).collect();
-        Tiles { problem, k, a_row, a_k, a_runs: None, ldc, further, strides }
+        Tiles { problem, k, a_row, a_k, a_runs: None, ahead: 0, ldc, further, strides }
+    }
+
+    /// The same over a B that comes from memory.
+    pub(super) fn with_ahead(self, ahead: u32) -> Self {
+        Tiles { ahead, ..self }
     }
 
     /// The same over so many elements of a sum, where these are groups of its terms.
@@ -211,6 +221,7 @@ impl<'p> Tiles<'p> {
                 BPanel::Apart(_, stride, _) => BRows::Apart(*stride),
                 BPanel::Table(..) => BRows::Table,
             },
+            ahead: if rows <= FEW_ROWS { self.ahead } else { 0 },
             init: Init::Zero,
             epilogue: self.problem.epilogue.clone(),
         }
