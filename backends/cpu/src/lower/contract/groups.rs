@@ -13,7 +13,7 @@ use nnc_ir::{
     dtype::{DType, Scalar},
     extent::{Extent, product as extent_of},
     form::{Bounds, LoopForm},
-    program::{Inst, Program},
+    program::{Inst, MulAdds, Program},
 };
 use nnc_tile::{
     epilogue::{Epilogue, EpilogueInput},
@@ -99,7 +99,10 @@ const APART: Refusal = "columns are joined that lie apart";
 impl Problem {
     /// The two nests as one problem, and the request whose operands and results it has.
     pub(super) fn of_groups(pair: &Pair<'_>) -> Result<(Problem, NestRequest), Refusal> {
-        let Pair { product, finish, read } = *pair;
+        // Only wide tiles do it, and all machines that have these have the instruction.
+        let settled = |r: &NestRequest| NestRequest { form: r.form.settled(MulAdds::Fused), ..r.clone() };
+        let (product, finish, read) = (&settled(pair.product), &settled(pair.finish), pair.read);
+        let pair = &Pair { product, finish, read };
         let own = Problem::of(product)?;
         let BFrom::Linear { at: b_at, n_stride } = &own.b_from else { return Err(APART) };
         let constant = product.operands[own.nest.loads[own.b].operand].constant.as_ref();
