@@ -45,7 +45,9 @@ pub fn wide_cover_of_groups(level: Level, m: usize, n: usize, groups: usize) -> 
     let fits = |rows: &usize, of_row: usize| (rows + 1) * of_row < level.registers();
     let shape = match (m, level) {
         (1, _) => (1, chains(8)),
-        (..FEW, Level::Avx512) => (2, chains(8)),
+        (2, Level::Avx512) => (2, chains(8)),
+        // B is read once only if a tile has all rows.
+        (..FEW, Level::Avx512) => (m, chains((level.registers() - 1) / (m + 1))),
         (..FEW, Level::Avx2) => {
             let of_row = chains(4) * groups;
             ((1..=m).rev().find(|rows| fits(rows, of_row)).unwrap_or(1), chains(4))
