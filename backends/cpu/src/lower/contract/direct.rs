@@ -37,6 +37,9 @@ const FROM_MEMORY: i64 = 1 << 20;
 /// Bytes ahead of a tile, enough for the time that memory takes: 1x4096x9216 on a Zen 5 core reads 47.8 GB/s without and
 /// 54.2 with them (nnc bench).
 const AHEAD: u32 = 8 << 10;
+/// Rows that a block has at least where copying a panel takes longer than reading A from beyond the second-level cache:
+/// magika's convolution takes 2.49 ms with all of its 512 rows, 2.76 ms with blocks of 128 (nnc bench --tune).
+const SLOW_ROWS: i64 = 512;
 /// Elements of A that stay in the second-level cache.
 const A_BLOCK: i64 = 160 << 10;
 
@@ -317,7 +320,10 @@ fn row_block(p: &Problem, panels: &Panels, b: &Source) -> Extent {
     let up = |rows: i64| Extent::Const((rows + multiple - 1) / multiple * multiple);
     let k = p.extent(&p.k).as_const().unwrap_or(512).max(1);
     let least = if matches!(b, Source::Packed { .. }) { 32 } else { 64 };
-    let cached = (A_BLOCK / k).max(least);
+    let BFrom::Linear { n_stride, .. } = &p.b_from else { return m };
+    // Each block copies panels again, element by element where columns lie apart: some eight times what a dense row costs.
+    let slow = matches!(b, Source::Copied) && (p.prologue.is_some() || !n_stride.is(1));
+    let cached = (A_BLOCK / k).max(if slow { SLOW_ROWS } else { least });
     let Some(rows) = m.as_const() else { return up(cached.min(128)) };
     let around = product(p.outer.iter().map(|&a| &p.nest.extents[a])).as_const().unwrap_or(1);
     let items = panels.count(&p.extent(&p.n)).as_const().unwrap_or(1).saturating_mul(around).max(1);
