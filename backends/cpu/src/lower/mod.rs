@@ -13,6 +13,7 @@ pub mod concat;
 mod contract;
 mod cut;
 mod emit;
+mod fused;
 mod half;
 mod index;
 mod inner;

@@ -16,7 +16,7 @@ use nnc_ir::{
     program::{Binary, Inst, Program, Ref, Unary},
 };
 
-use super::{LowerError, half};
+use super::{LowerError, fused, half};
 use crate::tile::Arithmetic;
 
 /// What the target's instructions can do.
@@ -121,7 +121,7 @@ pub(super) fn emit(
         Inst::Const(c) => constant(b, c),
         Inst::Unary(op, x) => unary(b, op, ty(x), v(x)),
         Inst::Binary(op, x, y) => binary(b, op, ty(x), v(x), v(y)),
-        Inst::Fma(x, y, z) => fma(b, can, ty(x), [v(x), v(y), v(z)])?,
+        Inst::Fma(x, y, z) => fma(b, can, ty(x), [v(x), v(y), v(z)]),
         Inst::MulAdd(x, y, z) => can.arithmetic.step(b, v(x), v(y), v(z)),
         Inst::Select(c, x, y) => b.ins().select(v(c), v(x), v(y)),
         Inst::Cast(to, x) => cast(b, ty(x), to, v(x)),
@@ -262,45 +262,12 @@ fn shift(b: &mut FunctionBuilder, op: Binary, x: Value, count: Value) -> Value {
     b.ins().select(within, shifted, zero)
 }
 
-fn fma(
-    b: &mut FunctionBuilder,
-    can: Abilities,
-    ty: DType,
-    [x, y, z]: [Value; 3],
-) -> Result<Value, LowerError> {
+fn fma(b: &mut FunctionBuilder, can: Abilities, ty: DType, [x, y, z]: [Value; 3]) -> Value {
     match ty {
-        _ if can.arithmetic.fused => Ok(b.ins().fma(x, y, z)),
-        DType::F32 => Ok(fma_through_f64(b, x, y, z)),
-        _ => Err(LowerError::Target("fused multiply-add of f64")),
+        _ if can.arithmetic.fused => b.ins().fma(x, y, z),
+        DType::F32 => fused::of_f32(b, x, y, z),
+        _ => fused::of_f64(b, x, y, z),
     }
-}
-
-/// The product of two `f32` is exact in `f64`; the sum is rounded to odd there, so that rounding it to `f32` gives the
-/// bits of one rounding. Boldo & Melquiond 2008, "Emulation of FMA and correctly rounded sums".
-fn fma_through_f64(b: &mut FunctionBuilder, x: Value, y: Value, z: Value) -> Value {
-    let [x, y, z] = [x, y, z].map(|v| b.ins().fpromote(F64, v));
-    let p = b.ins().fmul(x, y);
-    let sum = b.ins().fadd(p, z);
-    let z_part = b.ins().fsub(sum, p);
-    let p_part = b.ins().fsub(sum, z_part);
-    let p_error = b.ins().fsub(p, p_part);
-    let z_error = b.ins().fsub(z, z_part);
-    let error = b.ins().fadd(p_error, z_error);
-    let zero = b.ins().f64const(0.0);
-    let inexact = b.ins().fcmp(FloatCC::OrderedNotEqual, error, zero);
-    let bits = b.ins().bitcast(I64, MemFlagsData::new(), sum);
-    let odd = b.ins().band_imm_u(bits, 1);
-    let even = b.ins().icmp_imm_s(IntCC::Equal, odd, 0);
-    let adjust = b.ins().band(inexact, even);
-    let error_positive = b.ins().fcmp(FloatCC::GreaterThan, error, zero);
-    let sum_positive = b.ins().fcmp(FloatCC::GreaterThan, sum, zero);
-    let away = b.ins().icmp(IntCC::Equal, error_positive, sum_positive);
-    let up = b.ins().iadd_imm_s(bits, 1);
-    let down = b.ins().iadd_imm_s(bits, -1);
-    let neighbour = b.ins().select(away, up, down);
-    let bits = b.ins().select(adjust, neighbour, bits);
-    let sum = b.ins().bitcast(F64, MemFlagsData::new(), bits);
-    b.ins().fdemote(F32, sum)
 }
 
 fn cast(b: &mut FunctionBuilder, from: DType, to: DType, x: Value) -> Value {

@@ -17,7 +17,7 @@ use nnc_ir::{
     extent::{Extent, SymbolId},
     form::{Bounds, Combine, Ix, Load, LoopForm},
     math,
-    program::{Binary, Builder, Inst, MulAdds, Program, Ref},
+    program::{Binary, Builder, MulAdds, Ref},
 };
 use nnc_x86::Level;
 use std::cell::Cell;
@@ -181,10 +181,7 @@ pub(crate) fn compile_known(
     placement: Vec<Option<Placement>>,
 ) -> Compiled {
     let machine = next_machine();
-    // Without the instruction there is no multiply-add of f64.
-    let of_f64 = |p: &Program| p.insts().iter().any(|(i, t)| matches!(i, Inst::Fma(..)) && *t == DType::F64);
-    let plain = machine.plain && !of_f64(&form.body) && !of_f64(&form.finish);
-    compile_known_at(Machine { plain, ..machine }, form, operands, placement)
+    compile_known_at(machine, form, operands, placement)
 }
 
 /// Likewise, with what it is made for given.
