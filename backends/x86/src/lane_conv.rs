@@ -15,8 +15,9 @@ use nnc_tile::{
 use crate::{
     Level,
     asm::{Asm, EncodeError, K, Lanes, Mem, V},
+    depthwise::{self, OPERANDS},
     frame::{Frame, TEMP},
-    program::{self, Input},
+    program,
 };
 
 /// The block of channels in x, in the weights and in the result.
@@ -34,8 +35,6 @@ const X_STEP: Register = Register::R10;
 const COLUMNS: Register = Register::R11;
 /// Three columns after XI, or the weight's place.
 const OTHER: Register = Register::RBX;
-/// Operands of the epilogue at the column; without lists the last two are for taps.
-const OPERANDS: [Register; 4] = [Register::R12, Register::R13, Register::R14, Register::R15];
 
 /// Columns at once, at most.
 const MOST_COLUMNS: usize = 8;
@@ -297,23 +296,13 @@ impl Gen<'_> {
             };
             for j in 0..n {
                 let from = self.x_at(j, 4 * i64::from(x));
-                self.multiply_add(V(j as u8), w, from, lanes);
+                depthwise::multiply_add(self.asm, V(j as u8), w, from, lanes);
             }
         }
     }
 
-    /// `acc += w * x`, with x in memory.
-    fn multiply_add(&mut self, acc: V, w: V, from: Mem, lanes: Lanes) {
-        if let Lanes::Signs(_) = lanes {
-            let part = V((self.asm.level.registers() - 3) as u8);
-            self.asm.load(part, from, lanes);
-            self.asm.fma(acc, w, part, Lanes::All);
-        } else {
-            self.asm.fma(acc, w, from, lanes);
-        }
-    }
-
     fn listed_taps(&mut self, vectors: usize, last: Lanes) {
+        // With lists the epilogue has no use for the last two.
         let [.., entry, left] = OPERANDS;
         let (list, count) = (self.frame.arg(LaneConvArg::Taps), self.frame.arg(LaneConvArg::TapCount));
         let (again, done) = (self.asm.label(), self.asm.label());
@@ -329,7 +318,8 @@ impl Gen<'_> {
             let lanes = if v + 1 == vectors { last } else { Lanes::All };
             let disp = self.vector_bytes(v);
             self.asm.load(weight, Mem { base: W, index: Some((OTHER, 4)), disp }, lanes);
-            self.multiply_add(V(v as u8), weight, Mem { base: XI, index: Some((TEMP, 4)), disp }, lanes);
+            let from = Mem { base: XI, index: Some((TEMP, 4)), disp };
+            depthwise::multiply_add(self.asm, V(v as u8), weight, from, lanes);
         }
         self.asm.add_imm(entry, 16);
         self.asm.add_imm(left, -1);
@@ -362,21 +352,8 @@ impl Gen<'_> {
             for v in 0..vectors {
                 let lanes = if v + 1 == vectors { last } else { Lanes::All };
                 let (acc, disp) = (V((j * vectors + v) as u8), self.vector_bytes(v));
-                let value = match &self.spec.epilogue {
-                    Some(e) => {
-                        let operand = |(index, kind): (usize, &EpilogueInput)| match kind {
-                            EpilogueInput::Row | EpilogueInput::Scalar => {
-                                Input::Splat(Mem::at(OPERANDS[index], 0))
-                            }
-                            _ => Input::Lanes(Mem::at(OPERANDS[index], disp), lanes),
-                        };
-                        let all: Vec<Input> = std::iter::once(Input::Own(acc))
-                            .chain(inputs.iter().enumerate().map(operand))
-                            .collect();
-                        program::emit(self.asm, &e.program, &all, &free)[0]
-                    }
-                    None => acc,
-                };
+                let (epilogue, at) = (self.spec.epilogue.as_ref(), |base| Mem::at(base, disp));
+                let value = depthwise::finished(self.asm, epilogue, acc, &at, lanes, &free);
                 self.asm.store(Mem::at(CI, disp), value, lanes);
             }
             self.advance_c(CI);

@@ -10,6 +10,7 @@
 #![forbid(unsafe_code)]
 
 mod asm;
+mod depthwise;
 mod frame;
 mod gemm;
 mod lane_conv;

@@ -12,8 +12,9 @@ use nnc_tile::{
 use crate::{
     Level,
     asm::{Asm, EncodeError, K, Lanes, Mem, V},
+    depthwise::{self, OPERANDS},
     frame::{Frame, TEMP},
-    program::{self, Input},
+    program,
 };
 
 /// The row of x and of the result, and the weights.
@@ -28,8 +29,6 @@ const END: Register = Register::R11;
 const LIMIT: Register = Register::RBX;
 /// Rows of x beyond the first, where their distance is an argument.
 const FURTHER: [Register; 2] = [Register::R8, Register::R9];
-/// The rows of operands of the epilogue.
-const OPERANDS: [Register; 4] = [Register::R12, Register::R13, Register::R14, Register::R15];
 
 /// Vectors of a turn, most first.
 const TURNS: [usize; 3] = [4, 2, 1];
@@ -264,38 +263,15 @@ impl Gen<'_> {
             };
             let (base, at) = self.x_at(tap);
             for v in 0..n {
-                self.multiply_add(V(v as u8), weight, place(base, at, v), lanes(v));
+                depthwise::multiply_add(self.asm, V(v as u8), weight, place(base, at, v), lanes(v));
             }
         }
         let first = self.plan.turn + if self.plan.weights_stay { self.spec.taps.len() } else { 0 };
         let free: Vec<V> = (first as u8..self.top(1).0).map(V).collect();
         for v in 0..n {
-            let value = self.finished(V(v as u8), &|base| place(base, 0, v), lanes(v), &free);
+            let (epilogue, at) = (self.spec.epilogue.as_ref(), |base| place(base, 0, v));
+            let value = depthwise::finished(self.asm, epilogue, V(v as u8), &at, lanes(v), &free);
             self.asm.store(place(C, 0, v), value, lanes(v));
         }
-    }
-
-    /// `acc += w * x`, with x in memory.
-    fn multiply_add(&mut self, acc: V, w: V, from: Mem, lanes: Lanes) {
-        if let Lanes::Signs(_) = lanes {
-            let part = self.top(2);
-            self.asm.load(part, from, lanes);
-            self.asm.fma(acc, w, part, Lanes::All);
-        } else {
-            self.asm.fma(acc, w, from, lanes);
-        }
-    }
-
-    fn finished(&mut self, acc: V, place: &dyn Fn(Register) -> Mem, lanes: Lanes, free: &[V]) -> V {
-        let spec = self.spec;
-        let Some(epilogue) = &spec.epilogue else { return acc };
-        let operand = |(index, kind): (usize, &EpilogueInput)| match kind {
-            EpilogueInput::Row | EpilogueInput::Scalar => Input::Splat(Mem::at(OPERANDS[index], 0)),
-            EpilogueInput::Col | EpilogueInput::Tile => Input::Lanes(place(OPERANDS[index]), lanes),
-            EpilogueInput::Behind { .. } => unreachable!("`check` has ruled it out"),
-        };
-        let operands = epilogue.inputs.iter().enumerate().map(operand);
-        let inputs: Vec<Input> = std::iter::once(Input::Own(acc)).chain(operands).collect();
-        program::emit(self.asm, &epilogue.program, &inputs, free)[0]
     }
 }
