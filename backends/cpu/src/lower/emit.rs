@@ -3,17 +3,17 @@
 //! Functions with tiles are compiled without Cranelift's optimiser, so what is here computes nothing twice that a caller
 //! could have computed before a loop.
 
-use cranelift_codegen::{
-    cursor::{Cursor as _, FuncCursor},
-    ir::{Block, BlockArg, Function, InstBuilder, MemFlagsData, Value, condcodes::IntCC, types::I64},
+use cranelift_codegen::ir::{
+    Block, BlockArg, Function, InstBuilder, MemFlagsData, Value, condcodes::IntCC, types::I64,
 };
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
 use nnc_ir::extent::Extent;
 use nnc_tile::{Tile, gemm::GemmTile, lane_conv::LaneConv, row_conv::RowConv, separable::Separable};
 use rustc_hash::FxHashMap;
 
+use super::numbers::Numbers;
 use crate::{
-    frame::{Frame, FrameValue, PointerSlot},
+    frame::{Frame, PointerSlot},
     kernel::{LowerCx, empty_kernel, open_kernel},
     tile::{
         Arithmetic, GemmArgs, LaneConvArgs, RowConvArgs, Schedule, SeparableArgs, emit_gemm_tile,
@@ -58,7 +58,7 @@ fn args(values: &[Value]) -> Vec<BlockArg> {
     values.iter().map(|&v| BlockArg::from(v)).collect()
 }
 
-impl Gen<'_, '_> {
+impl<'b> Gen<'_, 'b> {
     /// A block of a matrix product: by a call where there is wide code for it.
     pub(super) fn gemm_tile(&mut self, spec: &GemmTile, args: &GemmArgs) {
         match self.tiles.number(&Tile::Gemm(spec.clone())) {
@@ -99,17 +99,13 @@ impl Gen<'_, '_> {
         }
     }
 
-    /// A slot of the frame; read once, where the function begins.
+    fn numbers(&mut self) -> Numbers<'_, 'b> {
+        let (entry, frame_ptr) = (self.entry, self.frame_ptr);
+        Numbers { b: self.b, frame: self.frame, entry, frame_ptr, slots: &mut self.slots }
+    }
+
     fn slot(&mut self, slot: usize) -> Value {
-        if let Some(&value) = self.slots.get(&slot) {
-            return value;
-        }
-        let flags = MemFlagsData::trusted().with_readonly().with_can_move();
-        let offset = i32::try_from(slot * 8).expect("frames have far less than 2^28 slots");
-        let mut at = FuncCursor::new(self.b.func).at_first_insertion_point(self.entry);
-        let value = at.ins().load(I64, flags, self.frame_ptr, offset);
-        self.slots.insert(slot, value);
-        value
+        self.numbers().slot(slot)
     }
 
     /// Address of a buffer.
@@ -131,36 +127,24 @@ impl Gen<'_, '_> {
 
     /// The value of an extent.
     pub(super) fn extent(&mut self, extent: &Extent) -> Value {
-        match self.frame.extent(extent) {
-            FrameValue::Const(c) => self.int(c),
-            FrameValue::Slot(slot) => self.slot(slot),
-        }
+        self.numbers().extent(extent)
     }
 
     /// `value * extent`.
     pub(super) fn times(&mut self, value: Value, extent: &Extent) -> Value {
-        match extent {
-            Extent::Const(1) => value,
-            Extent::Const(c) if *c > 0 && c.count_ones() == 1 => {
-                self.b.ins().ishl_imm_u(value, i64::from(c.trailing_zeros()))
-            }
-            Extent::Const(c) => self.b.ins().imul_imm_s(value, *c),
-            Extent::Expr(_) => {
-                let by = self.extent(extent);
-                self.b.ins().imul(value, by)
-            }
-        }
+        self.numbers().times(value, extent)
     }
 
     /// `value + extent`.
     pub(super) fn plus(&mut self, value: Value, extent: &Extent) -> Value {
-        match extent {
-            Extent::Const(0) => value,
-            Extent::Const(c) => self.b.ins().iadd_imm_s(value, *c),
-            Extent::Expr(_) => {
-                let other = self.extent(extent);
-                self.b.ins().iadd(value, other)
-            }
+        self.numbers().plus(value, extent)
+    }
+
+    /// Writes numbers to memory, one behind the other.
+    pub(super) fn write_numbers(&mut self, numbers: &[Extent], to: Value) {
+        for (i, number) in numbers.iter().enumerate() {
+            let number = self.extent(number);
+            self.b.ins().store(MemFlagsData::new().with_notrap(), number, to, 8 * i as i32);
         }
     }
 

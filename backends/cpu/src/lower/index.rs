@@ -1,63 +1,35 @@
 //! index - index expressions and extents as CLIF values.
 
-use cranelift_codegen::{
-    cursor::{Cursor as _, FuncCursor},
-    ir::{BlockArg, InstBuilder, MemFlagsData, Value, condcodes::IntCC, types::I64},
-};
+use cranelift_codegen::ir::{BlockArg, InstBuilder, Value, condcodes::IntCC, types::I64};
 use nnc_ir::{dtype::DType, extent::Extent, form::Ix};
 use nnc_runtime::abi::{context_offset, fault};
 
-use super::{access::Access, nest::Emitter, scalar};
-use crate::frame::FrameValue;
+use super::{access::Access, nest::Emitter, numbers::Numbers, scalar};
 
-/// Slots are written before any kernel runs, so that reading them is free of effects.
-fn frame_flags() -> MemFlagsData {
-    MemFlagsData::trusted().with_readonly().with_can_move()
-}
+impl<'b> Emitter<'_, 'b> {
+    fn numbers(&mut self) -> Numbers<'_, 'b> {
+        let (entry, frame_ptr) = (self.entry, self.frame_ptr);
+        Numbers { b: self.b, frame: self.frame, entry, frame_ptr, slots: &mut self.slots }
+    }
 
-impl Emitter<'_, '_> {
     /// A slot of the frame; read once, where the function begins.
     pub(super) fn slot(&mut self, slot: usize) -> Value {
-        if let Some(&value) = self.slots.get(&slot) {
-            return value;
-        }
-        let offset = i32::try_from(slot * 8).expect("frames have far less than 2^28 slots");
-        let mut at = FuncCursor::new(self.b.func).at_first_insertion_point(self.entry);
-        let value = at.ins().load(I64, frame_flags(), self.frame_ptr, offset);
-        self.slots.insert(slot, value);
-        value
+        self.numbers().slot(slot)
     }
 
     /// The value of an extent.
     pub(super) fn extent(&mut self, extent: &Extent) -> Value {
-        match self.frame.extent(extent) {
-            FrameValue::Const(c) => self.b.ins().iconst(I64, c),
-            FrameValue::Slot(slot) => self.slot(slot),
-        }
+        self.numbers().extent(extent)
     }
 
     /// `value * extent`.
     pub(super) fn times(&mut self, value: Value, extent: &Extent) -> Value {
-        match extent {
-            Extent::Const(1) => value,
-            Extent::Const(c) => self.b.ins().imul_imm_s(value, *c),
-            Extent::Expr(_) => {
-                let by = self.extent(extent);
-                self.b.ins().imul(value, by)
-            }
-        }
+        self.numbers().times(value, extent)
     }
 
     /// `value + extent`.
     pub(super) fn plus(&mut self, value: Value, extent: &Extent) -> Value {
-        match extent {
-            Extent::Const(0) => value,
-            Extent::Const(c) => self.b.ins().iadd_imm_s(value, *c),
-            Extent::Expr(_) => {
-                let other = self.extent(extent);
-                self.b.ins().iadd(value, other)
-            }
-        }
+        self.numbers().plus(value, extent)
     }
 
     /// The value of an index expression at the current position, as `i64`.

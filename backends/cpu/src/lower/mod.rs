@@ -2,7 +2,7 @@
 //!
 //! [`lower_nest`] makes a kernel of any [`LoopForm`](nnc_ir::form::LoopForm). Reading order: `access` (addresses),
 //! `collapse` (fewer axes), `quotient` (axes that are divided), `levels` and `schedule` (what is computed where, and in lanes or not), `cut` (items), `nest`,
-//! `inner`, `reduce`, `transpose` (the loops), `place`, `index`, `scalar`, `vector` (what is inside of them). Where there is
+//! `inner`, `reduce`, `transpose` (the loops), `place`, `numbers`, `index`, `scalar`, `vector` (what is inside of them). Where there is
 //! wide code, the innermost loop is a tile: `stream`, of programs that `streamed` and `lanes` translate. Contractions are done by tiles
 //! where those can do them: `contract`. So are pools: `windows` says which nests are, `pool` calls the tiles; `emit` has what
 //! code around tiles is made of. Several nests over the same rows are one kernel: `rows`.
@@ -20,6 +20,7 @@ mod inner;
 mod lanes;
 mod levels;
 mod nest;
+mod numbers;
 mod place;
 mod pool;
 mod quotient;

@@ -17,7 +17,7 @@ use nnc_ir::{
 };
 
 use super::{LowerError, fused, half};
-use crate::tile::Arithmetic;
+use crate::tile::{Arithmetic, has_feature};
 
 /// What the target's instructions can do.
 #[derive(Clone, Copy, Debug)]
@@ -36,8 +36,7 @@ impl Abilities {
         if isa.name() != "x64" {
             return Ok(Self { arithmetic });
         }
-        let has = |name: &str| isa.isa_flags().iter().any(|f| f.name == name && f.as_bool() == Some(true));
-        if !has("has_sse41") {
+        if !has_feature(isa, "has_sse41") {
             return Err(LowerError::Target("x86-64 without SSE4.1"));
         }
         Ok(Self { arithmetic })

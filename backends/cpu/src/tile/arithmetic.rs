@@ -18,6 +18,11 @@ use cranelift_frontend::FunctionBuilder;
 use nnc_ir::program::MulAdds;
 use nnc_tile::winograd::Multiples;
 
+/// Whether a target has instructions by Cranelift's name for them.
+pub(crate) fn has_feature(isa: &dyn TargetIsa, name: &str) -> bool {
+    isa.isa_flags().iter().any(|f| f.name == name && f.as_bool() == Some(true))
+}
+
 /// How a target multiplies and adds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Arithmetic {
@@ -29,7 +34,7 @@ impl Arithmetic {
     /// That of a target.
     #[must_use]
     pub fn of(isa: &dyn TargetIsa) -> Self {
-        let has = |name: &str| isa.isa_flags().iter().any(|f| f.name == name && f.as_bool() == Some(true));
+        let has = |name| has_feature(isa, name);
         Arithmetic { fused: isa.name() != "x64" || (has("has_fma") && has("has_avx")) }
     }
 

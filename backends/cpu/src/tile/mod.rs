@@ -8,6 +8,7 @@
 
 mod arithmetic;
 pub use arithmetic::Arithmetic;
+pub(crate) use arithmetic::has_feature;
 
 mod program;
 pub use program::{Lanes, emit_program};

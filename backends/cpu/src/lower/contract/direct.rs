@@ -231,12 +231,8 @@ impl Direct {
                 g.address(base, &parts)
             }
             _ => {
-                let at = linear(p);
-                let base = g.pointer(request.operands[p.nest.loads[p.b].operand].pointer);
-                let base = g.plus(base, &at.base.scale(4));
-                let parts: Vec<(Value, Extent)> =
-                    around.iter().map(|(a, v)| (*v, at.coefficients[*a].clone())).collect();
-                g.address(base, &parts)
+                let slot = request.operands[p.nest.loads[p.b].operand].pointer;
+                linear(p).address(g, slot, around, None, 4)
             }
         }
     }

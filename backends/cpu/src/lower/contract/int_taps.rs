@@ -28,12 +28,11 @@ use super::{
     last::{Last, Windows},
     pack::flags,
     panel::RowBlocks,
+    portions::Portions,
     tiles::{BPanel, Tiles},
 };
 use crate::kernel::{Kernel, LowerCx, NestRequest};
 
-/// Items there should be where there is enough work.
-const ITEMS: i64 = 16;
 /// Terms an item should have at least.
 const ITEM_WORK: i64 = 1 << 18;
 /// Bytes of the block of the input.
@@ -71,16 +70,9 @@ pub(super) fn lower(last: &Last, request: &NestRequest, cx: &mut LowerCx<'_>) ->
     let depth = (channels + group - 1) / group;
     let x = windows.x;
     let pitch = &(columns - &Extent::ONE).scale(x.stride) + &Extent::Const(x.reach() + 1);
-    let (y_stride, y_dilation, y_reach) = windows.y.map_or((1, 1, 0), |y| (y.stride, y.dilation, y.reach()));
+    let (y_stride, y_reach) = windows.y.map_or((1, 0), |y| (y.stride, y.reach()));
     let line = pitch.scale(depth);
-    let (run, per_row) =
-        if x.dilation == 1 || x.count == 1 { (x.count * depth, 1) } else { (depth, x.count) };
-    let table: Vec<Extent> = (0..windows.rows())
-        .flat_map(|ky| {
-            let line = line.clone();
-            (0..per_row).map(move |kx| &line.scale(ky * y_dilation) + &Extent::Const(kx * x.dilation * depth))
-        })
-        .collect();
+    let (run, table) = windows.runs(&line, &Extent::Const(depth), depth);
     let problem =
         Problem { a_row: Extent::Const(x.stride * depth), a_k: Extent::ONE, ..whole.problem.clone() };
 
@@ -93,13 +85,10 @@ pub(super) fn lower(last: &Last, request: &NestRequest, cx: &mut LowerCx<'_>) ->
     let fit = ((BLOCK / line_bytes - y_reach - 1) / y_stride + 1).max(1);
     let images = product(around.iter().map(|&a| &extents[a])).as_const().unwrap_or(1).max(1);
     let row_work = columns.as_const().unwrap_or(32).saturating_mul(k).saturating_mul(n).max(1);
-    let wanted = (ITEMS + images - 1) / images;
-    let rows = (known_rows / wanted).max(ITEM_WORK / row_work).clamp(1, fit.min(known_rows));
-    let blocks = (known_rows + rows - 1) / rows;
+    let portions = Portions::new(images, known_rows, row_work, ITEM_WORK);
+    let rows = portions.rows(true, fit);
     let n_panels = whole.panels.count(&Extent::Const(n)).as_const().unwrap_or(1).max(1);
-    let groups = ((wanted + blocks - 1) / blocks).clamp(1, n_panels);
-    let panel_work = (row_work / n_panels).saturating_mul(rows).max(1);
-    let panels_of_item = ((n_panels + groups - 1) / groups).max(ITEM_WORK / panel_work).clamp(1, n_panels);
+    let panels_of_item = portions.panels(rows, n_panels);
     let groups = (n_panels + panels_of_item - 1) / panels_of_item;
 
     let target = Target { pitch: pitch.clone(), channels, lines: (rows - 1) * y_stride + y_reach + 1 };
@@ -119,10 +108,7 @@ pub(super) fn lower(last: &Last, request: &NestRequest, cx: &mut LowerCx<'_>) ->
     let row_step = line.scale(y_stride);
     let function = kernel_function(cx, |g, begin, end, worker| {
         let table_at = g.scratch(worker);
-        for (i, at) in table.iter().enumerate() {
-            let at = g.extent(at);
-            g.b.ins().store(flags(), at, table_at, 8 * i as i32);
-        }
+        g.write_numbers(&table, table_at);
         let place_of = |g: &mut Gen<'_, '_>, at: &Extent| g.plus(table_at, at);
         let offset = place_of(g, &layout.offset);
         let block = place_of(g, &layout.block);

@@ -10,10 +10,7 @@
 //! How large the elements of A are is known of the nest that makes them ([`crate::range`]). The epilogue begins with what the
 //! offsets of bytes make of the sum.
 
-use cranelift_codegen::{
-    ir::{InstBuilder, Value, condcodes::IntCC},
-    isa::TargetIsa,
-};
+use cranelift_codegen::ir::{InstBuilder, Value, condcodes::IntCC};
 use nnc_ir::{
     extent::{Extent, product},
     form::Bounds,
@@ -29,7 +26,7 @@ use nnc_x86::Level;
 
 use super::{
     Refusal,
-    analyze::{BFrom, Linear, Problem},
+    analyze::{BFrom, Problem},
     emit::{Gen, kernel_function},
     epilogue,
     int_pack::{Rows, To},
@@ -41,6 +38,7 @@ use super::{
 use crate::{
     frame::PointerSlot,
     kernel::{Kernel, LowerCx, NestRequest},
+    tile::has_feature,
 };
 
 /// Rows assumed where their number is not known: few, since a single row is then as wide as several.
@@ -110,7 +108,7 @@ impl Whole {
         let (k, n) = places(at, extents, &p.k).zip(places(at, extents, &p.n)).ok_or(ONE_MATRIX)?;
         let matrix = Matrix::of(constant, base, &k, &n).ok_or(ONE_MATRIX)?;
         let wide = cx.tiles.level();
-        let dot = has_byte_products(cx.isa) && wide == Some(Level::Avx512);
+        let dot = has_feature(cx.isa, "has_avx512vnni") && wide == Some(Level::Avx512);
         let of = |bytes: bool| -> Result<(Way, Problem), Refusal> {
             let way = matrix.way(range, bytes).ok_or(SIZE)?;
             let mut problem = corrected(p, &way)?;
@@ -162,11 +160,6 @@ impl Whole {
         all.extend(self.columns.get(1).map(|&slot| g.pointer(slot)));
         all
     }
-}
-
-/// Whether a processor has VNNI.
-fn has_byte_products(isa: &dyn TargetIsa) -> bool {
-    isa.isa_flags().iter().any(|f| f.name == "has_avx512vnni" && f.as_bool() == Some(true))
 }
 
 /// The problem over groups, with an epilogue that corrects sums of bytes.
@@ -272,7 +265,9 @@ pub(super) fn lower(p: &Problem, request: &NestRequest, cx: &mut LowerCx<'_>) ->
             let (first_row, count) = blocks.at(g, at[loops]);
             let stale = g.b.ins().icmp(IntCC::NotEqual, place, carried[0]);
             g.when(stale, |g| {
-                let from = source(g, p, request, &around, first_row);
+                let slot = request.operands[p.nest.loads[p.a].operand].pointer;
+                let rows = (!p.m.is_empty()).then_some((first_row, &p.a_row));
+                let from = p.a_at.address(g, slot, &around, rows, 4);
                 let sums = whole.sums_rows().then_some(sums);
                 copied.emit(g, from, count, To { packed, offset: scratch, sums });
             });
@@ -303,25 +298,6 @@ pub(super) fn lower(p: &Problem, request: &NestRequest, cx: &mut LowerCx<'_>) ->
         scheduled: true,
         plain: None,
     })
-}
-
-/// Where the rows of A begin for an item.
-fn source(
-    g: &mut Gen<'_, '_>,
-    p: &Problem,
-    request: &NestRequest,
-    around: &[(usize, Value)],
-    first_row: Value,
-) -> Value {
-    let Linear { base, coefficients } = &p.a_at;
-    let start = g.pointer(request.operands[p.nest.loads[p.a].operand].pointer);
-    let start = g.plus(start, &base.scale(4));
-    let mut parts: Vec<(Value, Extent)> =
-        around.iter().map(|(a, v)| (*v, coefficients[*a].clone())).collect();
-    if !p.m.is_empty() {
-        parts.push((first_row, p.a_row.clone()));
-    }
-    g.address(start, &parts)
 }
 
 /// Rows of a block: all, if that is not too much.

@@ -85,6 +85,19 @@ impl Windows {
         self.y.map_or(1, |y| y.count)
     }
 
+    /// The runs of the sum: elements of one, and where each begins, for lines and positions of the input so far apart and
+    /// `depth` elements of a position.
+    pub(super) fn runs(&self, line: &Extent, position: &Extent, depth: i64) -> (i64, Vec<Extent>) {
+        let x = self.x;
+        let joined = position.is(depth) && (x.dilation == 1 || x.count == 1);
+        let (run, of_row) = if joined { (x.count * depth, 1) } else { (depth, x.count) };
+        let dilation = self.y.map_or(1, |y| y.dilation);
+        let of_rows = (0..self.rows()).flat_map(|ky| {
+            (0..of_row).map(move |kx| &line.scale(ky * dilation) + &position.scale(kx * x.dilation))
+        });
+        (run, of_rows.collect())
+    }
+
     /// The windows, and the axes of the sum in the order in which tiles walk along them: rows of taps, the taps of a row,
     /// channels.
     fn new(nest: &split::Nest, window: Window) -> Option<(Windows, Vec<usize>)> {

@@ -4,7 +4,7 @@
 //! (operands at linear places, computed first by `prologue`), `groups` (a product with what joins its columns),
 //! `window`, `fill`, `conv` and `depthwise` (convolutions), `last`, `fill_last`, `taps` and `lanes` (convolutions with channels last), `winograd` and `squares` (those of window 3
 //! by minimal filtering), `ints` and `int_taps` (products of integers, packed by `int_weights` and `int_pack`); `panel`,
-//! `pack`, `rows`,
+//! `portions`, `pack`, `rows`,
 //!
 //! Share of the 128-bit multiply-add peak on a Zen 5 core, f32, bias and rectifier fused, constant weights
 //! (`cargo bench --profile dev -p nnc-cpu --bench contract`):
@@ -40,6 +40,7 @@ mod lanes;
 mod last;
 mod pack;
 mod panel;
+mod portions;
 mod prologue;
 mod rows;
 mod split;

@@ -103,11 +103,8 @@ impl Prologue {
         around: &[(usize, Value)],
     ) -> Vec<Value> {
         let of = |part: &Part| {
-            let base = g.pointer(request.operands[p.nest.loads[part.load].operand].pointer);
-            let base = g.plus(base, &part.at.base.scale(4));
-            let places: Vec<(Value, Extent)> =
-                around.iter().map(|(a, v)| (*v, part.at.coefficients[*a].clone())).collect();
-            g.address(base, &places)
+            let slot = request.operands[p.nest.loads[part.load].operand].pointer;
+            part.at.address(g, slot, around, None, 4)
         };
         self.parts.iter().map(of).collect()
     }

@@ -19,8 +19,8 @@ use super::{
     emit::kernel_function,
     fill_last::{self, Target},
     last::{Last, Windows},
-    pack::flags,
     panel::{Panels, RowBlocks},
+    portions::Portions,
     tiles::{BPanel, Tiles},
     weights,
 };
@@ -31,8 +31,6 @@ use crate::{
 };
 use nnc_tile::gemm::Stride;
 
-/// Items there should be where there is enough work.
-const ITEMS: i64 = 16;
 /// Multiply-adds an item should have at least.
 const ITEM_WORK: i64 = 1 << 16;
 /// Bytes of weights that stay in the second-level cache beside a block of the input.
@@ -82,26 +80,14 @@ impl TapsConv {
         let stride_of = |stride: i64| if p.prologue.is_some() { 1 } else { stride };
         let x_stride = stride_of(windows.x.stride);
         let pitch = &(columns - &Extent::ONE).scale(x_stride) + &Extent::Const(windows.x.reach() + 1);
-        let (y_stride, y_dilation, y_reach) =
-            windows.y.map_or((1, 1, 0), |y| (stride_of(y.stride), y.dilation, y.reach()));
+        let (y_stride, y_reach) = windows.y.map_or((1, 0), |y| (stride_of(y.stride), y.reach()));
         // Elements from one position of the input to the next, where tiles read it.
         let lies = in_place(windows, channels).filter(|_| p.prologue.is_none());
         let (line, position, in_place) = match lies {
             Some((line, position)) => (line, position, true),
             None => (pitch.scale(channels), Extent::Const(channels), false),
         };
-        let x = windows.x;
-        let (run, per_row) = if position.is(channels) && (x.dilation == 1 || x.count == 1) {
-            (x.count * channels, 1)
-        } else {
-            (channels, x.count)
-        };
-        let rows_of_taps = windows.rows();
-        let table = (0..rows_of_taps).flat_map(|ky| {
-            let (line, position) = (line.clone(), position.clone());
-            (0..per_row).map(move |kx| &line.scale(ky * y_dilation) + &position.scale(kx * x.dilation))
-        });
-        let table = table.collect();
+        let (run, table) = windows.runs(&line, &position, channels);
 
         // Rows of an item: all if that fits, but enough items.
         let all_rows = windows.y.map_or(Extent::ONE, |y| extents[y.pixel].clone());
@@ -120,15 +106,11 @@ impl TapsConv {
             .collect();
         let items = product(around).as_const().unwrap_or(1).max(1);
         let row_work = (columns.as_const().unwrap_or(32) * k).saturating_mul(n_const).max(1);
-        let wanted = (ITEMS + items - 1) / items;
-        let by_rows = if 4 * k * n_const <= WEIGHTS { wanted } else { 1 };
-        let rows = (known_rows / by_rows).max(ITEM_WORK / row_work).clamp(1, fit.min(known_rows));
+        let portions = Portions::new(items, known_rows, row_work, ITEM_WORK);
+        let rows = portions.rows(4 * k * n_const <= WEIGHTS, fit);
         let rows = cx.choices.amount(Knob::Rows, rows, 1, known_rows);
-        let blocks = (known_rows + rows - 1) / rows;
         let n_panels = panels.count(&n).as_const()?;
-        let panel_work = (row_work / n_panels.max(1)).saturating_mul(rows).max(1);
-        let groups = ((wanted + blocks - 1) / blocks).clamp(1, n_panels.max(1));
-        let group = ((n_panels + groups - 1) / groups).max(ITEM_WORK / panel_work).clamp(1, n_panels.max(1));
+        let group = portions.panels(rows, n_panels);
         let group = cx.choices.amount(Knob::Panels, group, 1, n_panels);
         let block = (!in_place).then(|| Target {
             pitch: pitch.clone(),
@@ -169,10 +151,7 @@ impl TapsConv {
         let function = kernel_function(cx, |g, begin, end, worker| {
             let table = g.scratch(worker);
             let memory = g.plus(table, &Extent::Const(table_bytes));
-            for (i, at) in self.table.iter().enumerate() {
-                let at = g.extent(at);
-                g.b.ins().store(flags(), at, table, 8 * i as i32);
-            }
+            g.write_numbers(&self.table, table);
             let tiles = Tiles::new(g, p).with_runs(self.run, table);
             let (columns, n_panels) = (g.extent(&n), g.extent(&n_panels));
             let (n_rows, n_pixels) = (g.extent(&all_rows), g.extent(&pixels.m));

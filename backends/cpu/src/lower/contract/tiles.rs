@@ -14,6 +14,7 @@ use super::{
     panel::{At, RowBlocks},
 };
 use crate::{
+    frame::PointerSlot,
     kernel::NestRequest,
     tile::{EpilogueArg, GemmArgs, OutputArg},
 };
@@ -68,6 +69,25 @@ pub(super) struct Tiles<'p> {
     strides: Vec<Value>,
 }
 
+impl Linear {
+    /// Where it is in the buffer of a slot: at positions on axes of the nest, others are 0, and so many rows further.
+    pub(super) fn address(
+        &self,
+        g: &mut Gen<'_, '_>,
+        slot: PointerSlot,
+        at: &[(usize, Value)],
+        rows: Option<(Value, &Extent)>,
+        bytes: i64,
+    ) -> Value {
+        let base = g.pointer(slot);
+        let base = g.plus(base, &self.base.scale(bytes));
+        let mut parts: Vec<(Value, Extent)> =
+            at.iter().map(|&(axis, i)| (i, self.coefficients[axis].clone())).collect();
+        parts.extend(rows.map(|(row, step)| (row, step.clone())));
+        g.address_of(base, &parts, bytes)
+    }
+}
+
 impl<'p> Tiles<'p> {
     /// Reads what tiles need that is the same for all of them.
     pub(super) fn new(g: &mut Gen<'_, '_>, problem: &'p Problem) -> Self {
@@ -105,14 +125,8 @@ impl<'p> Tiles<'p> {
     ) -> Origin {
         let p = self.problem;
         let mut place = |slot, linear: &Linear, row: &Extent, bytes: i64| {
-            let base = g.pointer(slot);
-            let base = g.plus(base, &linear.base.scale(bytes));
-            let mut parts: Vec<(Value, Extent)> =
-                at.iter().map(|&(axis, i)| (i, linear.coefficients[axis].clone())).collect();
-            if !p.m.is_empty() {
-                parts.push((first_row, row.clone()));
-            }
-            g.address_of(base, &parts, bytes)
+            let rows = (!p.m.is_empty()).then_some((first_row, row));
+            linear.address(g, slot, at, rows, bytes)
         };
         let result = |k: usize| (request.results[k], bytes(p.stores()[k]));
         let (c, c_bytes) = result(0);
