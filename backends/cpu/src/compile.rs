@@ -249,8 +249,8 @@ impl Kernels {
             };
             let name = kernel_name(number, what);
             let (isa, packed) = (&*target.isa, &mut out.packed);
-            let (winograd, choices) = (options.winograd, Choices::default());
-            let mut cx = LowerCx { isa, frame, packed, tiles, winograd, choices };
+            let (filtering, choices) = (plan.filtering, Choices::default());
+            let mut cx = LowerCx { isa, frame, packed, tiles, filtering, choices };
             let (kernel, key) = match job::lower(work, name, sources, constants, &mut cx, &mut out.shifted) {
                 Ok(lowered) => lowered,
                 Err(error) => {

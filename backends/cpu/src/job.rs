@@ -137,7 +137,7 @@ pub(crate) fn lower(
             };
             let decides = options.record_choices || !options.tuning.is_empty();
             let key = (decides && step.form.class() == Class::Contraction)
-                .then(|| choice::key(&request, cx.winograd));
+                .then(|| choice::key(&request, cx.filtering.most));
             let given = key.as_ref().and_then(|key| options.tuning.get(key));
             cx.choices = Choices::new(given, options.record_choices);
             Ok((lower::lower_nest(&request, cx)?, key))

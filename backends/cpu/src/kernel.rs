@@ -77,6 +77,15 @@ pub struct Kernel {
     pub plain: Option<&'static str>,
 }
 
+/// What minimal filtering may do, and what its cost depends on.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Filtering {
+    /// The largest squares by which convolutions may be done; they round differently.
+    pub most: Option<Winograd>,
+    /// Bytes of all constants of the program: few of them stay in a cache from one run to the next.
+    pub weights: i64,
+}
+
 /// What lowering may use.
 pub struct LowerCx<'a> {
     /// Target.
@@ -87,8 +96,8 @@ pub struct LowerCx<'a> {
     pub packed: &'a mut Vec<(Constant, PointerSlot)>,
     /// Tiles with wide code that kernels call.
     pub tiles: &'a mut WideTiles,
-    /// The largest squares by which convolutions may be done by minimal filtering, which rounds differently.
-    pub winograd: Option<Winograd>,
+    /// Of convolutions.
+    pub filtering: Filtering,
     /// Decisions of the kernel that is lowered.
     pub choices: Choices,
 }

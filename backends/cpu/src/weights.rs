@@ -48,6 +48,12 @@ impl Constants {
         &self.items[id.0]
     }
 
+    /// Bytes of all of them.
+    pub(crate) fn bytes(&self) -> i64 {
+        let bytes = |c: &Constant| i64::try_from(c.elements() * c.dtype().bytes()).unwrap_or(i64::MAX);
+        self.items.iter().map(bytes).fold(0, i64::saturating_add)
+    }
+
     /// Number of constants.
     pub(crate) fn len(&self) -> usize {
         self.items.len()

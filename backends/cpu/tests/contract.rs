@@ -612,7 +612,7 @@ fn kernels_are_made_for_other_machines() {
             frame: &mut frame,
             packed: &mut packed,
             tiles: &mut tiles,
-            winograd: None,
+            filtering: nnc_cpu::kernel::Filtering::default(),
             choices: nnc_cpu::choice::Choices::default(),
         };
         let operand = |&pointer: &PointerSlot| OperandRef { pointer, constant: None, range: None };

@@ -331,7 +331,7 @@ fn compiles_for(isa: &dyn cranelift_codegen::isa::TargetIsa, form: &LoopForm, wh
         frame: &mut frame,
         packed: &mut packed,
         tiles: &mut tiles,
-        winograd: None,
+        filtering: nnc_cpu::kernel::Filtering::default(),
         choices: nnc_cpu::choice::Choices::default(),
     };
     let kernel = nnc_cpu::lower::lower_nest(&request, &mut cx).unwrap();

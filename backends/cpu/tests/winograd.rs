@@ -98,7 +98,7 @@ impl Case {
 /// Of a way, if one is given, else of the one that lowering chooses.
 fn compile(form: &LoopForm, weights: &Constant, way: Option<Winograd>) -> Compiled {
     compile_with(5, |slots, cx| {
-        cx.winograd = Some(way.unwrap_or(Winograd::F4));
+        cx.filtering.most = Some(way.unwrap_or(Winograd::F4));
         let given = way.map(|way| Given([(Knob::Winograd, Choice::Number(way.m() as i64))].into()));
         cx.choices = Choices::new(given.as_ref(), false);
         let operand = |i: usize| OperandRef {

@@ -22,7 +22,7 @@ use super::{
     Block, Bounds, Buffer, BufferId, BufferKind, ExternStep, NestStep, Plan, ScatterStep, Step,
     concat::Joined, data_free, layout::Machine, ranges::Ranges, resolve,
 };
-use crate::{CompileOptions, lower::concat::copy_form, weights::Constants};
+use crate::{CompileOptions, kernel::Filtering, lower::concat::copy_form, weights::Constants};
 
 /// Code of what this backend cannot compile.
 const UNSUPPORTED: u16 = 410;
@@ -66,11 +66,21 @@ pub(crate) fn build(
     planner.join_lives();
     let Planner { buffers, constants, node_names, kernels, counters, .. } = planner;
     let intermediate_bytes = intermediate_bytes(&buffers);
-    let mut plan =
-        Plan { buffers, main, outputs, constants, node_names, kernels, counters, intermediate_bytes };
+    let filtering = Filtering { most: options.winograd, weights: constants.bytes() };
+    let mut plan = Plan {
+        buffers,
+        main,
+        outputs,
+        constants,
+        node_names,
+        kernels,
+        counters,
+        intermediate_bytes,
+        filtering,
+    };
     plan.shrink_nests();
     if !options.keep_layouts {
-        plan.lay_out(Machine { level, winograd: options.winograd });
+        plan.lay_out(Machine { level, filtering });
     }
     plan.join_groups(level);
     if !options.keep_operands {

@@ -17,11 +17,13 @@ use nnc_ir::{
     form::{Bounds, Class, LoopForm},
     program::{Inst, Program},
 };
-use nnc_tile::winograd::Winograd;
 use nnc_x86::Level;
 
 use super::{BufferId, BufferKind, NestStep, Plan, Step};
-use crate::lower::{access_inside, dense_strides};
+use crate::{
+    kernel::Filtering,
+    lower::{access_inside, dense_strides},
+};
 use rewrite::Tensors;
 
 /// What orders are chosen for.
@@ -29,8 +31,8 @@ use rewrite::Tensors;
 pub(crate) struct Machine {
     /// Wide instructions, if there are any.
     pub(crate) level: Option<Level>,
-    /// The largest squares of minimal filtering, if there may be any.
-    pub(crate) winograd: Option<Winograd>,
+    /// Of convolutions.
+    pub(crate) filtering: Filtering,
 }
 
 /// What is known of a buffer.

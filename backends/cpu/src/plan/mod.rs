@@ -32,7 +32,10 @@ pub(crate) use step::{
 
 use nnc_ir::{constant::Constant, extent::Extent};
 
-use crate::weights::{ConstantId, Constants};
+use crate::{
+    kernel::Filtering,
+    weights::{ConstantId, Constants},
+};
 
 /// A piece of memory that steps read or write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -125,6 +128,8 @@ pub(crate) struct Plan {
     pub(crate) counters: usize,
     /// Bytes of all that is neither the caller's nor constant, of known size, as if nothing shared memory.
     pub(crate) intermediate_bytes: i64,
+    /// Of convolutions.
+    pub(crate) filtering: Filtering,
 }
 
 impl Plan {

@@ -148,7 +148,7 @@ pub(crate) fn compile_at(
         frame: &mut frame,
         packed: &mut packed,
         tiles: &mut tiles,
-        winograd: None,
+        filtering: nnc_cpu::kernel::Filtering::default(),
         choices: nnc_cpu::choice::Choices::default(),
     };
     let kernel = lower(&slots, &mut cx).unwrap();

@@ -51,7 +51,6 @@ mod weights;
 mod window;
 mod winograd;
 
-use nnc_tile::winograd::Winograd;
 use nnc_x86::Level;
 
 use self::{
@@ -67,7 +66,7 @@ use self::{
 use super::{emit, scalar::Abilities};
 use crate::{
     frame::PointerSlot,
-    kernel::{Kernel, LowerCx, NestRequest},
+    kernel::{Filtering, Kernel, LowerCx, NestRequest},
 };
 
 /// Why tiles cannot do a contraction.
@@ -186,11 +185,7 @@ pub(crate) enum LastWay {
 }
 
 /// The way of a request, if tiles can do it with channels as columns and constant weights.
-pub(crate) fn last_way(
-    request: &NestRequest,
-    level: Option<Level>,
-    most: Option<Winograd>,
-) -> Option<LastWay> {
+pub(crate) fn last_way(request: &NestRequest, level: Option<Level>, filtering: Filtering) -> Option<LastWay> {
     let columns = |p: &Problem, per_mille: i64| {
         p.extent(&p.n).as_const().map(|columns| LastWay::Product { columns, per_mille })
     };
@@ -203,7 +198,7 @@ pub(crate) fn last_way(
             let last = Last::of(request).filter(|last| !last.is_single_channels())?;
             match last.depthwise {
                 true => Some(LastWay::Depthwise),
-                false => columns(&last.problem, winograd::per_mille(&last, most, level)),
+                false => columns(&last.problem, winograd::per_mille(&last, filtering, level)),
             }
         }
     }

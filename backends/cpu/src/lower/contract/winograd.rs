@@ -51,18 +51,20 @@ use super::{
 use crate::{
     choice::{Choices, Knob},
     frame::PointerSlot,
-    kernel::{LowerCx, NestRequest},
+    kernel::{Filtering, LowerCx, NestRequest},
     tile::{cover_cost, wide_cover_cost},
 };
 
 /// Items there should be where there is enough work.
 const ITEMS: i64 = 8;
+/// Multiply-adds that are enough work for an item: some microseconds.
+const ITEM_WORK: i64 = 1 << 19;
 /// Bytes of squares' transforms that stay in the second-level cache.
 const CACHED: i64 = 640 << 10;
 /// Bytes of weights that stay in the second-level cache, and in the last.
 const WEIGHTS: [i64; 2] = [640 << 10, 12 << 20];
-/// Bytes a cycle that are read from memory.
-const FROM_MEMORY: i64 = 5;
+/// Bytes a cycle that are read from the second-level cache, from the last, and from memory.
+const RATES: [i64; 3] = [32, 12, 5];
 /// Bytes of transformed weights, at most: beyond, the memory they take counts for more.
 const MOST_WEIGHTS: i64 = 256 << 20;
 
@@ -97,6 +99,8 @@ struct Shape {
     c: i64,
     n: i64,
     level: Option<Level>,
+    /// Bytes a cycle at which weights are first read.
+    rate: i64,
 }
 
 /// Whether a convolution that writes its channels first may be done so once they are last.
@@ -117,8 +121,10 @@ pub(super) fn may_do(p: &Problem, window: &Window) -> bool {
 }
 
 /// The time that a convolution will take, in per mille of that of the sum by taps.
-pub(super) fn per_mille(last: &Last, most: Option<Winograd>, level: Option<Level>) -> i64 {
-    let Some((shape, most)) = Shape::of(last, level).zip(most) else { return 1000 };
+pub(super) fn per_mille(last: &Last, filtering: Filtering, level: Option<Level>) -> i64 {
+    let Some((shape, most)) = Shape::of(last, level, filtering.weights).zip(filtering.most) else {
+        return 1000;
+    };
     let least = shape.ways(most).into_iter().min().map_or(i64::MAX, |(time, _)| time);
     least.min(shape.time_of_taps()).saturating_mul(1000) / shape.time_of_taps().max(1)
 }
@@ -126,8 +132,8 @@ pub(super) fn per_mille(last: &Last, most: Option<Winograd>, level: Option<Level
 impl WinogradConv {
     /// Decides; transforms and packs the weights.
     pub(super) fn new(last: &Last, request: &NestRequest, cx: &mut LowerCx<'_>) -> Option<WinogradConv> {
-        let most = cx.winograd?;
-        let shape = Shape::of(last, cx.tiles.level())?;
+        let most = cx.filtering.most?;
+        let shape = Shape::of(last, cx.tiles.level(), cx.filtering.weights)?;
         let p = &last.problem;
         let extents = &p.nest.extents;
         let BFrom::Linear { at, .. } = &p.b_from else { return None };
@@ -163,7 +169,7 @@ impl WinogradConv {
 
 impl Shape {
     /// The numbers of a convolution that can be done so.
-    fn of(last: &Last, level: Option<Level>) -> Option<Shape> {
+    fn of(last: &Last, level: Option<Level>, weights: i64) -> Option<Shape> {
         let (p, windows) = (&last.problem, &last.windows);
         let BFrom::Linear { at, .. } = &p.b_from else { return None };
         let y = windows.y?;
@@ -193,6 +199,11 @@ impl Shape {
             c,
             n: p.extent(&p.n).as_const().filter(|&n| n > 0)?,
             level,
+            rate: WEIGHTS
+                .into_iter()
+                .zip(RATES)
+                .find(|(cache, _)| weights <= *cache)
+                .map_or(RATES[2], |(_, rate)| rate),
         })
     }
 
@@ -271,11 +282,21 @@ impl Shape {
         let (n, weights) = (way.n() as i64, self.weights(way));
         let cached = CACHED / (4 * n * n * (self.c + group)).max(1);
         let wanted = match weights {
-            w if w <= WEIGHTS[0] => cached.clamp(14, 56),
+            w if w <= WEIGHTS[0] => cached.clamp(14, 56).min(self.spread(way, group)),
             w if w <= WEIGHTS[1] => cached.clamp(28, 84),
             _ => cached.clamp(112, 168),
         };
         self.cut(way, wanted)
+    }
+
+    /// Squares of an item at most, so that there are enough items; each reads all weights.
+    fn spread(&self, way: Winograd, group: i64) -> i64 {
+        let (points, total) = ((way.n() * way.n()) as i64, self.total(way));
+        let others = self.planes * (self.n / group);
+        let work = points * total * self.c * group;
+        let items = (others.saturating_mul(work) / ITEM_WORK).clamp(1, ITEMS / 2);
+        let blocks = (items + others - 1) / others.max(1);
+        ((total + blocks - 1) / blocks).max(1)
     }
 
     /// About so many squares of an item, so that all items have as many.
@@ -325,13 +346,13 @@ impl Shape {
             b => b * blocks,
         };
         let too_much = if bytes > MOST_WEIGHTS { i64::MAX / 2 } else { 0 };
-        (products + transforms + reads * 1000 / FROM_MEMORY).saturating_add(too_much)
+        (products + transforms + reads * 1000 / self.rate).saturating_add(too_much)
     }
 
     /// Likewise for the sum by taps.
     fn time_of_taps(&self) -> i64 {
         let products = self.planes * self.rows * self.product(self.columns, self.n) * 9 * self.c;
-        products + 4 * 9 * self.c * self.n * 1000 / FROM_MEMORY
+        products + 4 * 9 * self.c * self.n * 1000 / self.rate
     }
 }
 
@@ -405,5 +426,34 @@ impl<'a> Weights<'a> {
         }
         let elements = i64::try_from(out.len()).ok()?;
         Constant::new(DType::F32, &[elements], Payload::Inline(out.as_flattened().into()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shape(level: Level, rate: i64) -> Shape {
+        Shape { planes: 1, rows: 14, columns: 14, c: 32, n: 72, level: Some(level), rate }
+    }
+
+    /// Where weights stay in a cache, their size speaks less against large squares.
+    #[test]
+    fn squares_are_larger_where_weights_stay_in_a_cache() {
+        let best = |rate| {
+            let shape = shape(Level::Avx512, rate);
+            shape.best(&shape.ways(Winograd::F4))
+        };
+        assert_eq!(best(RATES[2]), Some(Winograd::F2));
+        assert_eq!(best(RATES[0]), Some(Winograd::F4));
+    }
+
+    #[test]
+    fn work_for_several_threads_is_several_items() {
+        let shape = shape(Level::Avx2, RATES[0]);
+        for way in [Winograd::F2, Winograd::F4] {
+            let group = shape.group(way);
+            assert!(shape.squares(way, group) * 2 <= shape.total(way) + 1, "{way:?}");
+        }
     }
 }

@@ -119,7 +119,7 @@ fn convolution(plan: &Plan, view: &Tensors<'_>, nest: &NestStep, input: usize, m
     let (elements, sums) = (known(&form.space), known(&form.reduce));
     let copied = known(&form.loads[input].extents) / 4;
     let channels = known(&form.space[1..2]);
-    let last = match last_way(&request, machine.level, machine.winograd) {
+    let last = match last_way(&request, machine.level, machine.filtering) {
         Some(LastWay::Product { columns, per_mille }) => {
             let products = sums * (elements / columns.max(1)) * machine.vectors(columns) / 2;
             products.saturating_mul(per_mille) / 1000 + copied
