@@ -2,9 +2,11 @@
 //!
 //! ```text
 //! for item = (loops around, block of rows of the result):
-//!   for row in block:
-//!     columns whose windows are inside:   one tile, with the taps in it (of a row at the border: those not in the padding)
-//!     the others:                         a tile each, with a list of the taps that are inside
+//!   for some rows of it, as many as keep what their windows share in the first-level cache:
+//!     for some channels, for row:
+//!       columns whose windows are inside:   one tile, with the taps in it (of a row at the border: those not in the padding)
+//!     for row:
+//!       the others:                         a tile each, with a list of the taps that are inside
 //! ```
 
 use cranelift_codegen::ir::{InstBuilder, Value, condcodes::IntCC};
@@ -14,6 +16,7 @@ use nnc_ir::{
     extent::{Extent, product},
 };
 use nnc_tile::{
+    epilogue::EpilogueInput,
     gemm::{Init, Stride},
     lane_conv::{self, LaneConv},
     row_conv::Width,
@@ -37,6 +40,10 @@ use crate::{
 const ITEM_WORK: i64 = 1 << 15;
 /// Items there should be where there is enough work.
 const ITEMS: i64 = 16;
+/// Bytes that stay in the first-level cache.
+const L1: i64 = 40 << 10;
+/// Channels of a line of the cache.
+const LINE: i64 = 16;
 
 /// How a depthwise convolution will be done.
 #[derive(Clone, Debug)]
@@ -51,6 +58,20 @@ pub(super) struct Lanes {
     /// The columns whose windows are inside: the first, and the first after them.
     inside: (Extent, Extent),
     /// Rows of the result in an item.
+    rows: i64,
+    /// How rows are walked together.
+    walk: Walk,
+}
+
+/// Some channels of several rows after the other, before the next channels: what windows of these rows share is then in the
+/// first-level cache.
+#[derive(Clone, Copy, Debug)]
+struct Walk {
+    /// Channels at once.
+    channels: u32,
+    /// Items whose rows are walked together.
+    items: i64,
+    /// Rows at once.
     rows: i64,
 }
 
@@ -101,7 +122,11 @@ impl Lanes {
         let items = product(&around).as_const().unwrap_or(1).max(1);
         let parts = ((ITEMS + items - 1) / items).clamp(1, rows.max(1));
         let rows = (rows / parts).max(ITEM_WORK / work.max(1)).clamp(1, rows.max(1));
-        Some(Lanes { weight: cx.add_weight(weights), inner, border, listed, inside, rows })
+        let walk = match windows.y.filter(|_| inner.is_some() && items == 1) {
+            Some(y) => Walk::of(windows, &y, (columns, channels), rows),
+            None => Walk { channels, items: 1, rows },
+        };
+        Some(Lanes { weight: cx.add_weight(weights), inner, border, listed, inside, rows, walk })
     }
 
     /// Makes the kernel.
@@ -118,23 +143,42 @@ impl Lanes {
             let list = g.scratch(worker);
             let tiles = Tiles::new(g, p);
             let n_rows = g.extent(&all_rows);
-            g.range(begin, end, |g, item| {
+            g.carry((begin, end), self.walk.items, &[], |g, item, _| {
                 let at = g.digits(item, &digits);
                 let place: Vec<(usize, Value)> = around.iter().copied().zip(at.iter().copied()).collect();
                 let from = g.b.ins().imul_imm_s(at[around.len()], self.rows);
-                let to = g.b.ins().iadd_imm_s(from, self.rows);
+                let last = g.b.ins().iadd_imm_s(item, self.walk.items);
+                let last = g.min(last, end);
+                let count = g.b.ins().isub(last, item);
+                let count = g.b.ins().imul_imm_s(count, self.rows);
+                let to = g.b.ins().iadd(from, count);
                 let to = g.min(to, n_rows);
                 let input = g.pointer(request.operands[p.nest.loads[p.a].operand].pointer);
                 let input = fill_last::source(g, windows, input, &place);
-                g.range(from, to, |g, row| {
+                let row_at = |g: &mut Gen<'_, '_>, row: Value| {
                     let mut place = place.clone();
                     if let Some(y) = windows.y {
                         place.push((y.pixel, row));
                     }
                     let zero = g.int(0);
                     let origin = tiles.origin(g, request, &place, zero);
-                    Row { lanes: self, p, windows, list, input, origin }.emit(g, row);
+                    Row { lanes: self, p, windows, list, input, origin, place: row }
+                };
+                let all = i64::from(self.listed.channels);
+                g.carry((from, to), self.walk.rows, &[], |g, from, _| {
+                    let end = g.b.ins().iadd_imm_s(from, self.walk.rows);
+                    let to = g.min(to, end);
+                    for (first, end, channels) in self.walk.runs(all) {
+                        let (first, end) = (g.int(first), g.int(end));
+                        g.carry((first, end), i64::from(channels), &[], |g, channel, _| {
+                            g.range(from, to, |g, row| row_at(g, row).inside(g, (channel, channels)));
+                            vec![]
+                        });
+                    }
+                    g.range(from, to, |g, row| row_at(g, row).others(g));
+                    vec![]
                 });
+                vec![]
             });
         });
         let per_row = &p.extent(&p.n) * &extents[windows.x.pixel];
@@ -148,6 +192,33 @@ impl Lanes {
             scheduled: true,
             plain: None,
         }
+    }
+}
+
+impl Walk {
+    /// How rows of these columns and channels are walked, items of `rows` rows each.
+    fn of(windows: &Windows, y: &Taps, (columns, channels): (&Extent, u32), rows: i64) -> Walk {
+        let whole = Walk { channels, items: 1, rows };
+        let Some(columns) = columns.as_const() else { return whole };
+        let width = (columns - 1) * windows.x.stride + windows.x.reach() + 1;
+        let all = i64::from(channels);
+        if y.dilation > 1 || y.count * width * all * 4 <= L1 || all % LINE != 0 {
+            return whole;
+        }
+        // Lines of one pixel after the other meet in so many sets of the cache fewer.
+        let crowded = 1 << (all / LINE).trailing_zeros().min(6);
+        let some = (LINE * crowded).min(all);
+        let fit = (L1 / (width * some * 4) - (y.count - y.stride)) / y.stride;
+        let Ok(some) = u32::try_from(some) else { return whole };
+        if fit < 2 { whole } else { Walk { channels: some, items: (fit / rows).max(1), rows: fit } }
+    }
+
+    /// Runs of channels: the first, the first after them, how many at once.
+    fn runs(&self, all: i64) -> Vec<(i64, i64, u32)> {
+        let some = i64::from(self.channels);
+        let whole = all / some * some;
+        let rest = u32::try_from(all - whole).unwrap_or(0);
+        [(0, whole, self.channels), (whole, all, rest)].into_iter().filter(|run| run.0 < run.1).collect()
     }
 }
 
@@ -244,58 +315,91 @@ struct Row<'a> {
     input: Value,
     /// Addresses at column 0.
     origin: Origin,
+    /// The row.
+    place: Value,
+}
+
+/// Where a tile begins.
+#[derive(Clone, Copy)]
+struct At {
+    /// Column of the result.
+    column: Value,
+    /// Address of the input.
+    x: Value,
+    /// The first channel, if not 0.
+    channel: Option<Value>,
+    /// The first tap.
+    tap: i64,
 }
 
 impl Row<'_> {
-    fn emit(&self, g: &mut Gen<'_, '_>, row: Value) {
-        let windows = self.windows;
-        let columns = g.extent(&self.p.nest.extents[windows.x.pixel]);
-        let (rows, start) = match windows.y {
+    /// The taps of rows that are inside, and the address of the input at the first tap.
+    fn start_of_rows(&self, g: &mut Gen<'_, '_>) -> ((Value, Value), Value) {
+        match self.windows.y {
             Some(y) => {
-                let start = self.start(g, &y, row);
+                let start = self.start(g, &y, self.place);
                 (self.taps_inside(g, &y, start), self.at(g, self.input, &y, start))
             }
-            None => {
-                let (zero, one) = (g.int(0), g.int(1));
-                ((zero, one), self.input)
-            }
+            None => ((g.int(0), g.int(1)), self.input),
+        }
+    }
+
+    /// Whether rows of taps `first..end` are those inside.
+    fn is_inside(&self, g: &mut Gen<'_, '_>, rows: (Value, Value), first: i64, end: i64) -> Value {
+        let begins = g.b.ins().icmp_imm_s(IntCC::Equal, rows.0, first);
+        let ends = g.b.ins().icmp_imm_s(IntCC::Equal, rows.1, end);
+        g.b.ins().band(begins, ends)
+    }
+
+    /// Some channels of the columns whose windows are inside.
+    fn inside(&self, g: &mut Gen<'_, '_>, (channel, channels): (Value, u32)) {
+        let (lanes, windows) = (self.lanes, self.windows);
+        let Some(inner) = &lanes.inner else { return };
+        let (rows, start) = self.start_of_rows(g);
+        let (from, to) = (g.extent(&lanes.inside.0), g.extent(&lanes.inside.1));
+        let count = g.b.ins().isub(to, from);
+        let x = self.start(g, &windows.x, from);
+        let x = self.at(g, start, &windows.x, x);
+        let channel = (channels < lanes.listed.channels).then_some(channel);
+        let tile = |g: &mut Gen<'_, '_>, spec: &LaneConv, taps: Option<(Value, Value)>, tap: i64| {
+            let spec = LaneConv { channels, ..spec.clone() };
+            let width = (spec.width == Width::Arg).then_some(count);
+            self.tile(g, &spec, At { column: from, x, channel, tap }, width, taps);
         };
+        // A list may leave out rows of taps, too.
+        if inner.taps == lane_conv::Taps::Listed {
+            let (zero, all) = (g.int(0), g.int(windows.x.count));
+            let taps = (self.list, self.write_list(g, rows, (zero, all)));
+            return tile(g, inner, Some(taps), 0);
+        }
+        let full = self.is_inside(g, rows, 0, windows.rows());
+        g.when(full, |g| tile(g, inner, None, 0));
+        for (first, end, spec) in &lanes.border {
+            let own = self.is_inside(g, rows, *first, *end);
+            g.when(own, |g| tile(g, spec, None, first * windows.x.count));
+        }
+    }
+
+    /// All other columns.
+    fn others(&self, g: &mut Gen<'_, '_>) {
+        let (lanes, windows) = (self.lanes, self.windows);
+        let columns = g.extent(&self.p.nest.extents[windows.x.pixel]);
+        let (rows, start) = self.start_of_rows(g);
         let (mut skip_from, mut skipped) = (columns, g.int(0));
-        if let Some(inner) = &self.lanes.inner {
-            let (from, to) = (g.extent(&self.lanes.inside.0), g.extent(&self.lanes.inside.1));
+        if let Some(inner) = &lanes.inner {
+            let (from, to) = (g.extent(&lanes.inside.0), g.extent(&lanes.inside.1));
             let count = g.b.ins().isub(to, from);
-            let all = g.b.ins().isub(rows.1, rows.0);
-            let full = g.b.ins().icmp_imm_s(IntCC::Equal, all, windows.rows());
-            // A list may leave out rows of taps, too.
-            let listed = inner.taps == lane_conv::Taps::Listed;
-            let full = if listed { g.b.ins().icmp(IntCC::Equal, all, all) } else { full };
-            g.when(full, |g| {
-                let x = self.start(g, &windows.x, from);
-                let x = self.at(g, start, &windows.x, x);
-                let width = (inner.width == Width::Arg).then_some(count);
-                let taps = listed.then(|| {
-                    let (zero, all) = (g.int(0), g.int(windows.x.count));
-                    (self.list, self.write_list(g, rows, (zero, all)))
-                });
-                self.tile(g, inner, from, x, width, taps, 0);
-            });
-            let mut done = full;
-            for (first, end, tile) in &self.lanes.border {
-                let begins = g.b.ins().icmp_imm_s(IntCC::Equal, rows.0, *first);
-                let ends = g.b.ins().icmp_imm_s(IntCC::Equal, rows.1, *end);
-                let both = g.b.ins().band(begins, ends);
-                g.when(both, |g| {
-                    let x = self.start(g, &windows.x, from);
-                    let x = self.at(g, start, &windows.x, x);
-                    let width = (tile.width == Width::Arg).then_some(count);
-                    self.tile(g, tile, from, x, width, None, first * windows.x.count);
-                });
-                done = g.b.ins().bor(done, both);
-            }
-            // What has been done is left out below.
-            let zero = g.int(0);
-            skipped = g.b.ins().select(done, count, zero);
             skip_from = from;
+            skipped = count;
+            if inner.taps != lane_conv::Taps::Listed {
+                let mut done = self.is_inside(g, rows, 0, windows.rows());
+                for (first, end, _) in &lanes.border {
+                    let own = self.is_inside(g, rows, *first, *end);
+                    done = g.b.ins().bor(done, own);
+                }
+                let zero = g.int(0);
+                skipped = g.b.ins().select(done, count, zero);
+            }
         }
         let zero = g.int(0);
         let left = g.b.ins().isub(columns, skipped);
@@ -307,7 +411,8 @@ impl Row<'_> {
             let inside = self.taps_inside(g, &windows.x, position);
             let count = self.write_list(g, rows, inside);
             let x = self.at(g, start, &windows.x, position);
-            self.tile(g, &self.lanes.listed, column, x, None, Some((self.list, count)), 0);
+            let at = At { column, x, channel: None, tap: 0 };
+            self.tile(g, &lanes.listed, at, None, Some((self.list, count)));
         });
     }
 
@@ -364,23 +469,25 @@ impl Row<'_> {
         g.b.ins().ushr_imm_u(bytes, 4)
     }
 
-    /// Columns from `column` on, with the weights from tap `tap` on.
-    #[allow(clippy::too_many_arguments, reason = "what a tile reads and where")]
+    /// Columns from one on, with the weights from one tap on.
     fn tile(
         &self,
         g: &mut Gen<'_, '_>,
         spec: &LaneConv,
-        column: Value,
-        x: Value,
+        at: At,
         width: Option<Value>,
         taps: Option<(Value, Value)>,
-        tap: i64,
     ) {
         let p = self.p;
+        let channel: Vec<(Value, Extent)> = at.channel.map(|c| (c, Extent::ONE)).into_iter().collect();
         let weight = g.pointer(self.lanes.weight);
-        let weight = g.plus(weight, &p.extent(&p.n).scale(4 * tap));
+        let weight = g.plus(weight, &p.extent(&p.n).scale(4 * at.tap));
+        let weight = g.address(weight, &channel);
         let epilogue = p.operands.iter().zip(&self.origin.operands).map(|((o, _), &ptr)| {
-            let ptr = g.address(ptr, &[(column, o.row_stride.clone())]);
+            let mut ptr = g.address(ptr, &[(at.column, o.row_stride.clone())]);
+            if matches!(o.kind, EpilogueInput::Col | EpilogueInput::Tile) {
+                ptr = g.address(ptr, &channel);
+            }
             EpilogueArg { ptr, stride: Some(g.extent(&o.row_stride)) }
         });
         let epilogue = epilogue.collect();
@@ -389,9 +496,9 @@ impl Row<'_> {
         };
         let row = self.windows.dim(&self.windows.x).stride.scale(self.windows.x.stride);
         let args = LaneConvArgs {
-            x,
+            x: g.address(at.x, &channel),
             w: weight,
-            c: g.address(self.origin.c, &[(column, p.c_row.clone())]),
+            c: g.address(self.origin.c, &[&[(at.column, p.c_row.clone())], &channel[..]].concat()),
             taps,
             width,
             x_step: arg(g, spec.x_step, &row),
