@@ -75,6 +75,10 @@ fn random_case(rng: &mut Rng, most_rows: usize, most_panel: usize) -> Case {
         1 => (k + rng.below(3), 1),
         _ => (1 + rng.below(5), 9),
     };
+    // What is spread lies four times as far apart.
+    let spread = rng.below(4) == 0;
+    let copies = if spread { 4 } else { 1 };
+    let (a_row, a_k) = (copies * a_row, copies * a_k);
     let b_k = usize::from(panel) + [0, 0, 3][rng.below(3)];
     let from_table = rng.below(3) == 0;
     let mut stride = |n: usize| if rng.below(2) == 0 { Stride::Const(n as u32) } else { Stride::Arg };
@@ -85,6 +89,7 @@ fn random_case(rng: &mut Rng, most_rows: usize, most_panel: usize) -> Case {
         a_row: stride(a_row),
         a_k: stride(a_k),
         a_runs: runs,
+        a_spread: spread,
         b_rows: if from_table { BRows::Table } else { BRows::Apart(stride(b_k)) },
         ahead: [0, 1 << 13][rng.below(2)],
         cols: if rng.below(3) == 0 { Cols::Arg } else { Cols::Const(cols) },
@@ -124,6 +129,7 @@ fn random_case(rng: &mut Rng, most_rows: usize, most_panel: usize) -> Case {
             vector_first: rng.below(2) == 0,
             cols_outer: rng.below(2) == 0,
             reload: rng.below(2) == 0,
+            copied: rng.below(4),
         },
     };
     Case {
@@ -132,7 +138,7 @@ fn random_case(rng: &mut Rng, most_rows: usize, most_panel: usize) -> Case {
         ldc: usize::from(cols) + rng.below(5),
         a_row,
         a_k,
-        a_run: runs.map_or(1, |run| run as usize) * a_k + rng.below(4),
+        a_run: runs.map_or(1, |run| run as usize) * a_k + copies * rng.below(4),
         b_k,
         cols: usize::from(cols),
         schedule,
@@ -160,7 +166,11 @@ fn run(case: &Case, rng: &mut Rng, emitter: Emitter, what: &str) {
         (None, _) => span(*k, *a_k, 1, 1),
     };
     let elements = if spec.product == Product::F32 { random_elements } else { random_bits };
-    let a = elements(rng, if along == 0 { 0 } else { (rows - 1) * a_row + along });
+    let copies = if spec.a_spread { 4 } else { 1 };
+    let mut a = elements(rng, if along == 0 { 0 } else { (rows - 1) * a_row + along + copies - 1 });
+    for i in 0..a.len() {
+        a[i] = a[i / copies * copies];
+    }
     let b = elements(rng, span(*k, *b_k, usize::from(spec.panel * spec.groups()), 1));
     // Rows of B in reverse.
     let table: Vec<i64> = (0..*k).rev().map(|p| (p * b_k) as i64).collect();

@@ -23,6 +23,8 @@
 //! An epilogue may have several results, and results of bytes: the first is C, each other one an output of its own, whose
 //! element (m, n) is at  m * stride + n.
 //!
+//! A may be *spread*: each element lies there four times, so that it is in all lanes of a vector of four by one load.
+//!
 //! Elements of A and B are f32, or groups of small integers whose sums are i32 ([`crate::product`]).
 //!
 //! Strides and counts are in elements. A, B and C need no alignment beyond that of f32.
@@ -99,6 +101,9 @@ pub struct GemmTile {
     /// Elements of A along k that one entry of a table tells the place of: `table[p / run]` elements from the pointer to A.
     /// The table of i64 is an argument, and k is a multiple of the run. Without it all of A is one run.
     pub a_runs: Option<u32>,
+    /// Whether each element of A has three copies behind it, which may be read with it. Strides count the copies, too. It
+    /// changes no bit, and emissions need not heed it.
+    pub a_spread: bool,
     /// Rows of B.
     pub b_rows: BRows,
     /// Bytes from a row of B that is read to one that may be brought nearer meanwhile, 0 for none: for a B that is read
@@ -122,6 +127,7 @@ impl GemmTile {
             a_row: Stride::Const(1),
             a_k: Stride::Const(u32::from(rows)),
             a_runs: None,
+            a_spread: false,
             b_rows: BRows::Apart(Stride::Const(u32::from(panel))),
             ahead: 0,
             init: Init::Zero,

@@ -1,6 +1,6 @@
 //! tile - speed of emitted tiles as a share of the machine's fused multiply-add peak.
 //!
-//!     cargo bench --profile dev -p nnc-cpu --bench tile -- [shapes] [depth] [product] [conv] [pointwise] [vector] [epilogue] [rows] [sweep] [plain]
+//!     cargo bench --profile dev -p nnc-cpu --bench tile -- [shapes] [spread] [depth] [product] [conv] [pointwise] [vector] [epilogue] [rows] [sweep] [plain]
 //!
 //! Emitted code does not depend on the cargo profile; `dev` has its dependencies built already.
 
@@ -27,6 +27,9 @@ fn main() {
     println!("peak at 256 bit: {}", measure(PEAK_FMAS * 16, || peak(true)));
     if wants("shapes") {
         shapes();
+    }
+    if wants("spread") {
+        spread();
     }
     if wants("depth") {
         depth();
@@ -86,9 +89,14 @@ fn isa() -> OwnedTargetIsa {
     if std::env::args().any(|a| a == "plain") { plain_isa("none") } else { host_isa("none") }
 }
 
+/// How it multiplies and adds.
+fn arithmetic() -> Arithmetic {
+    Arithmetic::of(&*isa())
+}
+
 /// The schedule of a tile for that target.
 fn schedule(spec: &GemmTile) -> Schedule {
-    Schedule::of(spec, Arithmetic::of(&*isa()))
+    Schedule::of(spec, arithmetic())
 }
 
 fn compile_tile(spec: &GemmTile, schedule: Schedule) -> Code {
@@ -124,7 +132,7 @@ fn offset(elements: usize) -> i64 {
 fn measure_tile(spec: &GemmTile, schedule: Schedule, k: usize) -> Speed {
     let (mr, nr) = (usize::from(spec.rows), usize::from(spec.panel));
     let code = compile_tile(spec, schedule);
-    let (a, b, c) = (Buffer::new(mr * k), Buffer::new(nr * k), Buffer::new(mr * nr));
+    let (a, b, c) = (Buffer::new(4 * mr * k), Buffer::new(nr * k), Buffer::new(mr * nr));
     let args = [a.address(), b.address(), c.address(), k as i64, nr as i64];
     // SAFETY: the buffers hold the panels and the tile.
     measure(2 * mr * nr * k, || unsafe { call(&code, &args) })
@@ -157,13 +165,27 @@ fn sweep() {
         for unroll in [1, 2, 4, 8] {
             for (vector_first, cols_outer) in [(true, true), (true, false), (false, true), (false, false)] {
                 for reload in [false, true] {
-                    let schedule = Schedule { unroll, vector_first, cols_outer, reload };
+                    let schedule = Schedule { unroll, vector_first, cols_outer, reload, copied: 0 };
                     println!(
                         "{mr}x{nr:<2} {schedule:?}: {}",
                         measure_tile(&GemmTile::packed(mr, nr), schedule, 256)
                     );
                 }
             }
+        }
+    }
+}
+
+/// A with each element four times, by every schedule of some shapes.
+fn spread() {
+    let more = [(1, 44), (1, 48), (1, 52)];
+    for (mr, nr) in all_shapes().into_iter().chain(more) {
+        let (a_row, a_k) = (Stride::Const(1040), Stride::Const(4));
+        let spec = GemmTile { a_row, a_k, a_spread: true, ..GemmTile::packed(mr, nr) };
+        let most = if mr == 1 { 0 } else { usize::from(nr / 4) };
+        for copied in 0..=most {
+            let schedule = Schedule { unroll: 4, vector_first: true, cols_outer: true, reload: true, copied };
+            println!("spread {mr}x{nr:<2} copied {copied}: {}", measure_tile(&spec, schedule, 256));
         }
     }
 }

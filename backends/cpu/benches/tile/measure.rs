@@ -2,22 +2,17 @@
 
 use std::time::Instant;
 
-/// Seconds of one call, over about 2 ms.
+/// Seconds of one call, over about 0.4 ms.
 pub(crate) fn time_once(f: &mut impl FnMut(), n_calls: &mut usize) -> f64 {
     loop {
         let start = Instant::now();
         (0..*n_calls).for_each(|_| f());
         let elapsed = start.elapsed().as_secs_f64();
-        if elapsed > 1.5e-3 {
+        if elapsed > 3e-4 {
             return elapsed / *n_calls as f64;
         }
         *n_calls *= 2;
     }
-}
-
-pub(crate) fn median(mut samples: Vec<f64>) -> f64 {
-    samples.sort_by(f64::total_cmp);
-    samples[samples.len() / 2]
 }
 
 /// Speed of a call that does `flops` operations.
@@ -37,15 +32,14 @@ pub(crate) fn measure(flops: usize, mut f: impl FnMut()) -> Speed {
     let mut peak_128 = || peak(false);
     let (mut n_calls, mut n_peak) = (1, 1);
     f();
-    let (mut times, mut shares) = (vec![], vec![]);
-    for _ in 0..9 {
-        let t_peak = time_once(&mut peak_128, &mut n_peak);
-        let t = time_once(&mut f, &mut n_calls);
-        let t_peak = t_peak.min(time_once(&mut peak_128, &mut n_peak));
-        times.push(t);
-        shares.push(flops as f64 / t / (PEAK_FMAS * 8) as f64 * t_peak);
+    // The least of many short times: other work on the machine makes some longer, and none shorter.
+    let (mut least, mut least_peak) = (f64::MAX, f64::MAX);
+    for _ in 0..60 {
+        least_peak = least_peak.min(time_once(&mut peak_128, &mut n_peak));
+        least = least.min(time_once(&mut f, &mut n_calls));
     }
-    Speed { gflops: flops as f64 / median(times) / 1e9, of_narrow: median(shares) }
+    let of_narrow = flops as f64 / least / (PEAK_FMAS * 8) as f64 * least_peak;
+    Speed { gflops: flops as f64 / least / 1e9, of_narrow }
 }
 
 /// Fused multiply-adds of one call of `peak`.

@@ -8,7 +8,7 @@ use nnc_tile::gemm::{BRows, GemmTile, Init, Stride};
 
 use super::measure::measure;
 use super::support::{self, Code, call, host_isa};
-use super::{Buffer, compile_tile, offset, schedule};
+use super::{Buffer, arithmetic, compile_tile, offset, schedule};
 
 /// A product covered by panels, each with its tiles for the first and for later blocks of k.
 struct Product {
@@ -95,7 +95,7 @@ pub(crate) fn product(m: usize, n: usize, k: usize) {
         let panel = |start| Panel { start, width, cols: width.min((n - start) as u16), rows };
         (0..n).step_by(usize::from(width)).map(panel).collect::<Vec<_>>()
     };
-    let ways = [("cover", cover(m, n)), ("2x16", uniform(16, 2))];
+    let ways = [("cover", cover(m, n, arithmetic())), ("2x16", uniform(16, 2))];
     for (name, panels) in ways {
         let n_padded = panels.iter().map(|p| p.start + usize::from(p.width)).max().unwrap_or(n);
         let product = Product::new(m, panels, |panel| GemmTile {
@@ -129,7 +129,7 @@ pub(crate) fn pointwise(m: usize, n: usize, k: usize) {
         b_rows: BRows::Apart(Stride::Const(n as u32)),
         ..GemmTile::packed(1, 4)
     };
-    let product = Product::new(m, cover(m, n), |_| base.clone());
+    let product = Product::new(m, cover(m, n, arithmetic()), |_| base.clone());
     let (a, b, c) = (Buffer::new(m * k), Buffer::new(n * k + 4), Buffer::new(m * n));
     let at = |i: usize, panel: &Panel, p: usize, depth: usize| {
         [
@@ -159,7 +159,7 @@ pub(crate) fn conv(m: usize, size: usize, channels: usize) {
     let unfolded = Buffer::new(n * k + 40);
     let panel_memory = Buffer::new(40 * k);
     let isa = host_isa("none");
-    let panels: Vec<(Code, Product)> = cover(m, n)
+    let panels: Vec<(Code, Product)> = cover(m, n, arithmetic())
         .into_iter()
         .map(|panel| {
             let width = usize::from(panel.width);
@@ -208,7 +208,8 @@ pub(crate) fn conv(m: usize, size: usize, channels: usize) {
 
     let pitch = size + 2;
     let taps = table(pitch);
-    let product = Product::new(m, cover(m, size), |_| GemmTile { b_rows: BRows::Table, ..base.clone() });
+    let product =
+        Product::new(m, cover(m, size, arithmetic()), |_| GemmTile { b_rows: BRows::Table, ..base.clone() });
     let speed = measure(2 * m * n * k, || {
         for y in 0..size {
             product.run(k, Blocks { m, k }, |i, panel, _, depth| {
@@ -230,7 +231,10 @@ pub(crate) fn conv(m: usize, size: usize, channels: usize) {
     let taps = table(pitch);
     let n_grid = size * pitch - 1;
     let grid = Buffer::new(m * n_grid + 4);
-    let product = Product::new(m, cover(m, n_grid), |_| GemmTile { b_rows: BRows::Table, ..base.clone() });
+    let product = Product::new(m, cover(m, n_grid, arithmetic()), |_| GemmTile {
+        b_rows: BRows::Table,
+        ..base.clone()
+    });
     for blocks in ways_to_block(m, k) {
         let speed = measure(2 * m * n * k, || {
             product.run(k, blocks, |i, panel, p, depth| {

@@ -6,6 +6,8 @@
 
 use nnc_tile::gemm::GemmTile;
 
+use super::arithmetic::Arithmetic;
+
 /// Columns of C that are computed together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Panel {
@@ -41,6 +43,32 @@ const SPEED: [(u16, u16, u32); 17] = [
     (10, 4, 889),
 ];
 
+/// Likewise without multiply-adds, of an A that is spread (`-- spread plain`) where such tiles gain by it. Tiles of one row
+/// are taken to be slower than they are: each of them reads all of B.
+const SEPARATE: [(u16, u16, u32); 21] = [
+    (1, 24, 760),
+    (1, 28, 780),
+    (1, 32, 800),
+    (1, 40, 820),
+    (2, 8, 700),
+    (2, 12, 780),
+    (2, 16, 823),
+    (2, 20, 850),
+    (2, 24, 890),
+    (3, 4, 620),
+    (3, 8, 780),
+    (3, 12, 830),
+    (4, 4, 640),
+    (4, 8, 780),
+    (5, 8, 690),
+    (6, 4, 640),
+    (6, 8, 700),
+    (7, 4, 620),
+    (8, 4, 540),
+    (9, 4, 610),
+    (10, 4, 620),
+];
+
 /// Widths of panels, and the greatest height of a tile of each.
 const WIDTHS: [(u16, u16); 9] =
     [(4, 10), (8, 6), (12, 3), (16, 2), (20, 2), (24, 2), (28, 1), (32, 1), (40, 1)];
@@ -50,10 +78,10 @@ const PANEL_COST: u64 = 100;
 
 /// Panels from left to right that cover n columns, for m rows; for an unknown m take a large one.
 #[must_use]
-pub fn cover(m: usize, n: usize) -> Vec<Panel> {
+pub fn cover(m: usize, n: usize, arithmetic: Arithmetic) -> Vec<Panel> {
     let m = m.clamp(1, 240);
     let costs = WIDTHS.map(|(width, tallest)| {
-        let best = (1..=tallest).map(|rows| (panel_cost(m, rows, width), rows)).min();
+        let best = (1..=tallest).map(|rows| (panel_cost(m, (rows, width), arithmetic), rows)).min();
         let (cost, rows) = best.unwrap_or((u64::MAX, 1));
         (usize::from(width / 4), cost, rows)
     });
@@ -81,23 +109,26 @@ pub fn cover(m: usize, n: usize) -> Vec<Panel> {
 /// Time of the panels that cover n columns, for m rows and one step of k, in thousandths of a vector's multiply-add at full
 /// speed.
 #[must_use]
-pub fn cover_cost(m: usize, n: usize) -> u64 {
+pub fn cover_cost(m: usize, n: usize, arithmetic: Arithmetic) -> u64 {
     let rows = m.clamp(1, 240);
-    let panels: u64 = cover(rows, n).iter().map(|p| panel_cost(rows, p.rows, p.width)).sum();
+    let cost = |p: &Panel| panel_cost(rows, (p.rows, p.width), arithmetic);
+    let panels: u64 = cover(rows, n, arithmetic).iter().map(cost).sum();
     panels * m as u64 / rows as u64
 }
 
 /// Time of a panel of m rows in tiles of `rows`, in thousandths of a vector's multiply-add at full speed.
-fn panel_cost(m: usize, rows: u16, width: u16) -> u64 {
-    let tile = |rows: u16| 1_000_000 * u64::from(rows * (width / 4)) / u64::from(speed(rows, width));
+fn panel_cost(m: usize, (rows, width): (u16, u16), arithmetic: Arithmetic) -> u64 {
+    let tile =
+        |rows: u16| 1_000_000 * u64::from(rows * (width / 4)) / u64::from(speed(rows, width, arithmetic));
     let (whole, rest) = (m / usize::from(rows), m % usize::from(rows));
     let rest = u16::try_from(rest).unwrap_or(0);
     let tail = if rest > 0 { tile(rest) } else { 0 };
     whole as u64 * tile(rows) + tail + PANEL_COST * m as u64
 }
 
-fn speed(rows: u16, width: u16) -> u32 {
-    let listed = SPEED.iter().find(|(r, w, _)| (*r, *w) == (rows, width));
+fn speed(rows: u16, width: u16, arithmetic: Arithmetic) -> u32 {
+    let table: &[_] = if arithmetic.fused { &SPEED } else { &SEPARATE };
+    let listed = table.iter().find(|(r, w, _)| (*r, *w) == (rows, width));
     listed.map_or_else(|| (124 * u32::from(rows) * u32::from(width / 4)).min(800), |(_, _, speed)| *speed)
 }
 
@@ -113,8 +144,10 @@ impl Panel {
 mod tests {
     use super::*;
 
+    const FUSED: Arithmetic = Arithmetic { fused: true };
+
     fn widths(m: usize, n: usize) -> Vec<(u16, u16)> {
-        cover(m, n).iter().map(|p| (p.rows, p.width)).collect()
+        cover(m, n, FUSED).iter().map(|p| (p.rows, p.width)).collect()
     }
 
     #[test]
@@ -122,7 +155,7 @@ mod tests {
         for m in [1, 2, 3, 7, 64, 1000] {
             for n in 0..300 {
                 let mut next = 0;
-                for panel in cover(m, n) {
+                for panel in cover(m, n, FUSED) {
                     assert_eq!(panel.start, next, "m {m} n {n}");
                     assert!(panel.cols > 0 && panel.cols <= panel.width && panel.width - panel.cols < 4);
                     next += usize::from(panel.cols);
@@ -136,6 +169,14 @@ mod tests {
     fn many_rows_take_panels_of_20_columns() {
         assert_eq!(widths(64, 60), [(2, 20); 3]);
         assert_eq!(widths(64, 64), [(2, 24), (2, 20), (2, 20)]);
+    }
+
+    #[test]
+    fn without_multiply_adds_panels_have_24_columns() {
+        let widths =
+            |n: usize| cover(64, n, Arithmetic { fused: false }).iter().map(|p| p.width).collect::<Vec<_>>();
+        assert_eq!(widths(96), [24; 4]);
+        assert_eq!(widths(60).iter().sum::<u16>(), 60);
     }
 
     #[test]

@@ -147,28 +147,29 @@ pub(super) fn apply(
     accumulators: &[Value],
     lanes: impl Fn(usize) -> usize,
 ) -> Vec<Value> {
-    apply_all(builder, arithmetic, spec, operands, accumulators, lanes)
+    apply_all(builder, arithmetic, spec, operands, (accumulators.len(), |_, i| accumulators[i]), lanes)
         .iter()
         .map(|results| results[0])
         .collect()
 }
 
-/// All results for each vector of a row, whose accumulators are those of its first group of columns, of its second, ...
+/// All results for each vector of a row, whose `n` accumulators, of which the function gives each when it is wanted, are
+/// those of its first group of columns, of its second, ...
 pub(super) fn apply_all(
     builder: &mut FunctionBuilder,
     arithmetic: Arithmetic,
     spec: Option<&Epilogue>,
     operands: &[RowOperand],
-    accumulators: &[Value],
+    (n, accumulator): (usize, impl Fn(&mut FunctionBuilder, usize) -> Value),
     lanes: impl Fn(usize) -> usize,
 ) -> Vec<Vec<Value>> {
-    let Some(spec) = spec else { return accumulators.iter().map(|&acc| vec![acc]).collect() };
-    let own = accumulators.len() / usize::from(spec.sums);
+    let Some(spec) = spec else { return (0..n).map(|i| vec![accumulator(builder, i)]).collect() };
+    let own = n / usize::from(spec.sums);
     let mut out = Vec::with_capacity(own);
     for first in (0..own).step_by(SIDE_BY_SIDE) {
         let mut inputs = Vec::with_capacity(SIDE_BY_SIDE);
         for i in first..own.min(first + SIDE_BY_SIDE) {
-            let mut of_vector: Vec<Value> = accumulators[i..].iter().step_by(own).copied().collect();
+            let mut of_vector: Vec<Value> = (i..n).step_by(own).map(|at| accumulator(builder, at)).collect();
             for (k, operand) in operands.iter().enumerate() {
                 let value = match operand {
                     RowOperand::Splat(value) => *value,

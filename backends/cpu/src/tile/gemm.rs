@@ -30,9 +30,15 @@
 //! Without multiply-adds (`-- sweep plain`; products and sums are two instructions on two pairs of units) the same shapes have, in
 //! % of the same peak: 2x24 81, 2x20 79, 2x16 77, 1x24 75, 3x12 72, 6x8 71, 5x8 69, 4x8 69, 10x4 62. An instruction overwrites one of its
 //! operands, so a product takes three: one that fills a register, product and sum, and the core begins six of them a cycle. With
-//! two rows the first is a load of B, which is faster than a copy (77 for 2x24). Broadcasts of A take the rest: the same loop
-//! without them reaches the peak. Broadcasting four steps by one load and four shuffles gains 1 %; holding twelve
-//! broadcasts of a row in registers while all columns go by, 5 %, but sums then go through memory.
+//! two rows the first is a load of B, which is faster than a copy (77 for 2x24). A broadcast of A takes more than its two instructions:
+//! its shuffle takes a unit from a product and its load one of two a cycle, and products alone need all of either. In assembly the
+//! best order of any such tile has 84 %.
+//!
+//! With A spread (`contract/spread.rs`, `-- spread plain`), each element four times in memory, a broadcast is one load: 2x24 89, 1x40 89,
+//! 2x20 85, 3x12 83, 2x16 82, 2x12 78, 3x8 78, 4x8 78. Loads bound it: 12 products of two rows, whose first vector of B is copied for
+//! one of them, take 13 loads, six and a half cycles (92 %; assembly has 93). Copying more of them takes
+//! more than it saves. Each element twice would do, with an instruction that doubles what it loads, but Cranelift makes
+//! that of a load and a splat only where one instruction uses it.
 
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::types::{F32X4, I32X4, I64};
@@ -178,6 +184,9 @@ impl GemmArgs {
     }
 }
 
+/// Operations of an epilogue that leave no register for sums that wait.
+const LONG: usize = 12;
+
 /// Choices of the emission that change speed and no bit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Schedule {
@@ -189,6 +198,8 @@ pub struct Schedule {
     pub cols_outer: bool,
     /// Whether each product reads its vector of B itself, into the register that the product takes over.
     pub reload: bool,
+    /// How many vectors of each row of B are read once all the same, and copied: the first.
+    pub copied: usize,
 }
 
 impl Schedule {
@@ -208,7 +219,8 @@ impl Schedule {
                 unroll: 4,
                 vector_first,
                 cols_outer,
-                reload: spec.rows == 2 && spec.panel >= 16,
+                reload: spec.panel >= 16 && (spec.rows == 2 || spec.a_spread && spec.rows == 1),
+                copied: if spec.a_spread { 1 } else { 0 },
             };
         }
         let (unroll, vector_first, cols_outer) = match (spec.rows, spec.panel) {
@@ -217,7 +229,7 @@ impl Schedule {
             (5, 8) => (8, false, false),
             _ => (8, true, false),
         };
-        Schedule { unroll, vector_first, cols_outer, reload: false }
+        Schedule { unroll, vector_first, cols_outer, reload: false, copied: 0 }
     }
 }
 
@@ -299,10 +311,31 @@ pub fn emit_gemm_tile(
         let n_rows = if kind == EpilogueInput::Tile { rows } else { 1 };
         stage(builder, from, n_stored, n_rows, n_cols)
     });
+    // Where an epilogue needs many registers, sums wait in memory: else some would be there during the loop, too.
+    let long = spec.epilogue.as_ref().is_some_and(|e| e.program.ops().len() > LONG);
+    let waiting = long.then(|| {
+        let memory = scratch(builder, sums.len() * 4);
+        for (at, &sum) in sums.iter().enumerate() {
+            builder.ins().store(output_flags(), sum, memory, byte_offset(4 * at));
+        }
+        memory
+    });
     for m in 0..rows {
-        let sums = &sums[m * n_vectors..(m + 1) * n_vectors];
         let of_row = epilogue::of_row(builder, &operands, m);
-        let values = epilogue::apply_all(builder, arithmetic, spec.epilogue.as_ref(), &of_row, sums, lanes);
+        let sum = |builder: &mut FunctionBuilder, i: usize| {
+            let at = m * n_vectors + i;
+            let ty = builder.func.dfg.value_type(sums[at]);
+            let load = |memory| builder.ins().load(ty, output_flags(), memory, byte_offset(4 * at));
+            waiting.map_or(sums[at], load)
+        };
+        let values = epilogue::apply_all(
+            builder,
+            arithmetic,
+            spec.epilogue.as_ref(),
+            &of_row,
+            (n_vectors, sum),
+            lanes,
+        );
         for (k, output) in outputs.iter().enumerate() {
             let row = advance(builder, output.rows.ptr, output.rows.stride_bytes, m);
             for (i, results) in values.iter().enumerate() {
@@ -556,7 +589,10 @@ impl Block<'_> {
                 (None, Step::Const(row)) => (positions[0], at[0] + m * row),
                 (None, Step::Value(_)) => unreachable!("rows at a run-time distance have bases"),
             };
-            load_splat(builder, input_flags(), ptr, byte_offset(at))
+            match self.spec.a_spread {
+                true => builder.ins().load(F32X4, input_flags(), ptr, byte_offset(at)),
+                false => load_splat(builder, input_flags(), ptr, byte_offset(at)),
+            }
         };
         let (b_row, b_at) = self.b.row(builder, positions[1], at[1]);
         // Vectors of one group of columns, then those of the next.
@@ -580,10 +616,15 @@ impl Block<'_> {
             };
             let turns =
                 if self.schedule.cols_outer { (self.n_vectors, rows) } else { (rows, self.n_vectors) };
+            // Vectors that are copied, where they have been read.
+            let mut read: Vec<Option<Value>> = vec![None; self.schedule.copied.min(self.n_vectors)];
             for outer in 0..turns.0 {
                 for inner in 0..turns.1 {
                     let (i, m) = if self.schedule.cols_outer { (outer, inner) } else { (inner, outer) };
-                    let b = load_b(builder, i);
+                    let b = match read.get_mut(i) {
+                        Some(read) => *read.get_or_insert_with(|| load_b(builder, i)),
+                        None => load_b(builder, i),
+                    };
                     let sum = &mut sums[m * self.n_vectors + i];
                     let product = self.spec.product;
                     let factors = if product == Product::F32 { [b, a[m]] } else { [a[m], b] };

@@ -25,6 +25,7 @@ use nnc_x86::Level;
 use super::{
     Refusal,
     epilogue::{self, Operand},
+    panel::Code,
     prologue::Prologue,
     split::{self, Nest},
     window::{self, Window},
@@ -32,6 +33,7 @@ use super::{
 use crate::{
     kernel::{NestRequest, Placement},
     lower::access::Access,
+    tile::Arithmetic,
 };
 
 /// A contraction with the roles of its axes.
@@ -71,6 +73,8 @@ pub(super) struct Problem {
     pub(super) operands: Vec<(Operand, Linear)>,
     /// Instructions of its tiles, if they are wide.
     pub(super) level: Option<Level>,
+    /// How the target multiplies and adds where they are not.
+    pub(super) arithmetic: Arithmetic,
     /// First columns of the groups of columns of B that the epilogue joins; `[0]` where it joins none.
     pub(super) groups: Vec<i64>,
     /// Loads that are one constant everywhere, which the epilogue has instead of them.
@@ -162,6 +166,11 @@ impl Problem {
     /// Whether it sums integers.
     pub(super) fn is_whole(&self) -> bool {
         self.nest.loads[self.a].dtype == DType::I32
+    }
+
+    /// What the code of its tiles is.
+    pub(super) fn code(&self) -> Code {
+        self.level.map_or(Code::Clif(self.arithmetic), Code::Wide)
     }
 
     /// The level, if the epilogue can be done there.
@@ -323,6 +332,7 @@ impl Problem {
             operands,
             nest,
             level: None,
+            arithmetic: Arithmetic { fused: true },
             groups: vec![0],
             splats,
             product: Product::F32,

@@ -14,14 +14,13 @@ use cranelift_codegen::ir::{
 };
 use nnc_ir::extent::{Extent, product};
 use nnc_tile::gemm::Stride;
-use nnc_x86::Level;
 
 use super::{
     analyze::{BFrom, Problem},
     emit::{Gen, kernel_function},
     fill::Fill,
     pack::flags,
-    panel::{At, Panels, RowBlocks},
+    panel::{At, Code, Panels, RowBlocks},
     tiles::{BPanel, Tiles},
     window::{Block, Window},
 };
@@ -102,12 +101,12 @@ impl Conv {
         let rest = product(&counts[1..]);
         let full = &first * &rest;
         let columns = if !p.flat {
-            Columns::Row(Panels::choose(m.as_const(), in_row.as_const(), p.level, choices))
+            Columns::Row(Panels::choose(m.as_const(), in_row.as_const(), p.code(), choices))
         } else if counts.len() == 1 {
             let columns = first.as_const().filter(|_| counts[0] == first);
-            Columns::Row(Panels::choose(m.as_const(), columns, p.level, choices))
+            Columns::Row(Panels::choose(m.as_const(), columns, p.code(), choices))
         } else {
-            choose(&m, &in_row, (&full, &(&counts[0].modulo(&first) * &rest)), p.level, choices)
+            choose(&m, &in_row, (&full, &(&counts[0].modulo(&first) * &rest)), p.code(), choices)
         };
         let blocks = counts[0].ceil_div(&first).as_const().unwrap_or(1);
         let multiple = match &columns {
@@ -408,26 +407,26 @@ fn choose(
     m: &Extent,
     in_row: &Extent,
     (full, last): (&Extent, &Extent),
-    level: Option<Level>,
+    code: Code,
     choices: &mut Choices,
 ) -> Columns {
-    let panels = |n: &Extent| Panels::new(m.as_const(), n.as_const(), level);
+    let panels = |n: &Extent| Panels::new(m.as_const(), n.as_const(), code);
     let (Some(rows), Some(row), Some(all)) = (m.as_const(), in_row.as_const(), full.as_const()) else {
         return Columns::Across(panels(full), panels(last));
     };
     let size = |x: i64| usize::try_from(x).unwrap_or(0);
     // Copying a vector of 128 bits takes about as long as two multiply-adds.
-    let (cost, vector): (&dyn Fn(usize, usize) -> u64, u64) = match level {
-        Some(level) => (&move |m, n| wide_cover_cost(level, m, n), 1000),
-        None => (&cover_cost, 2000),
+    let (cost, vector): (&dyn Fn(usize, usize) -> u64, u64) = match code {
+        Code::Wide(level) => (&move |m, n| wide_cover_cost(level, m, n), 1000),
+        Code::Clif(arithmetic) => (&move |m, n| cover_cost(m, n, arithmetic), 2000),
     };
     let copies = vector * (all / 4 + all / row.max(1)).unsigned_abs();
     let by_row = cost(size(rows), size(row)) * (all / row.max(1)).unsigned_abs();
     let across = cost(size(rows), size(all)) + copies;
     let default = i64::from(by_row > across);
     if choices.number(Knob::Across, default, || vec![0, 1]) == 0 {
-        Columns::Row(Panels::choose(m.as_const(), in_row.as_const(), level, choices))
+        Columns::Row(Panels::choose(m.as_const(), in_row.as_const(), code, choices))
     } else {
-        Columns::Across(Panels::choose(m.as_const(), full.as_const(), level, choices), panels(last))
+        Columns::Across(Panels::choose(m.as_const(), full.as_const(), code, choices), panels(last))
     }
 }

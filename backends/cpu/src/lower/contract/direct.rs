@@ -2,11 +2,12 @@
 //!
 //! ```text
 //! for item = (loops around, block of rows, group of panels):
+//!   spread the rows of A, once for neighbouring items        (without multiply-adds)
 //!   for panel in group:      constant B: packed when compiling; else read as it lies, or copied to scratch memory
 //!     for rows in block:     tile, over all of k, with the epilogue
 //! ```
 
-use cranelift_codegen::ir::{InstBuilder, Value};
+use cranelift_codegen::ir::{InstBuilder, Value, condcodes::IntCC};
 use nnc_ir::extent::{Atom, Extent, product};
 use nnc_tile::gemm::{Cols, Stride};
 
@@ -15,6 +16,7 @@ use super::{
     emit::{Gen, kernel_function},
     pack,
     panel::{self, At, Panels, RowBlocks},
+    spread,
     tiles::{BPanel, Tiles, stride},
     weights,
 };
@@ -43,6 +45,9 @@ const SLOW_ROWS: i64 = 512;
 /// Elements of A that stay in the second-level cache.
 const A_BLOCK: i64 = 160 << 10;
 
+/// Rows from which on spreading pays.
+const SPREAD_ROWS: i64 = 4;
+
 /// How a product will be done.
 #[derive(Clone, Debug)]
 pub(super) struct Direct {
@@ -53,6 +58,8 @@ pub(super) struct Direct {
     /// Columns that a panel computes, of all groups.
     columns: i64,
     b: Source,
+    /// Elements from one row of A to the next where it is spread first.
+    spread: Option<Extent>,
     /// Where the number of the step is counted, if it is done once for each step of a loop.
     turn: Option<PointerSlot>,
 }
@@ -91,7 +98,7 @@ impl Direct {
                 let unknown = if turn.is_some() { panel::FEW } else { panel::MANY };
                 Panels::of_groups(known.unwrap_or(unknown), n, problem.level?, groups)
             }
-            _ => Panels::choose(m.as_const(), n.as_const(), problem.level, &mut cx.choices),
+            _ => Panels::choose(m.as_const(), n.as_const(), problem.code(), &mut cx.choices),
         };
         let constant = request.operands.get(problem.nest.loads[problem.b].operand)?.constant.as_ref();
         let around: Vec<usize> =
@@ -127,6 +134,9 @@ impl Direct {
             }
         };
         let block = row_block(problem, &panels, &b);
+        let pays = spread::pays(problem, cx, &panels, &n) && m.as_const().is_none_or(|m| m >= SPREAD_ROWS);
+        let spread = spread_block(problem, &panels, &b, &block).filter(|_| pays);
+        let block = spread.as_ref().map_or(block, |(block, _)| block.clone());
         let block = match (m.as_const(), block.as_const()) {
             (Some(all), Some(rows)) => {
                 Extent::Const(cx.choices.amount(Knob::Rows, rows, panels.rows_multiple(), all))
@@ -143,7 +153,8 @@ impl Direct {
             }
             _ => 1,
         };
-        Some(Direct { panels, blocks, group, columns, b, turn })
+        let spread = spread.map(|(_, row)| row);
+        Some(Direct { panels, blocks, group, columns, b, spread, turn })
     }
 
     /// Makes the kernel.
@@ -154,21 +165,38 @@ impl Direct {
         let mut digits: Vec<Extent> = p.outer.iter().map(|&a| extents[a].clone()).collect();
         let loops = digits.len();
         digits.push(self.blocks.count());
-        digits.push(n_panels.ceil_div(&Extent::Const(self.group)));
+        let groups = n_panels.ceil_div(&Extent::Const(self.group));
+        digits.push(groups.clone());
         let scratch = match self.b {
             Source::Packed { .. } => Extent::ZERO,
             // Without terms nothing is copied, but there is a place all the same.
             _ => k.max_with(&Extent::ONE).scale(self.panels.widest() * 4),
         };
+        let panel_bytes = scratch.ceil_div(&Extent::Const(64)).scale(64);
+        let spread_bytes =
+            self.spread.as_ref().map_or(Extent::ZERO, |row| (row * &self.blocks.block).scale(4));
         let function = kernel_function(cx, |g, begin, end, worker| {
-            let tiles = Tiles::new(g, p).with_ahead(self.ahead(p));
+            let mut tiles = Tiles::new(g, p).with_ahead(self.ahead(p));
+            if let Some(row) = &self.spread {
+                tiles = tiles.over_spread(g, row.clone());
+            }
             let scratch = (!scratch.is(0)).then(|| g.scratch(worker));
             let (columns, n_panels) = (g.extent(&n), g.extent(&n_panels));
-            g.range(begin, end, |g, item| {
+            // What is spread belongs to this place.
+            let none: Vec<Value> = self.spread.iter().map(|_| g.int(-1)).collect();
+            g.carry((begin, end), 1, &none, |g, item, carried| {
                 let at = g.digits(item, &digits);
                 let around: Vec<(usize, Value)> = p.outer.iter().copied().zip(at.iter().copied()).collect();
                 let (first_row, rows) = self.blocks.at(g, at[loops]);
-                let origin = tiles.origin(g, request, &around, first_row);
+                let mut origin = tiles.origin(g, request, &around, first_row);
+                let place: Vec<Value> = carried.iter().map(|_| g.div_rem(item, &groups).0).collect();
+                if let Some(row) = &self.spread {
+                    let to = g.scratch(worker);
+                    let to = g.plus(to, &panel_bytes);
+                    let stale = g.b.ins().icmp(IntCC::NotEqual, place[0], carried[0]);
+                    g.when(stale, |g| spread_rows(g, p, (origin.a, rows), (to, row)));
+                    origin.a = to;
+                }
                 let b = match &p.prologue {
                     Some(prologue) => prologue.origins(g, p, request, &around),
                     None => vec![self.b_origin(g, p, request, &around)],
@@ -182,7 +210,8 @@ impl Direct {
                     tiles.panel(g, &origin, at, b, &self.blocks, rows);
                 };
                 let Some(turn) = self.turn.filter(|_| !self.panels.count(&n).is(1)) else {
-                    return self.panels.each(g, columns, (from, to), &mut |g, at| panel(g, at));
+                    self.panels.each(g, columns, (from, to), &mut |g, at| panel(g, at));
+                    return place;
                 };
                 let turn = g.pointer(turn);
                 let odd = g.b.ins().band_imm_s(turn, 1);
@@ -191,6 +220,7 @@ impl Direct {
                     |g| self.panels.each_from_last(g, (from, to), &mut |g, at| panel(g, at)),
                     |g| self.panels.each(g, columns, (from, to), &mut |g, at| panel(g, at)),
                 );
+                place
             });
         });
         let block_rows = self.blocks.block.clone();
@@ -199,7 +229,7 @@ impl Direct {
             name: request.name.clone(),
             items: product(&digits),
             item_cost: (&block_rows * &k).scale(self.group * self.columns / 4),
-            scratch_bytes: scratch.ceil_div(&Extent::Const(64)).scale(64),
+            scratch_bytes: &panel_bytes + &spread_bytes,
             may_fault: false,
             scheduled: true,
             plain: None,
@@ -306,6 +336,31 @@ fn steps(distance: &Extent) -> bool {
         Extent::Const(c) => *c > 0,
         Extent::Expr(e) => e.terms.iter().flat_map(|t| &t.atoms).all(|a| matches!(a, Atom::Symbol(_))),
     }
+}
+
+/// Spreads rows of A, `row` elements from one to the next.
+fn spread_rows(g: &mut Gen<'_, '_>, p: &Problem, (from, rows): (Value, Value), (to, row): (Value, &Extent)) {
+    let (zero, k) = (g.int(0), g.extent(&p.extent(&p.k)));
+    let (from_step, to_step) = (p.a_row.scale(4), row.scale(4));
+    g.carry((zero, rows), 1, &[from, to], |g, _, at| {
+        spread::elements(g, (at[0], &p.a_k), k, at[1]);
+        vec![g.plus(at[0], &from_step), g.plus(at[1], &to_step)]
+    });
+}
+
+/// Rows of a block of which A is spread, and elements from one to the next, if spreading costs no further copies of panels.
+fn spread_block(p: &Problem, panels: &Panels, b: &Source, block: &Extent) -> Option<(Extent, Extent)> {
+    let (k, rows) = (p.extent(&p.k).as_const()?.max(1), block.as_const()?);
+    // An odd number of cache lines, so that rows do not share sets of a cache.
+    let row = (spread::COPIES * k / 16 + 1) / 2 * 32 + 16;
+    let most = (spread::BYTES / (4 * row)).max(16);
+    if rows <= most {
+        return Some((block.clone(), Extent::Const(row)));
+    }
+    let multiple = panels.rows_multiple();
+    let parts = (rows + most - 1) / most;
+    let rows = ((rows + parts - 1) / parts + multiple - 1) / multiple * multiple;
+    (!matches!(b, Source::Copied)).then_some((Extent::Const(rows), Extent::Const(row)))
 }
 
 /// Rows of a block: few enough that blocks and panels are enough items and that A stays in cache, many enough that

@@ -26,7 +26,7 @@ use super::{
     epilogue::{self, Operand},
     split::{self, Nest},
 };
-use crate::{kernel::NestRequest, lower::access::Access};
+use crate::{kernel::NestRequest, lower::access::Access, tile::Arithmetic};
 
 /// Most groups: more than these leave no registers for several rows.
 const MOST: usize = 4;
@@ -211,6 +211,7 @@ impl Problem {
             epilogue: Some(Epilogue { program, sums, inputs: kinds, stores }),
             operands,
             level: None,
+            arithmetic: Arithmetic { fused: true },
             groups: groups.0,
         };
         let request = NestRequest {

@@ -120,7 +120,7 @@ impl Whole {
             (way, problem) = of(false)?;
         }
         let m = rows.or(problem.level.map(|_| ROWS));
-        let panels = Panels::new(m, i64::try_from(n.len()).ok(), problem.level);
+        let panels = Panels::new(m, i64::try_from(n.len()).ok(), problem.code());
         let panels = with_registers(panels, &problem);
         let packed = matrix.pack(&way, &panels, &terms(way.product.group())).ok_or(ONE_MATRIX)?;
         let weight = cx.add_weight(packed);

@@ -23,7 +23,7 @@ use super::{
     split,
     window::{self, Dim, Window},
 };
-use crate::{kernel::NestRequest, lower::access::Access};
+use crate::{kernel::NestRequest, lower::access::Access, tile::Arithmetic};
 
 /// Taps of a window, at most.
 const TAPS: i64 = 128;
@@ -253,6 +253,7 @@ impl Last {
             epilogue,
             operands,
             level: None,
+            arithmetic: Arithmetic { fused: true },
             groups: vec![0],
             splats,
             product: Product::F32,

@@ -44,6 +44,7 @@ mod portions;
 mod prologue;
 mod rows;
 mod split;
+mod spread;
 mod squares;
 mod taps;
 mod tiles;
@@ -67,6 +68,7 @@ use super::{emit, scalar::Abilities};
 use crate::{
     frame::PointerSlot,
     kernel::{Filtering, Kernel, LowerCx, NestRequest},
+    tile::Arithmetic,
 };
 
 /// Why tiles cannot do a contraction.
@@ -119,6 +121,7 @@ pub(super) fn lower(request: &NestRequest, cx: &mut LowerCx<'_>) -> Result<Kerne
         return ints::lower(&problem, request, cx);
     }
     problem.level = problem.wide_level(cx.tiles.level());
+    problem.arithmetic = Arithmetic::of(cx.isa);
     Ok(match &problem.b_from {
         BFrom::Linear { .. } => {
             let way = Direct::new(&problem, request, cx).ok_or("it reads an operand that is not there")?;
@@ -164,6 +167,7 @@ fn lower_last(request: &NestRequest, cx: &mut LowerCx<'_>) -> Option<Result<Kern
         return Some(Ok(Lanes::new(&last, request, cx)?.lower(&last, request, cx)));
     }
     last.problem.level = last.problem.wide_level(cx.tiles.level());
+    last.problem.arithmetic = Arithmetic::of(cx.isa);
     if let Some(way) = WinogradConv::new(&last, request, cx) {
         return way.lower(&last, request, cx).map(Ok);
     }

@@ -8,7 +8,9 @@ use nnc_x86::Level;
 use super::emit::Gen;
 use crate::{
     choice::{Choice, Choices, Knob},
-    tile::{MOST_COUNTED, Panel, cover, wide_cover, wide_cover_by, wide_cover_of_groups, wide_shapes},
+    tile::{
+        Arithmetic, MOST_COUNTED, Panel, cover, wide_cover, wide_cover_by, wide_cover_of_groups, wide_shapes,
+    },
 };
 
 /// How columns are cut into panels.
@@ -57,6 +59,15 @@ pub(super) struct At {
     pub(super) rows: u16,
 }
 
+/// What the code of tiles is.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Code {
+    /// Wide, of that level.
+    Wide(Level),
+    /// CLIF.
+    Clif(Arithmetic),
+}
+
 /// Rows assumed where their number is not known.
 pub(super) const MANY: usize = 240;
 /// Rows of a step of a loop likewise: what is a batch there.
@@ -64,19 +75,14 @@ pub(super) const FEW: usize = 2;
 
 impl Panels {
     /// Panels for m rows and n columns.
-    pub(super) fn new(m: Option<i64>, n: Option<i64>, level: Option<Level>) -> Panels {
-        Panels::by(m, n, level, None)
+    pub(super) fn new(m: Option<i64>, n: Option<i64>, code: Code) -> Panels {
+        Panels::by(m, n, code, None)
     }
 
     /// Likewise, of tiles that may be chosen.
-    pub(super) fn choose(
-        m: Option<i64>,
-        n: Option<i64>,
-        level: Option<Level>,
-        choices: &mut Choices,
-    ) -> Panels {
-        let default = Panels::new(m, n, level);
-        let (Some(level), Some(best)) = (level, default.tile()) else { return default };
+    pub(super) fn choose(m: Option<i64>, n: Option<i64>, code: Code, choices: &mut Choices) -> Panels {
+        let default = Panels::new(m, n, code);
+        let (Code::Wide(level), Some(best)) = (code, default.tile()) else { return default };
         let lanes = level.lanes();
         let size = |x: Option<i64>| x.and_then(|x| usize::try_from(x).ok());
         let most = if n.is_none() { Some(MOST_COUNTED) } else { None };
@@ -90,7 +96,7 @@ impl Panels {
         match choices.take(Knob::Tile, taken, others) {
             Choice::Tile(rows, columns) if Choice::Tile(rows, columns) != taken => {
                 let shape = (usize::from(rows), usize::from(columns) / lanes);
-                Panels::by(m, n, Some(level), Some(shape))
+                Panels::by(m, n, code, Some(shape))
             }
             _ => default,
         }
@@ -105,24 +111,24 @@ impl Panels {
     }
 
     /// Panels of tiles of so many rows and vectors, or of those that cost least.
-    fn by(m: Option<i64>, n: Option<i64>, level: Option<Level>, shape: Option<(usize, usize)>) -> Panels {
+    fn by(m: Option<i64>, n: Option<i64>, code: Code, shape: Option<(usize, usize)>) -> Panels {
         let wide = |level: Level, m: usize, n: usize, most: Option<usize>| match shape {
             Some(shape) => wide_cover_by(level, shape, n),
             None => wide_cover(level, m, n, most),
         };
         let m = m.and_then(|m| usize::try_from(m).ok()).unwrap_or(MANY);
         let Some(n) = n.and_then(|n| usize::try_from(n).ok()) else {
-            let first = match level {
-                Some(level) => wide(level, m, 480, Some(MOST_COUNTED))[0],
-                None => cover(m, 240)[0],
+            let first = match code {
+                Code::Wide(level) => wide(level, m, 480, Some(MOST_COUNTED))[0],
+                Code::Clif(arithmetic) => cover(m, 240, arithmetic)[0],
             };
             return Panels::Counted { width: first.width, rows: first.rows };
         };
         let mut runs: Vec<Run> = Vec::new();
         // What lies far away from the end is covered by the panel that is best for many columns.
-        let (seen, whole) = match level {
-            Some(level) => (2048, wide(level, m, n.clamp(1, 2048), None)[0]),
-            None => (480, cover(m, 240)[0]),
+        let (seen, whole) = match code {
+            Code::Wide(level) => (2048, wide(level, m, n.clamp(1, 2048), None)[0]),
+            Code::Clif(arithmetic) => (480, cover(m, 240, arithmetic)[0]),
         };
         let (mut start, mut number) = (0, 0);
         let width = usize::from(whole.width);
@@ -138,9 +144,9 @@ impl Panels {
             });
             (start, number) = (count * width, count);
         }
-        let rest = match level {
-            Some(level) => wide(level, m, n - start, None),
-            None => cover(m, n - start),
+        let rest = match code {
+            Code::Wide(level) => wide(level, m, n - start, None),
+            Code::Clif(arithmetic) => cover(m, n - start, arithmetic),
         };
         runs.extend(runs_of(&rest, number, start));
         Panels::Fixed(runs)

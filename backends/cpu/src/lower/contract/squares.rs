@@ -24,6 +24,7 @@ use super::{
     fill_last::{self, Target},
     last::{Last, Taps, Windows},
     panel::RowBlocks,
+    spread,
     tiles::{Tiles, stride},
     winograd::WinogradConv,
 };
@@ -98,7 +99,9 @@ impl WinogradConv {
         let points = (self.way.n() * self.way.n()) as i64;
         let copy_bytes = parts.copied().bytes();
         let room_bytes = |room: Room| Extent::Const(4 * points * room.point);
-        let scratch_bytes = &(&copy_bytes + &room_bytes(v)) + &room_bytes(m);
+        let spread_bytes = if self.spread { 4 * spread::COPIES * v.point } else { 0 };
+        let scratch_bytes =
+            &(&(&copy_bytes + &room_bytes(v)) + &room_bytes(m)) + &Extent::Const(spread_bytes);
 
         let [down, across] = self.counts();
         let mut digits: Vec<Extent> = parts.around.iter().map(|&a| extents[a].clone()).collect();
@@ -108,6 +111,7 @@ impl WinogradConv {
             let copy = g.scratch(worker);
             let v = g.plus(copy, &copy_bytes);
             let m = g.plus(v, &room_bytes(parts.v));
+            let spread = self.spread.then(|| g.plus(m, &room_bytes(parts.m)));
             let tiles = Tiles::new(g, p);
             let none = g.int(-1);
             g.carry((begin, end), 1, &[none], |g, item, carried| {
@@ -124,7 +128,7 @@ impl WinogradConv {
                 let block = Block { around: &around, first, count, channel };
                 let stale = g.b.ins().icmp(IntCC::NotEqual, place, carried[0]);
                 g.when(stale, |g| parts.input(g, &block, copy, v));
-                parts.products(g, group, (v, m));
+                parts.products(g, group, (v, m), spread);
                 parts.output(g, &tiles, &block, m);
                 vec![place]
             });
@@ -239,8 +243,8 @@ impl Parts<'_> {
         });
     }
 
-    /// The product of each point.
-    fn products(&self, g: &mut Gen<'_, '_>, group: Value, (v, m): (Value, Value)) {
+    /// The product of each point; `spread` is memory for what it multiplies, spread.
+    fn products(&self, g: &mut Gen<'_, '_>, group: Value, (v, m): (Value, Value), spread: Option<Value>) {
         let way = self.way;
         let points = (way.way.n() * way.way.n()) as i64;
         let c = Extent::Const(way.channels[0]);
@@ -256,6 +260,15 @@ impl Parts<'_> {
         let (columns, n_panels) = (g.extent(&columns), g.extent(&n_panels));
         g.carry((zero, end), 1, &[v, weights, m], |g, _, at_point| {
             let (a, b, to) = (at_point[0], at_point[1], at_point[2]);
+            let copies = if spread.is_some() { spread::COPIES } else { 1 };
+            let from = match spread {
+                Some(memory) => {
+                    let n = g.int(way.squares * self.v.square);
+                    spread::elements(g, (a, &Extent::ONE), n, memory);
+                    memory
+                }
+                None => a,
+            };
             way.panels.each(g, columns, (zero, n_panels), &mut |g, at| {
                 let b = g.address(b, &[(at.start, c.clone())]);
                 let to = g.address(to, &[(at.start, Extent::ONE)]);
@@ -265,21 +278,22 @@ impl Parts<'_> {
                         rows: height,
                         panel: at.width,
                         cols: at.cols,
-                        a_row: Room::step(self.v.square),
-                        a_k: Stride::Const(1),
+                        a_row: Room::step(copies * self.v.square),
+                        a_k: Stride::Const(copies as u32),
                         a_runs: None,
+                        a_spread: spread.is_some(),
                         b_rows: BRows::Apart(Stride::Const(u32::from(at.width))),
                         ahead: 0,
                         init: Init::Zero,
                         epilogue: None,
                     };
                     let args = GemmArgs {
-                        a: g.address(a, &[(row, Extent::Const(self.v.square))]),
+                        a: g.address(from, &[(row, Extent::Const(copies * self.v.square))]),
                         b,
                         c: g.address(to, &[(row, Extent::Const(self.m.square))]),
                         k,
                         ldc,
-                        a_row: (spec.a_row == Stride::Arg).then(|| g.int(self.v.square)),
+                        a_row: (spec.a_row == Stride::Arg).then(|| g.int(copies * self.v.square)),
                         a_k: None,
                         a_table: None,
                         b_k: None,

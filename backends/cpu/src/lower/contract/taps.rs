@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! for item = (loops around, block of rows of the result, group of panels):
-//!   copy the rows of the input that the windows reach, padded:   [rows][columns][channels]
+//!   copy the rows of the input that the windows reach, padded:   [rows][columns][channels]    (and spread them)
 //!   for panel in group:
 //!     for row in block:
 //!       for pixels of the row:     tile, over all taps and channels, with the epilogue
@@ -21,6 +21,7 @@ use super::{
     last::{Last, Windows},
     panel::{Panels, RowBlocks},
     portions::Portions,
+    spread,
     tiles::{BPanel, Tiles},
     weights,
 };
@@ -57,6 +58,8 @@ pub(super) struct TapsConv {
     row: Extent,
     /// The block, or none if the input is read in place.
     block: Option<Target>,
+    /// Whether it is spread. Then elements of the block are one each, and those of runs, pixels and rows that tiles read four.
+    spread: bool,
 }
 
 impl TapsConv {
@@ -67,7 +70,7 @@ impl TapsConv {
         let extents = &p.nest.extents;
         let (columns, n) = (&extents[windows.x.pixel], p.extent(&p.n));
         let (k, n_const) = (p.extent(&p.k).as_const()?, n.as_const()?);
-        let panels = Panels::choose(columns.as_const(), n.as_const(), p.level, &mut cx.choices);
+        let panels = Panels::choose(columns.as_const(), n.as_const(), p.code(), &mut cx.choices);
         let constant = request.operands.get(p.nest.loads[p.b].operand)?.constant.as_ref()?;
         let outer: Vec<usize> = p.outer.iter().copied().filter(|&a| !at.coefficients[a].is(0)).collect();
         let packed = weights::pack(constant, at, extents, [&outer, &p.n, &p.k], (&panels, &[0]))?;
@@ -82,7 +85,8 @@ impl TapsConv {
         let pitch = &(columns - &Extent::ONE).scale(x_stride) + &Extent::Const(windows.x.reach() + 1);
         let (y_stride, y_reach) = windows.y.map_or((1, 0), |y| (stride_of(y.stride), y.reach()));
         // Elements from one position of the input to the next, where tiles read it.
-        let lies = in_place(windows, channels).filter(|_| p.prologue.is_none());
+        let spread = spread::pays(p, cx, &panels, &n);
+        let lies = in_place(windows, channels).filter(|_| p.prologue.is_none() && !spread);
         let (line, position, in_place) = match lies {
             Some((line, position)) => (line, position, true),
             None => (pitch.scale(channels), Extent::Const(channels), false),
@@ -96,7 +100,8 @@ impl TapsConv {
         let fit = if in_place {
             known_rows
         } else {
-            ((BLOCK / line_bytes.max(1) - y_reach - 1) / y_stride + 1).max(1)
+            let bytes = if spread { spread::BYTES / spread::COPIES } else { BLOCK };
+            ((bytes / line_bytes.max(1) - y_reach - 1) / y_stride + 1).max(1)
         };
         let around: Vec<&Extent> = p
             .outer
@@ -128,13 +133,21 @@ impl TapsConv {
             pixel: position.scale(x_stride),
             row: line.scale(y_stride),
             block,
+            spread,
         })
+    }
+
+    /// Elements in memory of one that tiles read.
+    fn copies(&self) -> i64 {
+        if self.spread { spread::COPIES } else { 1 }
     }
 
     /// Makes the kernel.
     pub(super) fn lower(&self, last: &Last, request: &NestRequest, cx: &mut LowerCx<'_>) -> Kernel {
         let windows = &last.windows;
-        let p = &Problem { a_row: self.pixel.clone(), ..last.problem.clone() };
+        let copies = self.copies();
+        let a_row = self.pixel.scale(copies);
+        let p = &Problem { a_row: a_row.clone(), ..last.problem.clone() };
         let extents = &p.nest.extents;
         let (n, k) = (p.extent(&p.n), p.extent(&p.k));
         let around: Vec<usize> =
@@ -151,8 +164,13 @@ impl TapsConv {
         let function = kernel_function(cx, |g, begin, end, worker| {
             let table = g.scratch(worker);
             let memory = g.plus(table, &Extent::Const(table_bytes));
-            g.write_numbers(&self.table, table);
-            let tiles = Tiles::new(g, p).with_runs(self.run, table);
+            let copy = self.spread.then(|| g.plus(memory, &block_bytes));
+            let runs: Vec<Extent> = self.table.iter().map(|start| start.scale(copies)).collect();
+            g.write_numbers(&runs, table);
+            let mut tiles = Tiles::new(g, p).with_runs(self.run, table);
+            if self.spread {
+                tiles = tiles.over_spread(g, a_row);
+            }
             let (columns, n_panels) = (g.extent(&n), g.extent(&n_panels));
             let (n_rows, n_pixels) = (g.extent(&all_rows), g.extent(&pixels.m));
             let none = g.int(-1);
@@ -169,25 +187,40 @@ impl TapsConv {
                 let input = match &self.block {
                     Some(target) => {
                         let stale = g.b.ins().icmp(IntCC::NotEqual, place, carried[0]);
-                        g.when(stale, |g| match &p.prologue {
-                            None => {
-                                fill_last::emit(g, windows, target, source, &around, (from, rows), memory);
+                        g.when(stale, |g| {
+                            match &p.prologue {
+                                None => {
+                                    fill_last::emit(
+                                        g,
+                                        windows,
+                                        target,
+                                        source,
+                                        &around,
+                                        (from, rows),
+                                        memory,
+                                    );
+                                }
+                                Some(prologue) => {
+                                    let zero = g.int(0);
+                                    g.range(zero, rows, |g, r| {
+                                        let mut place = around.clone();
+                                        if let Some(y) = windows.y {
+                                            place.push((y.pixel, g.b.ins().iadd(from, r)));
+                                        }
+                                        let parts = prologue.origins(g, p, request, &place);
+                                        let to = g.address(memory, &[(r, self.row.clone())]);
+                                        let along = (windows.x.pixel, n_pixels);
+                                        prologue.sums_of(g, (&parts, to), along, target.channels);
+                                    });
+                                }
                             }
-                            Some(prologue) => {
-                                let zero = g.int(0);
-                                g.range(zero, rows, |g, r| {
-                                    let mut place = around.clone();
-                                    if let Some(y) = windows.y {
-                                        place.push((y.pixel, g.b.ins().iadd(from, r)));
-                                    }
-                                    let parts = prologue.origins(g, p, request, &place);
-                                    let to = g.address(memory, &[(r, self.row.clone())]);
-                                    let along = (windows.x.pixel, n_pixels);
-                                    prologue.sums_of(g, (&parts, to), along, target.channels);
-                                });
+                            if let Some(copy) = copy {
+                                let elements = target.pitch.scale(target.channels * target.lines);
+                                let elements = g.extent(&elements);
+                                spread::elements(g, (memory, &Extent::ONE), elements, copy);
                             }
                         });
-                        memory
+                        copy.unwrap_or(memory)
                     }
                     None => {
                         // Without padding the first tap of the first pixel is where the input's positions begin.
@@ -218,7 +251,7 @@ impl TapsConv {
                             place.push((y.pixel, g.b.ins().iadd(from, r)));
                         }
                         let mut origin = tiles.origin(g, request, &place, zero);
-                        origin.a = g.address(input, &[(r, self.row.clone())]);
+                        origin.a = g.address(input, &[(r, self.row.scale(copies))]);
                         tiles.panel(g, &origin, at, b, &pixels, n_pixels);
                     });
                 });
@@ -231,7 +264,8 @@ impl TapsConv {
             name: request.name.clone(),
             items: &product(&digits) * &groups,
             item_cost: per_item.scale(self.panels.widest()).floor_div(&Extent::Const(4)),
-            scratch_bytes: &block_bytes + &Extent::Const(table_bytes),
+            scratch_bytes: &block_bytes.scale(if self.spread { 1 + copies } else { 1 })
+                + &Extent::Const(table_bytes),
             may_fault: false,
             scheduled: true,
             plain: None,

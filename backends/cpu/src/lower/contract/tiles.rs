@@ -12,6 +12,7 @@ use super::{
     analyze::{Linear, Problem},
     emit::Gen,
     panel::{At, RowBlocks},
+    spread::COPIES,
 };
 use crate::{
     frame::PointerSlot,
@@ -25,6 +26,11 @@ pub(super) fn stride(extent: &Extent) -> Stride {
         Some(c) if c < 1 << 20 => Stride::Const(c),
         _ => Stride::Arg,
     }
+}
+
+/// What a tile is given of a distance.
+fn argument(g: &mut Gen<'_, '_>, distance: &Extent) -> Option<Value> {
+    (stride(distance) == Stride::Arg).then(|| g.extent(distance))
 }
 
 /// Rows of tiles that take longer to read B from memory than to multiply.
@@ -57,8 +63,12 @@ pub(super) enum BPanel {
 pub(super) struct Tiles<'p> {
     problem: &'p Problem,
     k: Value,
+    /// Distances in A along rows and sums, and those of them that are values at run time.
+    a: [Extent; 2],
     a_row: Option<Value>,
     a_k: Option<Value>,
+    /// Whether each element of A lies there four times.
+    spread: bool,
     /// Elements of a run of A, and the table of runs.
     a_runs: Option<(u32, Value)>,
     /// How far ahead of tiles of few rows B is asked for.
@@ -91,13 +101,13 @@ impl Linear {
 impl<'p> Tiles<'p> {
     /// Reads what tiles need that is the same for all of them.
     pub(super) fn new(g: &mut Gen<'_, '_>, problem: &'p Problem) -> Self {
-        let mut arg = |extent: &Extent| (stride(extent) == Stride::Arg).then(|| g.extent(extent));
-        let (a_row, a_k) = (arg(&problem.a_row), arg(&problem.a_k));
+        let a = [problem.a_row.clone(), problem.a_k.clone()];
+        let [a_row, a_k] = a.each_ref().map(|distance| argument(g, distance));
         let k = g.extent(&problem.extent(&problem.k));
         let ldc = g.extent(&problem.c_row);
         let further = problem.further.iter().map(|(_, row)| g.extent(row)).collect();
         let strides = problem.operands.iter().map(|(o, _)| g.extent(&o.row_stride)).collect();
-        Tiles { problem, k, a_row, a_k, a_runs: None, ahead: 0, ldc, further, strides }
+        Tiles { problem, k, a, a_row, a_k, spread: false, a_runs: None, ahead: 0, ldc, further, strides }
     }
 
     /// The same over a B that comes from memory.
@@ -108,6 +118,13 @@ impl<'p> Tiles<'p> {
     /// The same over so many elements of a sum, where these are groups of its terms.
     pub(super) fn with_terms(self, k: Value) -> Self {
         Tiles { k, ..self }
+    }
+
+    /// The same over an A that is spread (`spread`), its rows so far apart.
+    pub(super) fn over_spread(self, g: &mut Gen<'_, '_>, row: Extent) -> Self {
+        let a = [row, Extent::Const(COPIES)];
+        let [a_row, a_k] = a.each_ref().map(|distance| argument(g, distance));
+        Tiles { a, a_row, a_k, spread: true, ..self }
     }
 
     /// The same over an A that lies in runs.
@@ -204,7 +221,7 @@ impl<'p> Tiles<'p> {
                 })
                 .collect();
             let args = GemmArgs {
-                a: by_row(g, origin.a, &p.a_row),
+                a: by_row(g, origin.a, &self.a[0]),
                 b: start,
                 c: g.address_of(c, &[(i, p.c_row.clone())], of_result(0)),
                 k: self.k,
@@ -228,9 +245,10 @@ impl<'p> Tiles<'p> {
             rows,
             panel,
             cols,
-            a_row: stride(&self.problem.a_row),
-            a_k: stride(&self.problem.a_k),
+            a_row: stride(&self.a[0]),
+            a_k: stride(&self.a[1]),
             a_runs: self.a_runs.map(|(run, _)| run),
+            a_spread: self.spread,
             b_rows: match b {
                 BPanel::Apart(_, stride, _) => BRows::Apart(*stride),
                 BPanel::Table(..) => BRows::Table,

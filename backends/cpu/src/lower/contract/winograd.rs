@@ -45,14 +45,15 @@ use nnc_x86::Level;
 use super::{
     analyze::{BFrom, Linear, Problem},
     last::{Last, Taps},
-    panel::Panels,
+    panel::{Code, Panels},
+    spread,
     window::{Dim, Window},
 };
 use crate::{
     choice::{Choices, Knob},
     frame::PointerSlot,
     kernel::{Filtering, LowerCx, NestRequest},
-    tile::{cover_cost, wide_cover_cost},
+    tile::{Arithmetic, cover_cost, wide_cover_cost},
 };
 
 /// Items there should be where there is enough work.
@@ -85,6 +86,8 @@ pub(super) struct WinogradConv {
     pub(super) group: i64,
     /// Their panels.
     pub(super) panels: Panels,
+    /// Whether tiles read the transforms spread.
+    pub(super) spread: bool,
     /// Transformed weights: for each group, for each point, panels.
     pub(super) weight: PointerSlot,
 }
@@ -143,11 +146,13 @@ impl WinogradConv {
         }
         let bytes = constant.bytes();
         let taps = Weights::new(bytes.as_chunks().0, at, extents, &p.k, *p.n.last()?)?;
+        let code = shape.level.map_or(Code::Clif(Arithmetic::of(cx.isa)), Code::Wide);
         let choices = &mut cx.choices;
         let way = shape.choose(most, choices)?;
         let group = choices.number(Knob::Channels, shape.group(way), || shape.groups().collect());
         let squares = choices.number(Knob::Squares, shape.squares(way, group), || shape.cuts(way));
-        let panels = Panels::choose(Some(squares), Some(group), shape.level, choices);
+        let panels = Panels::choose(Some(squares), Some(group), code, choices);
+        let spread = spread::pays(p, cx, &panels, &Extent::Const(group));
         let weight = cx.add_weight(taps.transform(way, &shape, group, &panels)?);
         Some(WinogradConv {
             way,
@@ -156,6 +161,7 @@ impl WinogradConv {
             squares,
             group,
             panels,
+            spread,
             weight,
         })
     }
@@ -250,7 +256,7 @@ impl Shape {
         let (m, n) = (usize::try_from(m).unwrap_or(1), usize::try_from(n).unwrap_or(1));
         let cost = match self.level {
             Some(level) => wide_cover_cost(level, m, n),
-            None => cover_cost(m, n) / 2,
+            None => cover_cost(m, n, Arithmetic { fused: true }) / 2,
         };
         i64::try_from(cost).unwrap_or(i64::MAX)
     }
