@@ -1,4 +1,6 @@
 """kernels - sweeps over single kernels: products of odd shapes against the peak, element-wise ones against bandwidth."""
+import random
+
 import common
 import onnx_file
 
@@ -10,6 +12,10 @@ GEMM = [
     (128, 3072, 768), (196, 256, 1024), (197, 192, 768), (300, 20, 200), (784, 24, 144), (1000, 17, 100), (3136, 64, 64),
 ]
 GEMM_QUICK = GEMM[::5]
+
+# Random shapes: M, N, K from and to. The second kind has few columns, which leave lanes of vectors empty where nothing is done about it.
+SWEEP = [((1, 2000), (1, 600), (8, 2000)), ((30, 2000), (1, 48), (16, 1000))]
+SWEEP_SEED, SWEEP_COUNT, SWEEP_LEAST, SWEEP_MOST = 4, 100, 1e6, 4e8
 
 WIDE, ROWS = [1 << 20], [256, 1024]
 POINTWISE = [
@@ -31,15 +37,36 @@ def profile(nnc, name, model, args):
     return common.call(list(map(str, command)))
 
 
+def product(nnc, m, n, k, args):
+    got = profile(nnc, f"gemm_{m}_{n}_{k}", onnx_file.matmul(m, n, k), args)
+    rate, peak = 2 * m * n * k / got["median_ms"] / 1e6, got["machine"]["gflops"]
+    common.note(f"gemm {m} x {n} x {k}: {rate:.1f} GFLOP/s, {100 * rate / peak:.0f} % of {peak:.0f}")
+    return {"m": m, "n": n, "k": k, "gflops": rate, "peak": peak, "share": rate / peak,
+            "roofline": got["roofline_ms"] / got["median_ms"]}
+
+
+def random_shapes(count):
+    """Products of SWEEP_LEAST to SWEEP_MOST operations, as many of each kind."""
+    rng = random.Random(SWEEP_SEED)
+    for bounds in SWEEP:
+        found = 0
+        while found < count:
+            m, n, k = (rng.randint(*bound) for bound in bounds)
+            if SWEEP_LEAST <= 2 * m * n * k <= SWEEP_MOST:
+                found += 1
+                yield m, n, k
+
+
+def sweep(nnc, args):
+    rows = [product(nnc, *shape, args) for shape in random_shapes(10 if args.quick else SWEEP_COUNT)]
+    common.save("sweep", {"cpu": args.cpu, "rows": rows})
+
+
 def run(args):
     nnc = common.nnc_path()
-    gemm = []
-    for m, n, k in GEMM_QUICK if args.quick else GEMM:
-        got = profile(nnc, f"gemm_{m}_{n}_{k}", onnx_file.matmul(m, n, k), args)
-        rate, peak = 2 * m * n * k / got["median_ms"] / 1e6, got["machine"]["gflops"]
-        gemm.append({"m": m, "n": n, "k": k, "gflops": rate, "peak": peak, "share": rate / peak,
-                     "roofline": got["roofline_ms"] / got["median_ms"]})
-        common.note(f"gemm {m} x {n} x {k}: {rate:.1f} GFLOP/s, {100 * rate / peak:.0f} % of {peak:.0f}")
+    if args.sweep:
+        return sweep(nnc, args)
+    gemm = [product(nnc, *shape, args) for shape in (GEMM_QUICK if args.quick else GEMM)]
     common.save("gemm", {"cpu": args.cpu, "rows": gemm})
     pointwise = []
     for name, model in POINTWISE:
@@ -49,6 +76,22 @@ def run(args):
                           "ms": got["median_ms"]})
         common.note(f"{name}: {rate:.1f} GB/s, {100 * pointwise[-1]['roofline']:.0f} % of the roofline")
     common.save("pointwise", {"cpu": args.cpu, "rows": pointwise})
+
+
+def sweep_tables():
+    """How many of the random products reach which share of the roofline, and those that reach the least."""
+    found = common.load("sweep")
+    if found is None:
+        return []
+    rows, place = found["rows"], found["machine"]
+    bounds = [0, 0.75, 0.80, 0.85, 0.90, 0.95, 10]
+    name = lambda a, b: f"below {100 * b:.0f} %" if a == 0 else f"from {100 * a:.0f} %" if b > 1 else f"{100 * a:.0f} to {100 * b:.0f} %"
+    counts = [[name(a, b), str(sum(a <= r["roofline"] < b for r in rows))] for a, b in zip(bounds, bounds[1:])]
+    least = sorted(rows, key=lambda r: r["roofline"])[:10]
+    short = ", ".join(f"{r['m']} x {r['n']} x {r['k']} {100 * r['roofline']:.0f} %" for r in least)
+    words = (f"{len(rows)} random products (`bench/run kernels --sweep`), {place['cpu']}, `--cpu {found['cpu']}`, nnc {place['nnc']}, "
+             f"load {place['load']}, one thread. The least: {short}.")
+    return [words, common.table(["share of the roofline", "products"], counts)]
 
 
 def tables():
@@ -61,7 +104,7 @@ def tables():
             for r in gemm["rows"]]
     others = [[r["name"], f"{r['ms']:.4f}", f"{r['gb_per_s']:.1f}", percent(r["roofline"])] for r in pointwise["rows"]]
     words = f"{place['cpu']}, `--cpu {gemm['cpu']}`, nnc {place['nnc']}, load {place['load']}, one thread."
-    return "\n\n".join([
+    return "\n\n".join(sweep_tables() + [
         words, common.table(["M x N x K", "GFLOP/s", "of the peak", "of the roofline"], rows),
         common.table(["kernel, 1 Mi elements (rows: 256 x 1024)", "ms", "GB/s", "of the roofline"], others),
     ])

@@ -13,7 +13,7 @@ use std::time::Instant;
 
 use nnc_tile::{
     Tile,
-    gemm::{GemmTile, Stride},
+    gemm::{Chains, GemmTile, Stride},
 };
 use nnc_x86::Level;
 use support::{Code, Rng, call, load};
@@ -23,6 +23,7 @@ fn main() {
         let peak = peak(level);
         println!("{level:?}: peak {peak:.1} GFLOP/s");
         shapes(level, peak);
+        chains(level, peak);
     }
 }
 
@@ -76,13 +77,49 @@ fn shapes(level: Level, peak: f64) {
     }
 }
 
+/// Panels of a few columns: rows, columns and chains of a sum.
+fn chains(level: Level, peak: f64) {
+    let shapes: &[(u16, u16, u16)] = if level == Level::Avx512 {
+        &[
+            (28, 8, 2),
+            (24, 8, 2),
+            (14, 8, 2),
+            (28, 4, 4),
+            (24, 4, 4),
+            (24, 2, 8),
+            (24, 1, 16),
+            (28, 1, 16),
+            (9, 12, 4),
+            (8, 12, 4),
+            (5, 10, 8),
+            (5, 20, 4),
+            (14, 2, 16),
+            (9, 3, 16),
+            (3, 9, 16),
+            (5, 5, 16),
+        ]
+    } else {
+        &[(12, 4, 2), (12, 2, 4), (12, 1, 8), (4, 6, 4), (6, 2, 8), (4, 3, 8)]
+    };
+    for &(rows, columns, count) in shapes {
+        print!("  {rows:>2} x {columns:>2} in {count:>2} chains:");
+        for k in [48, 100, 200, 500, 1000] {
+            let plain =
+                GemmTile { a_row: Stride::Arg, a_k: Stride::Const(1), ..GemmTile::packed(rows, columns) };
+            let spec = GemmTile { chains: Chains::of(count, k), ..plain };
+            print!(" {:>5.1}%", 100.0 * speed(level, &spec, k) / peak);
+        }
+        println!();
+    }
+}
+
 /// GFLOP/s of a tile: the best of many runs.
 fn speed(level: Level, spec: &GemmTile, k: usize) -> f64 {
     let code: Code = load(&nnc_x86::emit(&Tile::Gemm(spec.clone()), level).unwrap(), String::new());
     let (rows, panel) = (usize::from(spec.rows), usize::from(spec.panel));
     let mut rng = Rng::new(1);
     let mut buffer = |n: usize| -> Vec<f32> { (0..n + 16).map(|_| rng.unit()).collect() };
-    let (a, b, mut c) = (buffer(rows * (k + 16)), buffer(k * panel), buffer(rows * panel));
+    let (a, b, mut c) = (buffer(rows * (k + 16)), buffer((k + 16) * panel), buffer(rows * panel));
     let place = |x: &[f32]| (x.as_ptr() as i64 + 63) & !63;
     let mut args = vec![place(&a), place(&b), place(&c), k as i64, panel as i64];
     if spec.a_row == Stride::Arg {

@@ -2,7 +2,7 @@
 //!
 //! Lowering of a contraction asks [`Choices`] at each decision: with the value of the cost model and, lazily, the values
 //! that would do as well. It gets the cost model's, unless a [`Tuning`] has another for a kernel of this description. No
-//! choice changes what is computed, and only that of minimal filtering changes how sums are rounded.
+//! choice changes what is computed; those of minimal filtering, and of tiles for few columns, change how sums are rounded.
 
 use std::{collections::BTreeMap, fmt, str::FromStr};
 

@@ -10,7 +10,7 @@ mod support;
 use nnc_cpu::tile::{Arithmetic, Schedule, gemm_tile_function};
 use nnc_tile::Tile;
 use nnc_tile::epilogue::{EpilogueInput, EpilogueOperand};
-use nnc_tile::gemm::{BRows, Cols, GemmArg, GemmOperands, GemmOutput, GemmTile, Init, Stride};
+use nnc_tile::gemm::{BRows, Chains, Cols, GemmArg, GemmOperands, GemmOutput, GemmTile, Init, Stride};
 use nnc_tile::product::Product;
 use nnc_tile::program::LaneType;
 use nnc_tile::stream::Element;
@@ -92,6 +92,7 @@ fn random_case(rng: &mut Rng, most_rows: usize, most_panel: usize) -> Case {
         a_spread: spread,
         b_rows: if from_table { BRows::Table } else { BRows::Apart(stride(b_k)) },
         ahead: [0, 1 << 13][rng.below(2)],
+        chains: None,
         cols: if rng.below(3) == 0 { Cols::Arg } else { Cols::Const(cols) },
         init: if rng.below(2) == 0 { Init::Zero } else { Init::Load },
         epilogue: (rng.below(3) > 0).then(|| random_epilogue(rng)),
@@ -145,6 +146,32 @@ fn random_case(rng: &mut Rng, most_rows: usize, most_panel: usize) -> Case {
     }
 }
 
+/// Likewise with several chains of sums.
+fn random_chains_case(rng: &mut Rng, most_rows: usize, most_panel: usize) -> Case {
+    let case = random_case(rng, most_rows, most_panel);
+    let count = [2, 4, 8, 16][rng.below(4)];
+    let part = 16 / count;
+    let cols = part * (1 + rng.below(most_panel / part));
+    let k = case.k + rng.below(20);
+    let panel = cols as u16;
+    let a_row = k + rng.below(3);
+    let epilogue = case.spec.epilogue.filter(|e| e.sums == 1);
+    let spec = GemmTile {
+        panel,
+        cols: Cols::Const(panel),
+        chains: Chains::of(count as u16, k),
+        a_row: if rng.below(2) == 0 { Stride::Const(a_row as u32) } else { Stride::Arg },
+        a_k: Stride::Const(1),
+        a_runs: None,
+        a_spread: false,
+        b_rows: BRows::Apart(Stride::Const(u32::from(panel))),
+        init: Init::Zero,
+        epilogue,
+        ..case.spec
+    };
+    Case { spec, k, ldc: cols + rng.below(5), a_row, a_k: 1, b_k: cols, cols, ..case }
+}
+
 /// Likewise of groups of integers.
 fn random_int_case(rng: &mut Rng, most_rows: usize, most_panel: usize) -> Case {
     let case = random_case(rng, most_rows, most_panel);
@@ -171,7 +198,14 @@ fn run(case: &Case, rng: &mut Rng, emitter: Emitter, what: &str) {
     for i in 0..a.len() {
         a[i] = a[i / copies * copies];
     }
-    let b = elements(rng, span(*k, *b_k, usize::from(spec.panel * spec.groups()), 1));
+    let mut b = elements(rng, span(*k, *b_k, usize::from(spec.panel * spec.groups()), 1));
+    if let Some(chains) = spec.chains {
+        let count = usize::from(chains.count);
+        b = elements(rng, k.next_multiple_of(count) * cols);
+        for at in (0..b.len()).filter(|at| at / (count * cols) * count + at % count >= *k) {
+            b[at] = 0.0;
+        }
+    }
     // Rows of B in reverse.
     let table: Vec<i64> = (0..*k).rev().map(|p| (p * b_k) as i64).collect();
     // Poison between the rows of C and before it; a guard page after. C of bytes has poison alone.
@@ -298,7 +332,7 @@ fn run(case: &Case, rng: &mut Rng, emitter: Emitter, what: &str) {
 
 /// A chain of k fused multiply-adds errs by at most gamma_k * (|c| + sum |a b|), gamma_k = k u / (1 - k u), u = 2^-24
 /// (Higham, Accuracy and Stability of Numerical Algorithms, s. 3.1: one rounding a step). Where products are rounded
-/// too, a term has one rounding more: gamma_(k + 1).
+/// too, a term has one rounding more: gamma_(k + 1). Of chains, no term takes part in more than k steps, and in four sums of chains.
 fn check_against_exact_sum(
     case: &Case,
     emitter: Emitter,
@@ -307,21 +341,29 @@ fn check_against_exact_sum(
     what: &str,
 ) {
     let u = 2f64.powi(-24);
-    let n = (case.k + usize::from(matches!(emitter, Emitter::Plain(_)))) as f64;
+    let sums = if case.spec.chains.is_some() { 4 } else { 0 };
+    let n = (case.k + sums + usize::from(matches!(emitter, Emitter::Plain(_)))) as f64;
     let gamma = n * u / (1.0 - n * u);
     let a_table = case.a_table();
     let a_along = |p: usize| match case.spec.a_runs.map(|run| run as usize) {
         Some(run) => a_table[p / run] as usize + p % run * case.a_k,
         None => p * case.a_k,
     };
-    let b_row = |p: usize| case.b_k * if case.spec.b_rows == BRows::Table { case.k - 1 - p } else { p };
+    let b_at = |p: usize, n: usize| match (case.spec.chains, case.spec.b_rows) {
+        (Some(chains), _) => {
+            let count = usize::from(chains.count);
+            (p / count * case.cols + n) * count + p % count
+        }
+        (None, BRows::Table) => case.b_k * (case.k - 1 - p) + n,
+        (None, BRows::Apart(_)) => case.b_k * p + n,
+    };
     for m in 0..usize::from(case.spec.rows) {
         for n in 0..case.cols {
             let at = m * case.ldc + n;
             let start = if case.spec.init == Init::Load { f64::from(before[at]) } else { 0.0 };
             let (mut sum, mut magnitude) = (start, start.abs());
             for p in 0..case.k {
-                let product = f64::from(a[m * case.a_row + a_along(p)]) * f64::from(b[b_row(p) + n]);
+                let product = f64::from(a[m * case.a_row + a_along(p)]) * f64::from(b[b_at(p, n)]);
                 sum += product;
                 magnitude += product.abs();
             }
@@ -340,6 +382,34 @@ fn random_tiles_have_the_bits_of_the_reference() {
         let case = random_case(&mut rng, 6, 32);
         let opt_level = if rng.below(4) == 0 { "speed" } else { "none" };
         run(&case, &mut rng, Emitter::Clif(opt_level), &format!("seed {seed}"));
+    }
+}
+
+#[test]
+fn random_tiles_of_chains_have_the_bits_of_the_reference() {
+    for seed in 0..400 {
+        let mut rng = Rng::new(seed);
+        let case = random_chains_case(&mut rng, 6, 20);
+        let opt_level = if rng.below(4) == 0 { "speed" } else { "none" };
+        let emitter = if rng.below(3) > 0 { Emitter::Clif(opt_level) } else { Emitter::Plain(opt_level) };
+        run(&case, &mut rng, emitter, &format!("chains, seed {seed}"));
+    }
+}
+
+#[test]
+fn wide_tiles_of_chains_have_the_bits_of_the_reference() {
+    for level in support::host_levels() {
+        let mut done = 0;
+        for seed in 0..6000 {
+            let mut rng = Rng::new(seed);
+            let most_rows = [4, 12, 28][rng.below(3)];
+            let case = random_chains_case(&mut rng, most_rows, 20);
+            if nnc_x86::supports(&Tile::Gemm(case.spec.clone()), level) {
+                run(&case, &mut rng, Emitter::Wide(level), &format!("chains, {level:?} seed {seed}"));
+                done += 1;
+            }
+        }
+        assert!(done > 500, "only {done} of the random tiles have wide code");
     }
 }
 

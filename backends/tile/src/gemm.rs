@@ -73,6 +73,37 @@ pub enum Cols {
     Arg,
 }
 
+/// The chains that the sum of each element of C consists of.
+///
+/// Chain j has the steps j, j + count, j + 2 count, ... of k. Sums of neighbouring chains are added, then sums of those, until
+/// one is left. Element (p, n) of B is at `(p / count * panel + n) * count + p % count`, with zeros where p is not below k: these are
+/// multiplied by a zero and not by what lies behind A.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Chains {
+    /// How many: 2, 4, 8 or 16.
+    pub count: u16,
+    /// Steps of k beyond a multiple of the count.
+    pub rest: u16,
+}
+
+impl Chains {
+    /// So many chains for k steps; `None` for a single one.
+    #[must_use]
+    pub fn of(count: u16, k: usize) -> Option<Chains> {
+        let rest = u16::try_from(k % usize::from(count.max(1))).ok()?;
+        (count > 1).then_some(Chains { count, rest })
+    }
+
+    /// Sums of chains as one, neighbours first.
+    fn added(mut sums: Vec<f32>) -> f32 {
+        while sums.len() > 1 {
+            sums =
+                sums.chunks(2).map(|pair| pair.iter().copied().reduce(|x, y| x + y).unwrap_or(0.0)).collect();
+        }
+        sums.first().copied().unwrap_or(0.0)
+    }
+}
+
 /// What the accumulators start from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Init {
@@ -90,7 +121,7 @@ pub struct GemmTile {
     pub product: Product,
     /// Rows of A and C; a remainder along m is a tile of fewer rows, its strides unchanged.
     pub rows: u16,
-    /// Columns of B, or of each group of its columns, that are computed with: a multiple of 4.
+    /// Columns of B, or of each group of its columns, that are computed with: a multiple of 4 but where there are chains.
     pub panel: u16,
     /// Columns of C.
     pub cols: Cols,
@@ -109,6 +140,8 @@ pub struct GemmTile {
     /// Bytes from a row of B that is read to one that may be brought nearer meanwhile, 0 for none: for a B that is read
     /// from memory. It changes no bit, and emissions need not heed it.
     pub ahead: u32,
+    /// Chains of a sum; `None` for one.
+    pub chains: Option<Chains>,
     /// Start of the accumulators.
     pub init: Init,
     /// What happens to the sums before they are stored.
@@ -130,6 +163,7 @@ impl GemmTile {
             a_spread: false,
             b_rows: BRows::Apart(Stride::Const(u32::from(panel))),
             ahead: 0,
+            chains: None,
             init: Init::Zero,
             epilogue: None,
         }
@@ -148,7 +182,20 @@ impl GemmTile {
     /// If the spec does not say a possible tile: a spec is made by a compiler, never by a user.
     pub fn check(&self) {
         assert!(self.rows > 0, "a tile has rows");
-        assert!(self.panel > 0 && self.panel.is_multiple_of(4), "a panel is a multiple of 4 columns");
+        let whole = self.chains.is_some() || self.panel.is_multiple_of(4);
+        assert!(self.panel > 0 && whole, "a panel is a multiple of 4 columns");
+        if let Some(chains) = self.chains {
+            assert!(
+                matches!(chains.count, 2 | 4 | 8 | 16) && chains.rest < chains.count,
+                "chains are 2, 4, 8 or 16"
+            );
+            let b = BRows::Apart(Stride::Const(u32::from(self.panel)));
+            let dense = self.a_k == Stride::Const(1) && self.a_runs.is_none() && !self.a_spread;
+            assert!(dense && self.b_rows == b, "chains walk along what is dense");
+            assert!(self.cols == Cols::Const(self.panel), "chains have no columns too many");
+            let sums = self.product == Product::F32 && self.init == Init::Zero && self.groups() == 1;
+            assert!(sums, "chains are sums of f32 from zero on");
+        }
         if let Cols::Const(n) = self.cols {
             assert!((1..=self.panel).contains(&n), "the columns of C are within the panel");
         }
@@ -242,7 +289,20 @@ impl GemmTile {
                     Init::Zero => 0.0,
                     Init::Load => Element::F32.read(operands.c, 4 * at).f32(),
                 };
+                let chain = |chains: Chains, first: usize| {
+                    let count = usize::from(chains.count);
+                    (first..operands.k.next_multiple_of(count)).step_by(count).fold(0.0, |acc, p| {
+                        let a = if p < operands.k { operands.a[m * a_row + p] } else { 0.0 };
+                        let b = (p / count * usize::from(self.panel) + n) * count + first;
+                        step(a, operands.b[b], acc)
+                    })
+                };
                 let sum = |group: usize| {
+                    if let Some(chains) = self.chains {
+                        return Chains::added(
+                            (0..usize::from(chains.count)).map(|j| chain(chains, j)).collect(),
+                        );
+                    }
                     (0..operands.k).fold(start, |acc, p| {
                         let a = operands.a[m * a_row + a_along(operands, p)];
                         let column = group * usize::from(self.panel) + n;

@@ -16,6 +16,7 @@ pub(crate) mod elements;
 mod general;
 mod permute;
 pub(crate) mod quads;
+mod repeat;
 
 /// A vector register by its number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -6,7 +6,7 @@
 //!
 //! Of several groups of columns, each row has the vectors of the first group, then those of the second, and so on.
 //!
-//! A few columns beyond whole vectors: `edge`.
+//! A few columns beyond whole vectors: `edge`; panels of a few columns, whose lanes are steps of k as well: `chains`.
 //!
 //! With `rows * v` of 24 or more accumulators in AVX-512 (10 or more in AVX2) the multipliers never wait. A single row takes B
 //! from memory in the multiply-add itself. Which shapes: nnc-cpu's `tile/wide_cover.rs`.
@@ -14,6 +14,7 @@
 //! Source of the scheme: Goto and van de Geijn, "Anatomy of High-Performance Matrix Multiplication", 2008, section 4, with
 //! the micro-kernel of Van Zee and van de Geijn, "BLIS", 2015, turned so that rows are broadcast.
 
+mod chains;
 mod edge;
 mod finish;
 mod multiply;
@@ -23,7 +24,7 @@ pub use self::edge::edge_vectors;
 use iced_x86::{Code, Register};
 use nnc_tile::{
     epilogue::{Epilogue, EpilogueInput},
-    gemm::{BRows, Cols, GemmArg, GemmTile, Init, Stride},
+    gemm::{BRows, Chains, Cols, GemmArg, GemmTile, Init, Stride},
     product::Product,
 };
 
@@ -59,6 +60,8 @@ struct Shape {
     last_b: usize,
     /// Columns that several rows have in one vector.
     edge: Option<Edge>,
+    /// Steps of k that are lanes.
+    chains: Option<Chains>,
     /// Whether B is an operand of the multiply-add.
     b_in_memory: bool,
     /// Whether A is one, too (AVX-512).
@@ -67,6 +70,9 @@ struct Shape {
 
 impl Shape {
     fn of(spec: &GemmTile, level: Level) -> Shape {
+        if let Some(chains) = spec.chains {
+            return Self::of_chains(spec, chains, level);
+        }
         let plain = Self::without_edge(spec, level);
         match Edge::of(spec, level) {
             Some(edge) => {
@@ -94,7 +100,7 @@ impl Shape {
         let a_in_memory =
             !b_in_memory && level == Level::Avx512 && rows * vectors + vectors + 1 > level.registers();
         let a_in_memory = a_in_memory && spec.product == Product::F32;
-        Shape { rows, vectors, own, last_cols, last_b, edge: None, b_in_memory, a_in_memory }
+        Shape { rows, vectors, own, last_cols, last_b, edge: None, chains: None, b_in_memory, a_in_memory }
     }
 
     fn accumulators(&self) -> usize {
@@ -103,7 +109,27 @@ impl Shape {
 
     /// Bytes of a row of sums in scratch memory.
     fn row_bytes(&self, level: Level) -> usize {
-        4 * level.lanes() * self.vectors.max(self.own)
+        match (self.chains, self.last_cols) {
+            // Sums of chains come densely.
+            (Some(_), Some(last)) => 4 * ((self.own - 1) * level.lanes() + last),
+            _ => 4 * level.lanes() * self.vectors.max(self.own),
+        }
+    }
+
+    /// Bytes of scratch memory for all rows; the last vectors that are written and read may reach beyond these.
+    fn scratch_bytes(&self, level: Level) -> usize {
+        let beyond = if self.chains.is_some() { 4 * level.lanes() } else { 0 };
+        (self.rows * self.row_bytes(level)).next_multiple_of(4 * level.lanes()) + beyond
+    }
+
+    /// Whether sums are in scratch memory before anything else is done to them.
+    fn is_laid_out(&self) -> bool {
+        self.edge.is_some() || self.chains.is_some()
+    }
+
+    /// Registers that hold sums while results are made: those of a tile of chains come from memory.
+    fn held(&self) -> usize {
+        if self.chains.is_some() { 1 } else { self.accumulators() }
     }
 
     fn acc(&self, m: usize, i: usize) -> V {
@@ -117,6 +143,9 @@ impl Shape {
 
     /// Registers beyond the accumulators that steps of k use.
     fn others(&self, level: Level) -> usize {
+        if self.chains.is_some() {
+            return self.chain_operands();
+        }
         let masked = self.last_b < level.lanes();
         let mask = usize::from(masked && level == Level::Avx2);
         let b = if self.b_in_memory { usize::from(masked && level == Level::Avx2) } else { self.vectors };
@@ -151,6 +180,7 @@ pub(crate) fn supports(spec: &GemmTile, level: Level) -> bool {
     });
     // Groups begin on whole vectors.
     (spec.groups() == 1 || usize::from(spec.panel) == shape.own * level.lanes())
+        && spec.chains.is_none_or(|chains| chains::fits(spec, chains, level))
         && registers <= POOL.len()
         && shape.accumulators() + shape.others(level) + multiply::scratch(spec.product) <= level.registers()
         && multiply::has(spec.product, level)
@@ -173,7 +203,7 @@ pub(crate) fn emit(spec: &GemmTile, level: Level) -> Result<Vec<u8>, EncodeError
     let staged =
         spec.epilogue.as_ref().is_some_and(|e| staged(e, &shape, level, scratch_of_stores(spec, level)));
     let mut asm = Asm::new(level);
-    let scratch = if staged || shape.edge.is_some() { shape.rows * shape.row_bytes(level) } else { 0 };
+    let scratch = if staged || shape.is_laid_out() { shape.scratch_bytes(level) } else { 0 };
     let frame = Frame::open(&mut asm, spec.args(), scratch);
     let mut gen_ = Gen { asm: &mut asm, spec, shape, frame, free: POOL.to_vec() };
     gen_.init();
@@ -188,9 +218,10 @@ pub(crate) fn emit(spec: &GemmTile, level: Level) -> Result<Vec<u8>, EncodeError
 
 /// Whether the epilogue runs over sums in memory rather than in the registers they are in.
 fn staged(epilogue: &Epilogue, shape: &Shape, level: Level, own: usize) -> bool {
-    let free = level.registers() - shape.accumulators();
+    let free = level.registers() - shape.held();
+    let sums = if shape.chains.is_some() { shape.rows * shape.own } else { shape.accumulators() };
     let ops = epilogue.program.ops().len();
-    program::registers(&epilogue.program) + 2 * own > free || ops * shape.accumulators() > UNROLLED_OPS
+    program::registers(&epilogue.program) + 2 * own > free || ops * sums > UNROLLED_OPS
 }
 
 /// A distance in bytes.
@@ -340,9 +371,13 @@ impl Gen<'_> {
         let mask = self.mask_of_b();
         let block = Block { a_row, a_k, b_k, table, bases, mask };
         let unroll: i64 = if self.shape.accumulators() >= 12 { 4 } else { 8 };
-        match self.spec.a_runs {
-            None => self.one_run(&block, unroll),
-            Some(run) => self.runs(&block, i64::from(run), unroll),
+        match (self.spec.a_runs, self.shape.chains) {
+            (_, Some(chains)) => self.chained(&block, chains),
+            (None, None) => {
+                self.spread_bases(&block);
+                self.turns(unroll, &mut |g, steps| g.steps(&block, steps));
+            }
+            (Some(run), None) => self.runs(&block, i64::from(run), unroll),
         }
     }
 
@@ -355,22 +390,21 @@ impl Gen<'_> {
         }
     }
 
-    /// All steps of k with A in one piece.
-    fn one_run(&mut self, block: &Block, unroll: i64) {
-        self.spread_bases(block);
+    /// As many times `body` as STEPS says, `unroll` at once while there are as many.
+    fn turns(&mut self, unroll: i64, body: &mut dyn FnMut(&mut Self, i64)) {
         let (tail, done, main, single) =
             (self.asm.label(), self.asm.label(), self.asm.label(), self.asm.label());
         self.asm.add_imm(STEPS, -unroll);
         self.asm.jump(Code::Jl_rel32_64, tail);
         self.asm.place(main);
-        self.steps(block, unroll);
+        body(self, unroll);
         self.asm.add_imm(STEPS, -unroll);
         self.asm.jump(Code::Jge_rel32_64, main);
         self.asm.place(tail);
         self.asm.add_imm(STEPS, unroll);
         self.asm.jump(Code::Je_rel32_64, done);
         self.asm.place(single);
-        self.steps(block, 1);
+        body(self, 1);
         self.asm.add_imm(STEPS, -1);
         self.asm.jump(Code::Jne_rel32_64, single);
         self.asm.place(done);

@@ -13,12 +13,14 @@ use super::arithmetic::Arithmetic;
 pub struct Panel {
     /// First column.
     pub start: usize,
-    /// Columns computed with, a multiple of 4.
+    /// Columns computed with, a multiple of 4 but where there are chains.
     pub width: u16,
     /// Columns of C: fewer than the width in the last panel only, if n is not a multiple of 4.
     pub cols: u16,
     /// Rows of the tiles; those that remain below are one tile of `m % rows` rows.
     pub rows: u16,
+    /// Chains of a sum.
+    pub chains: u16,
 }
 
 /// Measured speed of `rows x width` as a share of the 128-bit peak, in per mille; what is not listed has fewer
@@ -100,7 +102,7 @@ pub fn cover(m: usize, n: usize, arithmetic: Arithmetic) -> Vec<Panel> {
         quads -= width_quads;
         let width = WIDTHS[best[quads + width_quads].1].0;
         let cols = u16::try_from((n - 4 * quads).min(usize::from(width))).unwrap_or(width);
-        panels.push(Panel { start: 4 * quads, width, cols, rows });
+        panels.push(Panel { start: 4 * quads, width, cols, rows, chains: 1 });
     }
     panels.reverse();
     panels

@@ -51,6 +51,7 @@ use nnc_tile::product::Product;
 use nnc_tile::stream::Element;
 
 use super::arithmetic::Arithmetic;
+use super::chains;
 use super::epilogue::{self, EpilogueArg};
 use super::loops::{function_of_i64, while_loop};
 use super::memory::{
@@ -305,7 +306,10 @@ pub fn emit_gemm_tile(
         }
     };
 
-    let sums = emit_sums(builder, spec, args, (schedule, arithmetic), n_vectors, init);
+    let sums = match spec.chains {
+        Some(of) => chains::emit_sums(builder, arithmetic, spec, of, args),
+        None => emit_sums(builder, spec, args, (schedule, arithmetic), n_vectors, init),
+    };
 
     let operands = epilogue::bind(builder, spec.epilogue.as_ref(), &args.epilogue, |builder, kind, from| {
         let n_rows = if kind == EpilogueInput::Tile { rows } else { 1 };

@@ -19,15 +19,19 @@ mod memory;
 mod multiply;
 pub use epilogue::EpilogueArg;
 
+mod chains;
 mod gemm;
 pub use gemm::{GemmArgs, OutputArg, Schedule, emit_gemm_tile, gemm_tile_function};
 
 mod cover;
 pub use cover::{Panel, cover, cover_cost};
 
+mod narrow;
 mod wide_cover;
 pub(crate) use wide_cover::MOST_COUNTED;
-pub use wide_cover::{wide_cover, wide_cover_by, wide_cover_cost, wide_cover_of_groups, wide_shapes};
+pub use wide_cover::{
+    Extents, wide_cover, wide_cover_by, wide_cover_cost, wide_cover_of_groups, wide_shapes,
+};
 
 mod lane_conv;
 pub use lane_conv::{LaneConvArgs, emit_lane_conv, lane_conv_function};

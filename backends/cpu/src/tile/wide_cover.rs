@@ -6,7 +6,10 @@
 
 use nnc_x86::Level;
 
-use super::Panel;
+use super::{
+    Panel,
+    narrow::{self, MOST_COLUMNS, OF_TILE},
+};
 
 /// Vectors of a panel, at most. A run-time number of columns has masks for four.
 const MOST_VECTORS: usize = 16;
@@ -19,18 +22,66 @@ const FEW: usize = 5;
 /// Columns that are looked at one by one; of more, the first are covered as the others.
 const SEEN: usize = 1024;
 
-/// Panels from left to right that cover n columns, for m rows; for an unknown m take a large one.
-#[must_use]
-pub fn wide_cover(level: Level, m: usize, n: usize, most_vectors: Option<usize>) -> Vec<Panel> {
-    let shape = best(level, m.clamp(1, 480), n.min(SEEN), most_vectors.unwrap_or(MOST_VECTORS), 1);
-    wide_cover_by(level, shape, n)
+/// A product to cover: m rows and n columns; for an unknown m take a large one.
+#[derive(Clone, Copy, Debug)]
+pub struct Extents {
+    /// Rows.
+    pub m: usize,
+    /// Columns.
+    pub n: usize,
+    /// Steps of the sums, where panels may have chains of them.
+    pub chained: Option<usize>,
 }
 
-/// Panels from left to right that cover n columns by tiles of so many rows and vectors.
+/// Panels from left to right that cover n columns.
 #[must_use]
-pub fn wide_cover_by(level: Level, shape: (usize, usize), n: usize) -> Vec<Panel> {
+pub fn wide_cover(level: Level, of: Extents, most_vectors: Option<usize>) -> Vec<Panel> {
+    let seen = Extents { m: of.m.clamp(1, 480), n: of.n.min(SEEN), ..of };
+    let shape = best(level, seen, most_vectors.unwrap_or(MOST_VECTORS), 1);
+    wide_cover_by(level, of, shape)
+}
+
+/// Panels from left to right that cover n columns by tiles of so many rows and vectors; what remains beyond the last panel of
+/// as many vectors may have others.
+#[must_use]
+pub fn wide_cover_by(level: Level, of: Extents, shape: (usize, usize)) -> Vec<Panel> {
     // Whole quads are read of a packed panel; the rest of a vector is masked.
-    cut(n, shape, level.lanes(), if level == Level::Avx512 { 4 } else { 8 })
+    let quantum = if level == Level::Avx512 { 4 } else { 8 };
+    let last = last_columns(level, of, shape);
+    let Some((_, narrow)) = last else { return cut(of.n, shape, level.lanes(), quantum) };
+    let before = narrow.first().map_or(of.n, |panel| panel.start);
+    let mut panels = cut(before, shape, level.lanes(), quantum);
+    panels.extend(narrow);
+    panels
+}
+
+/// Panels of chains at the end of the columns and the time of all panels beyond whole ones, if that is less than that of one panel.
+fn last_columns(level: Level, of: Extents, shape: (usize, usize)) -> Option<(u64, Vec<Panel>)> {
+    let (k, m) = (of.chained?, of.m.clamp(1, 480));
+    let (rows, lanes) = (shape.0.min(m), level.lanes());
+    let last = of.n % (shape.1 * lanes);
+    if last.is_multiple_of(lanes) {
+        return None;
+    }
+    let before = of.n - last;
+    let whole = last / lanes;
+    let plain = of_panel(level, m, last, rows, 1) * k as u64 + of_tiles(m, rows);
+    let ways = (whole.saturating_sub(1)..=whole).filter(|vectors| last - vectors * lanes <= MOST_COLUMNS);
+    let narrow = ways.filter_map(|vectors| {
+        let columns = vectors * lanes;
+        let plain = match vectors {
+            0 => 0,
+            _ => of_panel(level, m, columns, rows, 1) * k as u64 + of_tiles(m, rows),
+        };
+        let (cost, panels) = narrow::narrow_cover(level, (m, k), (before + columns, last - columns), rows)?;
+        Some((cost.saturating_add(plain), panels))
+    });
+    narrow.min_by_key(|(cost, _)| *cost).filter(|(cost, _)| *cost < plain)
+}
+
+/// What tiles of m rows take beyond their steps.
+fn of_tiles(m: usize, rows: usize) -> u64 {
+    m.div_ceil(rows) as u64 * OF_TILE
 }
 
 /// Panels over the columns of one of several groups, each of which has as many columns and the same panels: an
@@ -52,7 +103,12 @@ pub fn wide_cover_of_groups(level: Level, m: usize, n: usize, groups: usize) -> 
             let of_row = chains(4) * groups;
             ((1..=m).rev().find(|rows| fits(rows, of_row)).unwrap_or(1), chains(4))
         }
-        _ => best(level, m.min(480), n.min(SEEN), MOST_VECTORS / groups, groups),
+        _ => best(
+            level,
+            Extents { m: m.min(480), n: n.min(SEEN), chained: None },
+            MOST_VECTORS / groups,
+            groups,
+        ),
     };
     cut(n, shape, lanes, lanes)
 }
@@ -66,7 +122,7 @@ fn cut(n: usize, (rows, vectors): (usize, usize), lanes: usize, quantum: usize) 
         let cols = (n - start).min(width);
         let padded = cols.next_multiple_of(quantum);
         let [cols, padded, rows] = [cols, padded, rows].map(|x| u16::try_from(x).unwrap_or(u16::MAX));
-        panels.push(Panel { start, width: padded, cols, rows });
+        panels.push(Panel { start, width: padded, cols, rows, chains: 1 });
         start += width;
     }
     panels
@@ -75,14 +131,16 @@ fn cut(n: usize, (rows, vectors): (usize, usize), lanes: usize, quantum: usize) 
 /// Time of the panels that cover n columns, for m rows and one step of k, in thousandths of a cycle.
 #[must_use]
 pub fn wide_cover_cost(level: Level, m: usize, n: usize) -> u64 {
-    let (rows, vectors) = best(level, m.clamp(1, 480), n.min(SEEN), MOST_VECTORS, 1);
-    cost(level, m, n, (rows, vectors), 1)
+    let of = Extents { m: m.clamp(1, 480), n: n.min(SEEN), chained: None };
+    let shape = best(level, of, MOST_VECTORS, 1);
+    cost(level, Extents { m, n, chained: None }, shape, 1)
 }
 
 /// Rows and vectors of the tiles that cost least, and of those that cost little more: at most eight, by cost.
 #[must_use]
-pub fn wide_shapes(level: Level, m: usize, n: usize, most_vectors: Option<usize>) -> Vec<(usize, usize)> {
-    let mut all = shapes(level, m.clamp(1, 480), n.min(SEEN), most_vectors.unwrap_or(MOST_VECTORS), 1);
+pub fn wide_shapes(level: Level, of: Extents, most_vectors: Option<usize>) -> Vec<(usize, usize)> {
+    let of = Extents { m: of.m.clamp(1, 480), n: of.n.min(SEEN), ..of };
+    let mut all = shapes(level, of, most_vectors.unwrap_or(MOST_VECTORS), 1);
     all.sort_unstable();
     let least = all.first().map_or(0, |(cost, _)| *cost);
     all.retain(|(cost, _)| *cost <= least + least / 3);
@@ -90,59 +148,67 @@ pub fn wide_shapes(level: Level, m: usize, n: usize, most_vectors: Option<usize>
 }
 
 /// The height of tiles and the vectors of a panel, of each group, with the least cost.
-fn best(level: Level, m: usize, n: usize, most_vectors: usize, groups: usize) -> (usize, usize) {
-    shapes(level, m, n, most_vectors, groups).into_iter().min().map_or((1, 1), |(_, shape)| shape)
+fn best(level: Level, of: Extents, most_vectors: usize, groups: usize) -> (usize, usize) {
+    shapes(level, of, most_vectors, groups).into_iter().min().map_or((1, 1), |(_, shape)| shape)
 }
 
 /// Every height of tiles and number of vectors that registers have room for, with its cost.
-fn shapes(
-    level: Level,
-    m: usize,
-    n: usize,
-    most_vectors: usize,
-    groups: usize,
-) -> Vec<(u64, (usize, usize))> {
+fn shapes(level: Level, of: Extents, most_vectors: usize, groups: usize) -> Vec<(u64, (usize, usize))> {
     let mut found = Vec::new();
-    for vectors in 1..=most_vectors.min(n.div_ceil(level.lanes()).max(1)) {
-        for rows in 1..=m.min(MOST_ROWS) {
+    for vectors in 1..=most_vectors.min(of.n.div_ceil(level.lanes()).max(1)) {
+        for rows in 1..=of.m.min(MOST_ROWS) {
             let of_row = vectors * groups;
             let b = if rows == 1 { 1 } else { of_row };
             if rows * of_row + b + 1 > level.registers() {
                 break;
             }
-            found.push((cost(level, m, n, (rows, vectors), groups), (rows, vectors)));
+            found.push((cost(level, of, (rows, vectors), groups), (rows, vectors)));
         }
     }
     found
 }
 
-fn cost(level: Level, m: usize, n: usize, (rows, vectors): (usize, usize), groups: usize) -> u64 {
+/// Time of all panels; of one step of k where its steps are not known.
+fn cost(level: Level, of: Extents, (rows, vectors): (usize, usize), groups: usize) -> u64 {
+    let Extents { m, n, chained } = of;
     let width = vectors * level.lanes();
-    let of_tile = |rows: usize, columns: usize| {
+    let one = |columns: usize| {
+        let step = of_panel(level, m, columns, rows, groups);
+        chained.map_or(step, |k| step * k as u64 + of_tiles(m, rows))
+    };
+    let last = match last_columns(level, of, (rows, vectors)) {
+        Some((cost, _)) => cost,
+        None if n % width == 0 => 0,
+        None => one(n % width),
+    };
+    (n / width) as u64 * one(width) + last
+}
+
+/// Time of a panel of columns for one step of k, in thousandths of a cycle.
+fn of_panel(level: Level, m: usize, columns: usize, rows: usize, groups: usize) -> u64 {
+    let of_tile = |rows: usize| {
         let padded = columns.next_multiple_of(4);
         match nnc_x86::edge_vectors(level, rows, padded).filter(|_| groups == 1) {
             Some(edge) => tile_with_edge(rows, padded / level.lanes(), edge),
             None => tile(rows, columns.div_ceil(level.lanes()) * groups),
         }
     };
-    let of_panel = |columns: usize| {
-        let whole = (m / rows) as u64 * of_tile(rows, columns);
-        let rest = m % rows;
-        whole + if rest > 0 { of_tile(rest, columns) } else { 0 }
-    };
-    let last = n % width;
-    (n / width) as u64 * of_panel(width) + if last > 0 { of_panel(last) } else { 0 }
+    let rest = m % rows;
+    (m / rows) as u64 * of_tile(rows) + if rest > 0 { of_tile(rest) } else { 0 }
 }
 
-/// Likewise where a few columns share so many vectors. A is read once more for these, four steps at a time. An A that
-/// lies otherwise has no edges, and its cost is taken for too little.
+/// Likewise where a few columns share so many vectors. A is read once more for these, four steps at a time by loads that shuffle, and
+/// spread in registers. An A that lies otherwise has no edges, and its cost is taken for too little.
 fn tile_with_edge(rows: usize, vectors: usize, edge: usize) -> u64 {
     let (rows, vectors, edge) = (rows as u64, vectors as u64, edge as u64);
     let multiply = 500 * (rows * vectors + edge);
     let broadcast = if vectors > 0 { rows } else { 0 };
     let load = 500 * (broadcast + vectors + 1 + rows.div_ceil(4));
+    // Four units take multiply-adds, spreads and what puts rows together; loads that shuffle hold up multiply-adds.
+    let shuffles = rows.div_ceil(4) + 1;
+    let units = 250 * (rows * vectors + 2 * edge + (rows - rows.min(edge)).div_ceil(4) + shuffles);
     let latency = if rows * vectors + edge < 10 { 4600 } else { 0 };
-    multiply.max(load).max(latency) + 120 * (vectors + 1) + 30 * rows
+    multiply.max(load).max(units).max(latency) + 230 * shuffles + 120 * (vectors + 1) + 30 * rows
 }
 
 /// One step of k of a tile, in thousandths of a cycle.
@@ -165,15 +231,29 @@ mod tests {
             for m in [1, 2, 3, 7, 64, 1000] {
                 for n in 0..300 {
                     let mut next = 0;
-                    for panel in wide_cover(level, m, n, None) {
+                    let of = Extents { m, n, chained: [None, Some(100)][n % 2] };
+                    for panel in wide_cover(level, of, None) {
                         assert_eq!(panel.start, next, "m {m} n {n}");
-                        assert!(panel.cols > 0 && panel.cols <= panel.width && panel.width % 4 == 0);
+                        assert!(panel.cols > 0 && panel.cols <= panel.width);
+                        assert!(panel.chains > 1 || panel.width % 4 == 0);
                         next += usize::from(panel.cols);
                     }
                     assert_eq!(next, n, "m {m} n {n}");
                 }
             }
         }
+    }
+
+    #[test]
+    fn a_few_columns_of_many_rows_have_chains() {
+        let panels = |n| {
+            let panels = wide_cover(Level::Avx512, Extents { m: 480, n, chained: Some(200) }, None);
+            panels.iter().map(|p| (p.cols, p.chains)).collect::<Vec<_>>()
+        };
+        assert_eq!(panels(16), [(16, 1)]);
+        assert_eq!(panels(17), [(16, 1), (1, 16)]);
+        assert_eq!(panels(20), [(20, 4)]);
+        assert_eq!(panels(8), [(8, 2)]);
     }
 
     #[test]
@@ -193,7 +273,7 @@ mod tests {
     #[test]
     fn many_rows_fill_the_registers() {
         let shape = |level, m, n| {
-            let panel = wide_cover(level, m, n, None)[0];
+            let panel = wide_cover(level, Extents { m, n, chained: None }, None)[0];
             (panel.rows, panel.width)
         };
         assert_eq!(shape(Level::Avx2, 480, 480), (6, 16));

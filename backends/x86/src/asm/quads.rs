@@ -22,11 +22,16 @@ impl Part {
 }
 
 impl Asm {
-    /// Four neighbours of memory in every quad of lanes, or in those of the mask alone.
-    pub(crate) fn broadcast_four(&mut self, to: V, from: Mem, lanes: Option<K>) {
-        let to = self.wide(to);
-        let made = Instruction::with2(Code::EVEX_Vbroadcastf32x4_zmm_k1z_m128, to, from.operand());
-        self.merged(made, lanes);
+    /// Four neighbours of memory in every quad of lanes.
+    pub(crate) fn broadcast_four(&mut self, to: V, from: Mem) {
+        self.broadcast_part(Part::Four, to, from);
+    }
+
+    /// Lanes of the mask from another register; others stay.
+    pub(crate) fn copy_lanes(&mut self, to: V, from: V, lanes: K) {
+        let (to, from) = (self.wide(to), self.wide(from));
+        let made = Instruction::with2(Code::EVEX_Vmovaps_zmm_k1z_zmmm512, to, from);
+        self.merged(made, Some(lanes));
     }
 
     /// Neighbours of memory in every part of the lanes.

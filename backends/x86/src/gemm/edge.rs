@@ -104,10 +104,20 @@ impl Gen<'_> {
     /// Four steps of k of all rows, from a place in A on.
     pub(super) fn edge_read(&mut self, block: &Block, a_disp: i64) {
         let Some(edge) = self.shape.edge else { return };
+        let read = self.shape.edge_register(1 + edge.vectors);
         for number in 0..edge.vectors {
+            let to = self.shape.edge_register(1 + number);
             for (m, lanes) in self.edge_rows(edge, number) {
-                let to = self.shape.edge_register(1 + number);
-                self.asm.broadcast_four(to, block.row(m, a_disp), lanes);
+                let from = block.row(m, a_disp);
+                match lanes {
+                    None => self.asm.broadcast_four(to, from),
+                    // A load that keeps lanes would take half a slot of the multipliers; one that keeps none, and a copy
+                    // between registers, take none.
+                    Some(lanes) => {
+                        self.asm.broadcast_four(read, from);
+                        self.asm.copy_lanes(to, read, lanes);
+                    }
+                }
             }
         }
     }

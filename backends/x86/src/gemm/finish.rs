@@ -9,11 +9,11 @@ use nnc_tile::{
     stream::Element,
 };
 
-use super::{A, Gen, scratch_of_stores};
+use super::{A, Gen, chains::REST, scratch_of_stores};
 use crate::{
     Level,
-    asm::{Lanes, Mem, V},
-    frame::POOL,
+    asm::{Label, Lanes, Mem, V},
+    frame::{POOL, TEMP},
     program::{self, Input},
 };
 
@@ -85,7 +85,12 @@ impl Gen<'_> {
                     let scratch = V((self.asm.level.registers() - 2) as u8);
                     self.asm.store_first_bytes(to, value, scratch, n);
                 }
-                _ => self.asm.store(to, value, lanes),
+                _ => match self.shape.last_cols {
+                    Some(n) if i + 1 == self.shape.own && n.is_power_of_two() => {
+                        self.asm.store_some(n, to, value);
+                    }
+                    _ => self.asm.store(to, value, lanes),
+                },
             }
         }
     }
@@ -158,7 +163,7 @@ impl Gen<'_> {
         let outputs = self.outputs();
         let operands = self.operands();
         let (rows, vectors) = (self.shape.rows, self.shape.own);
-        let first = self.shape.accumulators() as u8;
+        let first = self.shape.held() as u8;
         let registers = self.asm.level.registers() as u8;
         // The last register is for AVX2's mask, if there is one.
         let masked = self.shape.last_cols != Some(self.asm.level.lanes()) && self.asm.level == Level::Avx2;
@@ -171,6 +176,14 @@ impl Gen<'_> {
         let last = if known { self.lanes_of_c(vectors - 1, mask) } else { Lanes::All };
         let spec = self.spec;
         self.edge_spill();
+        let done = self.asm.label();
+        if self.shape.chains.is_some() {
+            let sums = self.chain_sums();
+            if spec.epilogue.is_none() {
+                self.store_densely(&sums, &outputs[0], done);
+            }
+            self.chain_spill(&sums);
+        }
         let edge = self.shape.edge.map(|_| self.shape.edge_acc(0));
         let together = spec.epilogue.as_ref().map_or(1, |e| self.together(e, free.len()));
         for m in 0..rows {
@@ -187,6 +200,10 @@ impl Gen<'_> {
                 let mut inputs = vec![];
                 for (&i, &lanes) in part.iter().zip(&lanes) {
                     sums = match edge {
+                        _ if self.shape.chains.is_some() => {
+                            self.chain_load(V(0), Register::RSP, m, i);
+                            vec![V(0)]
+                        }
                         Some(sum) if i == self.shape.vectors => {
                             self.edge_load(sum, Register::RSP, m);
                             vec![sum]
@@ -207,6 +224,31 @@ impl Gen<'_> {
                 self.next_row(&operands, &outputs);
             }
         }
+        self.asm.place(done);
+    }
+
+    /// Stores sums in their order and goes on at `done`, if rows of C lie densely.
+    fn store_densely(&mut self, sums: &[V], c: &Output, done: Label) {
+        let level = self.asm.level;
+        let apart = self.asm.label();
+        let (row, lanes) = (self.shape.row_bytes(level), level.lanes());
+        if let Some(step) = c.step {
+            self.asm.cmp_imm(step, row as i32);
+            self.asm.jump(Code::Jne_rel32_64, apart);
+        }
+        let rest = (self.shape.rows * row / 4) % lanes;
+        for (at, &sum) in sums.iter().enumerate() {
+            let to = Mem::at(c.row, (4 * lanes * at) as i64);
+            if at + 1 == sums.len() && rest > 0 {
+                let signs = V(self.shape.accumulators() as u8);
+                let lanes = self.asm.first_lanes(rest, REST, signs, TEMP);
+                self.asm.store(to, sum, lanes);
+            } else {
+                self.asm.store(to, sum, Lanes::All);
+            }
+        }
+        self.asm.jump(Code::Jmp_rel32_64, done);
+        self.asm.place(apart);
     }
 
     /// The epilogue over sums in scratch memory, row by row.
@@ -214,13 +256,19 @@ impl Gen<'_> {
         let row_bytes = self.shape.row_bytes(self.asm.level);
         let (rows, vectors) = (self.shape.rows, self.shape.vectors);
         let bytes = 4 * self.asm.level.lanes() as i64;
-        for m in 0..rows {
-            for i in 0..vectors {
-                let at = Mem::at(Register::RSP, (m * row_bytes) as i64 + bytes * i as i64);
-                self.asm.store(at, self.shape.acc(m, i), Lanes::All);
+        if self.shape.chains.is_none() {
+            for m in 0..rows {
+                for i in 0..vectors {
+                    let at = Mem::at(Register::RSP, (m * row_bytes) as i64 + bytes * i as i64);
+                    self.asm.store(at, self.shape.acc(m, i), Lanes::All);
+                }
             }
         }
         self.edge_spill();
+        if self.shape.chains.is_some() {
+            let sums = self.chain_sums();
+            self.chain_spill(&sums);
+        }
         self.free = POOL.to_vec();
         let sums = self.take();
         let outputs = self.outputs();

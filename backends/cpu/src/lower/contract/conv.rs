@@ -20,7 +20,7 @@ use super::{
     emit::{Gen, kernel_function},
     fill::Fill,
     pack::flags,
-    panel::{At, Code, Panels, RowBlocks},
+    panel::{At, Code, Panels, Product, RowBlocks},
     tiles::{BPanel, Tiles},
     window::{Block, Window},
 };
@@ -101,10 +101,10 @@ impl Conv {
         let rest = product(&counts[1..]);
         let full = &first * &rest;
         let columns = if !p.flat {
-            Columns::Row(Panels::choose(m.as_const(), in_row.as_const(), p.code(), choices))
+            Columns::Row(Panels::choose(Product::plain(m.as_const(), in_row.as_const()), p.code(), choices))
         } else if counts.len() == 1 {
             let columns = first.as_const().filter(|_| counts[0] == first);
-            Columns::Row(Panels::choose(m.as_const(), columns, p.code(), choices))
+            Columns::Row(Panels::choose(Product::plain(m.as_const(), columns), p.code(), choices))
         } else {
             choose(&m, &in_row, (&full, &(&counts[0].modulo(&first) * &rest)), p.code(), choices)
         };
@@ -425,8 +425,11 @@ fn choose(
     let across = cost(size(rows), size(all)) + copies;
     let default = i64::from(by_row > across);
     if choices.number(Knob::Across, default, || vec![0, 1]) == 0 {
-        Columns::Row(Panels::choose(m.as_const(), in_row.as_const(), code, choices))
+        Columns::Row(Panels::choose(Product::plain(m.as_const(), in_row.as_const()), code, choices))
     } else {
-        Columns::Across(Panels::choose(m.as_const(), full.as_const(), code, choices), panels(last))
+        Columns::Across(
+            Panels::choose(Product::plain(m.as_const(), full.as_const()), code, choices),
+            panels(last),
+        )
     }
 }

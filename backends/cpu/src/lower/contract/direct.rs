@@ -15,7 +15,7 @@ use super::{
     analyze::{BFrom, Linear, Problem},
     emit::{Gen, kernel_function},
     pack,
-    panel::{self, At, Panels, RowBlocks},
+    panel::{self, At, Panels, Product, RowBlocks},
     spread,
     tiles::{BPanel, Tiles, stride},
     weights,
@@ -45,6 +45,8 @@ const SLOW_ROWS: i64 = 512;
 /// Elements of A that stay in the second-level cache.
 const A_BLOCK: i64 = 160 << 10;
 
+/// Likewise in the first-level cache.
+const A_NEAR: i64 = 6 << 10;
 /// Rows from which on spreading pays.
 const SPREAD_ROWS: i64 = 4;
 
@@ -92,14 +94,6 @@ impl Direct {
         let BFrom::Linear { at, n_stride } = &problem.b_from else { return None };
         let (m, n, k) = (problem.extent(&problem.m), problem.extent(&problem.n), problem.extent(&problem.k));
         let groups = problem.groups.len();
-        let panels = match n.as_const().and_then(|n| usize::try_from(n).ok()) {
-            Some(n) if groups > 1 => {
-                let known = m.as_const().and_then(|m| usize::try_from(m).ok());
-                let unknown = if turn.is_some() { panel::FEW } else { panel::MANY };
-                Panels::of_groups(known.unwrap_or(unknown), n, problem.level?, groups)
-            }
-            _ => Panels::choose(m.as_const(), n.as_const(), problem.code(), &mut cx.choices),
-        };
         let constant = request.operands.get(problem.nest.loads[problem.b].operand)?.constant.as_ref();
         let around: Vec<usize> =
             problem.outer.iter().copied().filter(|&a| !at.coefficients[a].is(0)).collect();
@@ -109,11 +103,32 @@ impl Direct {
             problem.groups.iter().map(|g| usize::try_from(n_stride.as_const().unwrap_or(1) * g).ok());
         let firsts: Vec<usize> = firsts.collect::<Option<_>>()?;
         let axes = [&around[..], &problem.n, &problem.k];
-        let packed = constant.and_then(|c| weights::pack(c, at, extents, axes, (&panels, &firsts)));
+        let fixed = n.as_const().and_then(|n| usize::try_from(n).ok());
+        let panels = |chained: Option<i64>, cx: &mut LowerCx<'_>| match fixed {
+            Some(n) if groups > 1 => {
+                let known = m.as_const().and_then(|m| usize::try_from(m).ok());
+                let unknown = if turn.is_some() { panel::FEW } else { panel::MANY };
+                Some(Panels::of_groups(known.unwrap_or(unknown), n, problem.level?, groups))
+            }
+            _ => {
+                let product = Product { m: m.as_const(), n: n.as_const(), chained };
+                Some(Panels::choose(product, problem.code(), &mut cx.choices))
+            }
+        };
+        let pack =
+            |panels: &Panels| constant.and_then(|c| weights::pack(c, at, extents, axes, (panels, &firsts)));
+        // Chains want a B in an order of their own.
+        let chained = k.as_const().filter(|_| constant.is_some() && problem.a_k.is(1) && groups == 1);
+        let mut panels_of = panels(chained, cx)?;
+        let packed = pack(&panels_of);
+        if packed.is_none() && panels_of.has_chains() {
+            panels_of = panels(None, cx)?;
+        }
+        let panels = panels_of;
         let b = match packed {
             None if groups > 1 => return None,
             Some(constant) => {
-                let block = k.scale(i64::try_from(panels.padded() * groups).ok()?);
+                let block = panels.padded_steps(&k).scale(i64::try_from(panels.padded() * groups).ok()?);
                 let below = |i: usize| product(around[i + 1..].iter().map(|&a| &extents[a]));
                 let strides =
                     around.iter().enumerate().map(|(i, &axis)| (axis, &block * &below(i))).collect();
@@ -293,7 +308,8 @@ impl Direct {
         }
         let b = b[0];
         if let Source::Packed { .. } = self.b {
-            return BPanel::Apart(g.address(b, &[(at.start, k.scale(groups))]), own, None);
+            let steps = self.panels.padded_steps(&k);
+            return BPanel::Apart(g.address(b, &[(at.start, steps.scale(groups))]), own, None);
         }
         let BFrom::Linear { at: place, n_stride } = &p.b_from else {
             unreachable!("only linear operands are done directly")
@@ -370,11 +386,18 @@ fn row_block(p: &Problem, panels: &Panels, b: &Source) -> Extent {
     let multiple = panels.rows_multiple();
     let up = |rows: i64| Extent::Const((rows + multiple - 1) / multiple * multiple);
     let k = p.extent(&p.k).as_const().unwrap_or(512).max(1);
-    let least = if matches!(b, Source::Packed { .. }) { 32 } else { 64 };
+    // Several panels of few columns read A so often that it should stay in the first-level cache.
+    let near = panels.has_chains() && !panels.count(&p.extent(&p.n)).is(1);
+    let least = match b {
+        Source::Packed { .. } if near => multiple,
+        Source::Packed { .. } => 32,
+        _ => 64,
+    };
     let BFrom::Linear { n_stride, .. } = &p.b_from else { return m };
     // Each block copies panels again, element by element where columns lie apart: some eight times what a dense row costs.
     let slow = matches!(b, Source::Copied) && (p.prologue.is_some() || !n_stride.is(1));
-    let cached = (A_BLOCK / k).max(if slow { SLOW_ROWS } else { least });
+    let cached = if near { A_NEAR / k } else { A_BLOCK / k };
+    let cached = cached.max(if slow { SLOW_ROWS } else { least });
     let Some(rows) = m.as_const() else { return up(cached.min(128)) };
     let around = product(p.outer.iter().map(|&a| &p.nest.extents[a])).as_const().unwrap_or(1);
     let items = panels.count(&p.extent(&p.n)).as_const().unwrap_or(1).saturating_mul(around).max(1);

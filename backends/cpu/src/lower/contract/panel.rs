@@ -9,7 +9,8 @@ use super::emit::Gen;
 use crate::{
     choice::{Choice, Choices, Knob},
     tile::{
-        Arithmetic, MOST_COUNTED, Panel, cover, wide_cover, wide_cover_by, wide_cover_of_groups, wide_shapes,
+        Arithmetic, Extents, MOST_COUNTED, Panel, cover, wide_cover, wide_cover_by, wide_cover_of_groups,
+        wide_shapes,
     },
 };
 
@@ -42,6 +43,8 @@ pub(super) struct Run {
     pub(super) cols: u16,
     /// Rows of a tile.
     pub(super) rows: u16,
+    /// Chains of a sum.
+    pub(super) chains: u16,
 }
 
 /// A panel where its loop is.
@@ -57,6 +60,30 @@ pub(super) struct At {
     pub(super) cols_value: Option<Value>,
     /// Rows of a tile.
     pub(super) rows: u16,
+    /// Chains of a sum.
+    pub(super) chains: u16,
+}
+
+/// A product whose columns are cut into panels; an extent that only the run knows is `None`.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Product {
+    /// Rows.
+    pub(super) m: Option<i64>,
+    /// Columns.
+    pub(super) n: Option<i64>,
+    /// Steps of its sums, where panels may have chains of them.
+    pub(super) chained: Option<i64>,
+}
+
+impl Product {
+    /// One whose sums are single chains.
+    pub(super) fn plain(m: Option<i64>, n: Option<i64>) -> Product {
+        Product { m, n, chained: None }
+    }
+
+    fn extents(&self, m: usize, n: usize) -> Extents {
+        Extents { m, n, chained: self.chained.and_then(|k| usize::try_from(k).ok()) }
+    }
 }
 
 /// What the code of tiles is.
@@ -76,19 +103,20 @@ pub(super) const FEW: usize = 2;
 impl Panels {
     /// Panels for m rows and n columns.
     pub(super) fn new(m: Option<i64>, n: Option<i64>, code: Code) -> Panels {
-        Panels::by(m, n, code, None)
+        Panels::by(Product::plain(m, n), code, None)
     }
 
     /// Likewise, of tiles that may be chosen.
-    pub(super) fn choose(m: Option<i64>, n: Option<i64>, code: Code, choices: &mut Choices) -> Panels {
-        let default = Panels::new(m, n, code);
+    pub(super) fn choose(of: Product, code: Code, choices: &mut Choices) -> Panels {
+        let default = Panels::by(of, code, None);
         let (Code::Wide(level), Some(best)) = (code, default.tile()) else { return default };
         let lanes = level.lanes();
         let size = |x: Option<i64>| x.and_then(|x| usize::try_from(x).ok());
-        let most = if n.is_none() { Some(MOST_COUNTED) } else { None };
+        let most = if of.n.is_none() { Some(MOST_COUNTED) } else { None };
         let number = |x: usize| u16::try_from(x).unwrap_or(u16::MAX);
         let others = || {
-            let shapes = wide_shapes(level, size(m).unwrap_or(MANY), size(n).unwrap_or(480), most);
+            let extents = of.extents(size(of.m).unwrap_or(MANY), size(of.n).unwrap_or(480));
+            let shapes = wide_shapes(level, extents, most);
             shapes.into_iter().map(|(r, v)| Choice::Tile(number(r), number(v * lanes))).collect()
         };
         // Of a single panel, the last vector may be cut off.
@@ -96,7 +124,7 @@ impl Panels {
         match choices.take(Knob::Tile, taken, others) {
             Choice::Tile(rows, columns) if Choice::Tile(rows, columns) != taken => {
                 let shape = (usize::from(rows), usize::from(columns) / lanes);
-                Panels::by(m, n, code, Some(shape))
+                Panels::by(of, code, Some(shape))
             }
             _ => default,
         }
@@ -111,13 +139,13 @@ impl Panels {
     }
 
     /// Panels of tiles of so many rows and vectors, or of those that cost least.
-    fn by(m: Option<i64>, n: Option<i64>, code: Code, shape: Option<(usize, usize)>) -> Panels {
+    fn by(of: Product, code: Code, shape: Option<(usize, usize)>) -> Panels {
         let wide = |level: Level, m: usize, n: usize, most: Option<usize>| match shape {
-            Some(shape) => wide_cover_by(level, shape, n),
-            None => wide_cover(level, m, n, most),
+            Some(shape) => wide_cover_by(level, of.extents(m, n), shape),
+            None => wide_cover(level, of.extents(m, n), most),
         };
-        let m = m.and_then(|m| usize::try_from(m).ok()).unwrap_or(MANY);
-        let Some(n) = n.and_then(|n| usize::try_from(n).ok()) else {
+        let m = of.m.and_then(|m| usize::try_from(m).ok()).unwrap_or(MANY);
+        let Some(n) = of.n.and_then(|n| usize::try_from(n).ok()) else {
             let first = match code {
                 Code::Wide(level) => wide(level, m, 480, Some(MOST_COUNTED))[0],
                 Code::Clif(arithmetic) => cover(m, 240, arithmetic)[0],
@@ -134,14 +162,8 @@ impl Panels {
         let width = usize::from(whole.width);
         if n > seen {
             let count = (n - seen / 2) / width;
-            runs.push(Run {
-                first: 0,
-                count,
-                start: 0,
-                width: whole.width,
-                cols: whole.width,
-                rows: whole.rows,
-            });
+            let Panel { width: cols, rows, chains, .. } = whole;
+            runs.push(Run { first: 0, count, start: 0, width: cols, cols, rows, chains });
             (start, number) = (count * width, count);
         }
         let rest = match code {
@@ -179,6 +201,20 @@ impl Panels {
             Panels::Fixed(runs) => runs.iter().map(|r| r.count * usize::from(r.width)).sum(),
             Panels::Counted { .. } => 0,
         }
+    }
+
+    /// Whether sums of some panel are several chains.
+    pub(super) fn has_chains(&self) -> bool {
+        matches!(self, Panels::Fixed(runs) if runs.iter().any(|r| r.chains > 1))
+    }
+
+    /// Rows of B that each panel has room for: those of the sums, and what chains have too many.
+    pub(super) fn padded_steps(&self, k: &Extent) -> Extent {
+        let chains = match self {
+            Panels::Fixed(runs) => runs.iter().map(|r| i64::from(r.chains)).max().unwrap_or(1),
+            Panels::Counted { .. } => 1,
+        };
+        k.ceil_div(&Extent::Const(chains)).scale(chains)
     }
 
     /// A number of rows that every tile height divides.
@@ -223,17 +259,15 @@ impl Panels {
                 g.range(from, last, |g, p| {
                     let start = g.b.ins().imul_imm_s(p, wide);
                     let cols = Cols::Const(*width);
-                    body(g, At { start, width: *width, cols, cols_value: None, rows: *rows });
+                    body(g, At { start, width: *width, cols, cols_value: None, rows: *rows, chains: 1 });
                 });
                 // Beyond the whole ones there is at most one.
                 let more = g.b.ins().icmp(IntCC::SignedLessThan, whole, to);
                 g.when(more, |g| {
                     let start = g.b.ins().imul_imm_s(whole, wide);
                     let cols = g.b.ins().isub(n, start);
-                    body(
-                        g,
-                        At { start, width: *width, cols: Cols::Arg, cols_value: Some(cols), rows: *rows },
-                    );
+                    let (cols, cols_value) = (Cols::Arg, Some(cols));
+                    body(g, At { start, width: *width, cols, cols_value, rows: *rows, chains: 1 });
                 });
             }
         }
@@ -274,7 +308,8 @@ impl Run {
         let p = g.b.ins().iadd_imm_s(p, -(self.first as i64));
         let start = g.b.ins().imul_imm_s(p, i64::from(self.width));
         let start = g.b.ins().iadd_imm_s(start, self.start as i64);
-        At { start, width: self.width, cols: Cols::Const(self.cols), cols_value: None, rows: self.rows }
+        let (cols, chains) = (Cols::Const(self.cols), self.chains);
+        At { start, width: self.width, cols, cols_value: None, rows: self.rows, chains }
     }
 }
 
@@ -283,7 +318,10 @@ fn runs_of(panels: &[Panel], number: usize, start: usize) -> Vec<Run> {
     let mut runs: Vec<Run> = Vec::new();
     for (at, panel) in panels.iter().enumerate() {
         match runs.last_mut() {
-            Some(run) if (run.width, run.cols, run.rows) == (panel.width, panel.cols, panel.rows) => {
+            Some(run)
+                if (run.width, run.cols, run.rows) == (panel.width, panel.cols, panel.rows)
+                    && run.chains == panel.chains =>
+            {
                 run.count += 1;
             }
             _ => runs.push(Run {
@@ -293,6 +331,7 @@ fn runs_of(panels: &[Panel], number: usize, start: usize) -> Vec<Run> {
                 width: panel.width,
                 cols: panel.cols,
                 rows: panel.rows,
+                chains: panel.chains,
             }),
         }
     }

@@ -284,6 +284,7 @@ impl Parts<'_> {
                         a_spread: spread.is_some(),
                         b_rows: BRows::Apart(Stride::Const(u32::from(at.width))),
                         ahead: 0,
+                        chains: None,
                         init: Init::Zero,
                         epilogue: None,
                     };

@@ -19,7 +19,7 @@ use super::{
     emit::kernel_function,
     fill_last::{self, Target},
     last::{Last, Windows},
-    panel::{Panels, RowBlocks},
+    panel::{Panels, Product, RowBlocks},
     portions::Portions,
     spread,
     tiles::{BPanel, Tiles},
@@ -70,7 +70,8 @@ impl TapsConv {
         let extents = &p.nest.extents;
         let (columns, n) = (&extents[windows.x.pixel], p.extent(&p.n));
         let (k, n_const) = (p.extent(&p.k).as_const()?, n.as_const()?);
-        let panels = Panels::choose(columns.as_const(), n.as_const(), p.code(), &mut cx.choices);
+        let panels =
+            Panels::choose(Product::plain(columns.as_const(), n.as_const()), p.code(), &mut cx.choices);
         let constant = request.operands.get(p.nest.loads[p.b].operand)?.constant.as_ref()?;
         let outer: Vec<usize> = p.outer.iter().copied().filter(|&a| !at.coefficients[a].is(0)).collect();
         let packed = weights::pack(constant, at, extents, [&outer, &p.n, &p.k], (&panels, &[0]))?;

@@ -4,7 +4,7 @@ use cranelift_codegen::ir::{InstBuilder, Value};
 use nnc_ir::extent::Extent;
 use nnc_tile::{
     epilogue::EpilogueInput,
-    gemm::{BRows, Cols, GemmTile, Init, Stride},
+    gemm::{BRows, Chains, GemmTile, Init, Stride},
     stream::Element,
 };
 
@@ -195,7 +195,7 @@ impl<'p> Tiles<'p> {
             })
             .collect();
         blocks.each(g, rows, at.rows, &mut |g, height, i| {
-            let spec = self.spec(height, at.width, at.cols, &b);
+            let spec = self.spec(height, at, &b);
             let by_row = |g: &mut Gen<'_, '_>, ptr: Value, row: &Extent| g.address(ptr, &[(i, row.clone())]);
             let epilogue = kinds
                 .iter()
@@ -239,12 +239,13 @@ impl<'p> Tiles<'p> {
         });
     }
 
-    fn spec(&self, rows: u16, panel: u16, cols: Cols, b: &BPanel) -> GemmTile {
+    fn spec(&self, rows: u16, at: At, b: &BPanel) -> GemmTile {
+        let k = self.problem.extent(&self.problem.k).as_const().and_then(|k| usize::try_from(k).ok());
         GemmTile {
             product: self.problem.product,
             rows,
-            panel,
-            cols,
+            panel: at.width,
+            cols: at.cols,
             a_row: stride(&self.a[0]),
             a_k: stride(&self.a[1]),
             a_runs: self.a_runs.map(|(run, _)| run),
@@ -254,6 +255,7 @@ impl<'p> Tiles<'p> {
                 BPanel::Table(..) => BRows::Table,
             },
             ahead: if rows <= FEW_ROWS { self.ahead } else { 0 },
+            chains: k.and_then(|k| Chains::of(at.chains, k)),
             init: Init::Zero,
             epilogue: self.problem.epilogue.clone(),
         }

@@ -45,7 +45,7 @@ use nnc_x86::Level;
 use super::{
     analyze::{BFrom, Linear, Problem},
     last::{Last, Taps},
-    panel::{Code, Panels},
+    panel::{Code, Panels, Product},
     spread,
     window::{Dim, Window},
 };
@@ -151,7 +151,7 @@ impl WinogradConv {
         let way = shape.choose(most, choices)?;
         let group = choices.number(Knob::Channels, shape.group(way), || shape.groups().collect());
         let squares = choices.number(Knob::Squares, shape.squares(way, group), || shape.cuts(way));
-        let panels = Panels::choose(Some(squares), Some(group), code, choices);
+        let panels = Panels::choose(Product::plain(Some(squares), Some(group)), code, choices);
         let spread = spread::pays(p, cx, &panels, &Extent::Const(group));
         let weight = cx.add_weight(taps.transform(way, &shape, group, &panels)?);
         Some(WinogradConv {

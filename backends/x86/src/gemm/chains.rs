@@ -1,0 +1,232 @@
+//! chains - tiles whose lanes are steps of k as well as columns.
+//!
+//! ```text
+//! 4 chains of 4 columns:  sums | a0 a1 a2 a3 | b0 b1 b2 b3 | c0 .. c3 | d0 .. d3 |      B as it lies
+//!                         A    | k0 k1 k2 k3 | k0 k1 k2 k3 | ...                        one load for four steps
+//! ```
+//!
+//! So no lane of a panel of a few columns is empty, and a load of A serves as many steps as there are chains. In the end the
+//! chains are added: shuffles within quads, which cost the multipliers nothing, then of quads. Sums then go through scratch
+//! memory, row after row.
+
+use iced_x86::Register;
+use nnc_tile::gemm::{Chains, GemmTile};
+
+use super::{B, Block, Gen, STEPS, Shape, Step};
+use crate::{
+    Level,
+    asm::{K, Lanes, Mem, V},
+    frame::TEMP,
+};
+
+/// The mask of what is beyond whole vectors.
+pub(super) const REST: K = K(4);
+/// Accumulators of the turns of a loop, about.
+const OF_TURN: usize = 24;
+
+/// Bytes of A that stay in the first-level cache beside those of a tile.
+const NEAR: i64 = 20 << 10;
+/// Bytes further on that are asked for in long rows.
+const AHEAD: i64 = 1 << 10;
+
+/// What an operand of a step is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Steps {
+    Whole,
+    /// Fewer steps than chains.
+    Rest,
+}
+
+impl Shape {
+    /// The shape of a tile of chains: a row has several vectors of sums for one of columns.
+    pub(super) fn of_chains(spec: &GemmTile, chains: Chains, level: Level) -> Shape {
+        let (panel, lanes) = (usize::from(spec.panel), level.lanes());
+        let own = panel.div_ceil(lanes);
+        Shape {
+            rows: usize::from(spec.rows),
+            vectors: (panel * usize::from(chains.count)).div_ceil(lanes),
+            own,
+            last_cols: Some(panel - (own - 1) * lanes),
+            last_b: lanes,
+            edge: None,
+            chains: Some(chains),
+            b_in_memory: false,
+            a_in_memory: false,
+        }
+    }
+
+    /// Registers for operands: those of B at once and one of A after the other, or the other way round.
+    pub(super) fn chain_operands(&self) -> usize {
+        self.vectors.min(self.rows) + 1
+    }
+}
+
+/// Whether vectors of sums are whole.
+pub(super) fn fits(spec: &GemmTile, chains: Chains, level: Level) -> bool {
+    let count = usize::from(chains.count);
+    count <= level.lanes() && (usize::from(spec.panel) * count).is_multiple_of(level.lanes())
+}
+
+impl Gen<'_> {
+    /// All steps of k.
+    pub(super) fn chained(&mut self, block: &Block, chains: Chains) {
+        self.spread_bases(block);
+        let unroll = (OF_TURN / self.shape.accumulators()).clamp(1, 4);
+        self.asm.shift_right(STEPS, u32::from(chains.count).trailing_zeros());
+        self.turns(unroll as i64, &mut |g, times| {
+            for turn in 0..times {
+                g.chain_step(block, turn, Steps::Whole);
+            }
+            let of_a = 4 * i64::from(chains.count);
+            for base in &block.bases {
+                g.asm.add_imm(*base, of_a * times);
+            }
+            let of_b = g.bytes_of_step();
+            g.asm.add_imm(B, of_b * times);
+        });
+        if chains.rest > 0 {
+            self.chain_step(block, 0, Steps::Rest);
+        }
+    }
+
+    /// Bytes of B of one step of every chain.
+    fn bytes_of_step(&self) -> i64 {
+        (4 * self.asm.level.lanes() * self.shape.vectors) as i64
+    }
+
+    /// One step of every chain; `turn` are those before.
+    fn chain_step(&mut self, block: &Block, turn: i64, steps: Steps) {
+        let (rows, vectors) = (self.shape.rows, self.shape.vectors);
+        let Some(chains) = self.shape.chains else { return };
+        let (count, lanes) = (usize::from(chains.count), self.asm.level.lanes());
+        let (first, held) = (self.shape.accumulators(), self.shape.chain_operands() - 1);
+        let b = Mem::at(B, self.bytes_of_step() * turn);
+        let b_at = |i: usize| b.plus((4 * lanes * i) as i64);
+        let a_at = |m: usize| block.row(m, 4 * (count as i64) * turn);
+        // Those that come one after another take registers by turns.
+        let turns = (self.asm.level.registers() - first - held).min(4);
+        let fixed = |i: usize| V((first + i) as u8);
+        let passing = |i: usize| V((first + held + i % turns) as u8);
+        self.ahead(block, [count, turn as usize]);
+        let load_a = |g: &mut Self, to: V, from: Mem| match steps {
+            Steps::Whole => g.asm.load_repeated(count, to, from),
+            Steps::Rest => {
+                g.asm.load_repeated_part([count, usize::from(chains.rest)], to, from, REST, TEMP);
+            }
+        };
+        if vectors > rows {
+            for m in 0..rows {
+                load_a(self, fixed(m), a_at(m));
+            }
+            for i in 0..vectors {
+                self.asm.load(passing(i), b_at(i), Lanes::All);
+                for m in 0..rows {
+                    self.asm.fma(self.shape.acc(m, i), fixed(m), passing(i), Lanes::All);
+                }
+            }
+            return;
+        }
+        for i in 0..vectors {
+            self.asm.load(fixed(i), b_at(i), Lanes::All);
+        }
+        for m in 0..rows {
+            if count == lanes && vectors == 1 && steps == Steps::Whole {
+                self.asm.fma(self.shape.acc(m, 0), fixed(0), a_at(m), Lanes::All);
+                continue;
+            }
+            load_a(self, passing(m), a_at(m));
+            for i in 0..vectors {
+                self.asm.fma(self.shape.acc(m, i), passing(m), fixed(i), Lanes::All);
+            }
+        }
+    }
+
+    /// Asks for lines of A that come later: few columns are soon done with what has been read. Of short rows these are the lines that
+    /// the tile below reads at this step, of long ones some further on.
+    fn ahead(&mut self, block: &Block, [count, turn]: [usize; 2]) {
+        let of_line = 64 / 4;
+        let Step::Const(apart) = block.a_row else { return };
+        if count * self.shape.vectors < of_line || !(turn * count).is_multiple_of(of_line) {
+            return;
+        }
+        let (rows, at) = (self.shape.rows, 4 * (turn * count) as i64);
+        let below = apart * rows as i64;
+        let ahead = if below <= NEAR { below } else { AHEAD };
+        for m in 0..rows {
+            self.asm.prefetch(block.row(m, at + ahead));
+        }
+    }
+
+    /// Adds the chains: vectors of sums, row after row.
+    pub(super) fn chain_sums(&mut self) -> Vec<V> {
+        let Some(chains) = self.shape.chains else { return vec![] };
+        let (count, lanes) = (usize::from(chains.count), self.asm.level.lanes());
+        let all = self.shape.accumulators();
+        let scratch = V(all as u8);
+        let order = order(count, lanes);
+        if let Some(order) = &order {
+            self.asm.address_of(TEMP, order);
+        }
+        let each = (0..all).step_by(count).map(|first| {
+            // The last stands for those beyond it, too, whose sums nobody reads.
+            let mut sums: Vec<V> = (first..(first + count).min(all)).map(|i| V(i as u8)).collect();
+            let mut apart = 1;
+            while apart < count {
+                for pair in sums.chunks(2) {
+                    let (a, b) = (pair[0], pair[pair.len() - 1]);
+                    if apart < 4 {
+                        self.asm.add_neighbours(a, b, scratch);
+                    } else {
+                        self.asm.add_neighbour_quads(a, b, scratch);
+                    }
+                }
+                sums = sums.chunks(2).map(|pair| pair[0]).collect();
+                apart *= 2;
+            }
+            if order.is_some() {
+                self.asm.reorder(sums[0], TEMP, scratch);
+            }
+            sums[0]
+        });
+        each.collect()
+    }
+
+    /// Lays out vectors of sums.
+    pub(super) fn chain_spill(&mut self, sums: &[V]) {
+        let bytes = 4 * self.asm.level.lanes();
+        for (at, &sum) in sums.iter().enumerate() {
+            self.asm.store(Mem::at(Register::RSP, (bytes * at) as i64), sum, Lanes::All);
+        }
+    }
+
+    /// Reads the sums of vector `i` of row `m`, counted from where `base` is.
+    pub(super) fn chain_load(&mut self, to: V, base: Register, m: usize, i: usize) {
+        let level = self.asm.level;
+        let at = Mem::at(base, (m * self.shape.row_bytes(level) + 4 * level.lanes() * i) as i64);
+        // What was written is read by whole parts of it where possible: it need not go through the cache then.
+        match self.shape.last_cols {
+            Some(n) if self.shape.own == 1 && n.is_power_of_two() => self.asm.load_some(n, to, at),
+            _ => self.asm.load(to, at, Lanes::All),
+        }
+    }
+}
+
+/// Where each lane of the sums in their order is after neighbours have been added; `None` if it is there.
+fn order(count: usize, lanes: usize) -> Option<Vec<u32>> {
+    let lane = |out: usize| match count {
+        // Quads have two sums of the first vector and two of the second.
+        2 => {
+            let (vector, column) = (out / (lanes / 2), out % (lanes / 2));
+            4 * (column / 2) + 2 * vector + column % 2
+        }
+        // Quads have one sum of each of four vectors, quads of a vector those of its columns.
+        4 => 4 * (out % (lanes / 4)) + out / (lanes / 4),
+        // Likewise, two quads for the first four vectors.
+        _ => {
+            let (vector, column) = (out / (lanes / count), out % (lanes / count));
+            4 * (vector / 4 * (lanes / count) + column) + vector % 4
+        }
+    };
+    let order: Vec<u32> = (0..lanes).map(|out| lane(out) as u32).collect();
+    (count < lanes).then_some(order)
+}
