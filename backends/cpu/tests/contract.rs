@@ -395,6 +395,29 @@ fn convolutions() {
     }
 }
 
+/// Windows over more of the input than caches hold, whose sums are done channel by channel.
+#[test]
+fn convolutions_by_slices_of_channels() {
+    let mut rng = Rng::new(21);
+    for case in 0..9 {
+        let shapes = Shapes::new(false);
+        let (c, m, height, width) = (12, 3 + rng.below(4) as i64, 96, 30 + rng.below(20) as i64);
+        let (kernel, pad) = ([height, 3], [0, rng.below(2) as i64]);
+        let strides = vec![1, 1 + rng.below(2) as i64];
+        let [c, m, height, width] = [c, m, height, width].map(Extent::Const);
+        let spatial = vec![Extent::ONE, conv_output(&width, 3, strides[1], 1, 2 * pad[1])];
+        let mut g = Graph::new();
+        let x = g.input(&[Extent::Const(2), c.clone(), height, width]);
+        let w = g.input(&[vec![m, c], kernel.map(Extent::Const).to_vec()].concat());
+        let conv = Conv { groups: 1, strides, dilations: vec![1, 1], pads_before: pad.to_vec(), spatial };
+        let what = format!("case {case}: {conv:?}");
+        let y = g.op(conv, &[x, w]);
+        let y = conv_epilogue(&mut g, y, &mut rng);
+        let form = g.form(y);
+        check(&what, &form, &shapes, &[1], &mut rng);
+    }
+}
+
 /// Windows along some axes.
 struct Windows {
     /// Extents of the input.

@@ -6,6 +6,9 @@
 //!   for panel of columns:      either within one row of windows, B by a table of taps;
 //!     for channels in block:   or across rows, B copied from the block by runs
 //! ```
+//!
+//! Where the windows of a few columns reach more than the caches hold, an item is done slice by slice of the input's channels: the sums so
+//! far are in the result, and the last slice has the epilogue.
 
 use cranelift_codegen::ir::{
     InstBuilder, Value,
@@ -21,6 +24,7 @@ use super::{
     fill::Fill,
     pack::flags,
     panel::{At, Code, Panels, Product, RowBlocks},
+    slices::{SLICE, Slices},
     tiles::{BPanel, Tiles},
     window::{Block, Window},
 };
@@ -31,7 +35,7 @@ use crate::{
 };
 
 /// Elements of the input that an item copies, about.
-const BLOCK: i64 = 48 << 10;
+pub(super) const BLOCK: i64 = 48 << 10;
 /// Items there should be.
 const ITEMS: i64 = 16;
 /// Elements that vectors may read beyond the block.
@@ -47,6 +51,20 @@ pub(super) struct Conv {
     /// Rows of A.
     rows: RowBlocks,
     columns: Columns,
+    slices: Option<Slices>,
+}
+
+/// An item of work.
+#[derive(Clone, Copy)]
+struct Item<'a> {
+    /// Positions on axes around.
+    around: &'a [(usize, Value)],
+    /// First axis of columns, and the first position on it.
+    at: (usize, Value),
+    /// Positions on it.
+    count: Value,
+    /// First row of A, and how many.
+    rows: (Value, Value),
 }
 
 /// How columns make panels.
@@ -61,6 +79,8 @@ enum Columns {
 impl Conv {
     /// Decides.
     pub(super) fn new(p: &Problem, window: &Window, choices: &mut Choices) -> Option<Conv> {
+        let slices = Slices::of(p, window);
+        let (p, window) = slices.as_ref().map_or((p, window), |s| (&s.problem, &s.window));
         let extents = &p.nest.extents;
         let counts: Vec<Extent> = p.n.iter().map(|&a| extents[a].clone()).collect();
         let m = p.extent(&p.m);
@@ -69,7 +89,12 @@ impl Conv {
             counts[0] = first;
             window.block(&p.nest, &p.n, &counts)
         };
-        let step = if counts.len() == 1 { 20 } else { 1 };
+        // Items of a single axis of columns are whole panels.
+        let step = match p.level {
+            _ if counts.len() > 1 => 1,
+            Some(_) => Panels::new(m.as_const(), counts[0].as_const(), p.code()).widest(),
+            None => 20,
+        };
         let around = product(p.outer.iter().map(|&a| &extents[a])).as_const().unwrap_or(1).max(1);
         let one = with_first(Extent::Const(step)).elements;
         let two = with_first(Extent::Const(2 * step)).elements;
@@ -77,10 +102,15 @@ impl Conv {
         let more = &two - &one;
         let steps = match (more.as_const(), counts[0].as_const()) {
             (Some(more), Some(all)) => {
-                let most = (BLOCK / more.max(1)).max(1);
+                let most = (if slices.is_some() { SLICE } else { BLOCK } / more.max(1)).max(1);
                 let all = (all + step - 1) / step;
                 let blocks = (all + most - 1) / most;
-                let wanted = blocks.max((ITEMS / 2 / around).min(all / 4)).max(1);
+                // Slices of A are read again for each item: those are of other rows then.
+                let wanted = if slices.is_some() {
+                    blocks
+                } else {
+                    blocks.max((ITEMS / 2 / around).min(all / 4)).max(1)
+                };
                 Extent::Const(choices.amount(Knob::Rows, (all + wanted - 1) / wanted, 1, all))
             }
             _ => {
@@ -116,7 +146,8 @@ impl Conv {
         // Parts of the rows share the block of the input, but each copies panels again.
         let least = if matches!(columns, Columns::Row(_)) { 32 } else { 64 };
         let items = (blocks * around).max(1);
-        let parts = |rows: i64| ((ITEMS + items - 1) / items).min(rows / least);
+        let wanted = if slices.is_some() { ITEMS / 4 } else { ITEMS };
+        let parts = |rows: i64| ((wanted + items - 1) / items).min(rows / least);
         let row_block = match m.as_const() {
             Some(rows) => {
                 let parts = parts(rows).max(1);
@@ -127,12 +158,13 @@ impl Conv {
             None => m.clone(),
         };
         let rows = RowBlocks { m, block: row_block };
-        Some(Conv { first, block, rows, columns })
+        Some(Conv { first, block, rows, columns, slices })
     }
 
     /// Makes the kernel.
     pub(super) fn lower(&self, p: &Problem, request: &NestRequest, cx: &mut LowerCx<'_>) -> Kernel {
         let BFrom::Window(window) = &p.b_from else { unreachable!("convolutions read windows") };
+        let (p, window) = self.slices.as_ref().map_or((p, window), |s| (&s.problem, &s.window));
         let extents = &p.nest.extents;
         let k = p.extent(&p.k);
         let first_axis = p.n[0];
@@ -167,59 +199,27 @@ impl Conv {
                 let from = g.b.ins().imul(at[loops], first);
                 let left = g.b.ins().isub(all, from);
                 let count = g.min(left, first);
-                let mut around: Vec<(usize, Value)> =
-                    p.outer.iter().copied().zip(at.iter().copied()).collect();
+                let around: Vec<(usize, Value)> = p.outer.iter().copied().zip(at.iter().copied()).collect();
                 let fill = Fill { window, block: &self.block, first_axis, padded: false };
-                let stale = g.b.ins().icmp(IntCC::NotEqual, place, carried[0]);
-                g.when(stale, |g| {
+                let copy = |g: &mut Gen<'_, '_>, around: &[(usize, Value)]| {
                     let pointer = g.pointer(request.operands[p.nest.loads[p.b].operand].pointer);
-                    fill.emit(g, extents, pointer, memory, &around, (from, count));
-                });
-                around.push((first_axis, from));
+                    fill.emit(g, extents, pointer, memory, around, (from, count));
+                };
                 let (first_row, rows) = self.rows.at(g, row_block);
-                let origin = tiles.origin(g, request, &around, first_row);
-                match &self.columns {
-                    Columns::Row(panels) => {
-                        self.by_rows(
-                            g,
-                            p,
-                            request,
-                            &tiles,
-                            panels,
-                            &around,
-                            (memory, table),
-                            count,
-                            (first_row, rows),
-                        );
-                    }
-                    Columns::Across(full, last) => {
-                        let columns = g.times(count, &rest);
-                        let run = |g: &mut Gen<'_, '_>, panels: &Panels| {
-                            let (zero, to) = (g.int(0), g.int(i64::MAX));
-                            let to = match panels {
-                                Panels::Fixed(_) => to,
-                                Panels::Counted { width, .. } => {
-                                    let up = g.b.ins().iadd_imm_s(columns, i64::from(*width) - 1);
-                                    g.div_rem(up, &Extent::Const(i64::from(*width))).0
-                                }
-                            };
-                            panels.each(g, columns, (zero, to), &mut |g, at| {
-                                self.copy_runs(g, p, at, columns, memory, table, panel);
-                                let apart = Stride::Const(u32::from(at.width) + 4);
-                                let b = BPanel::Apart(panel, apart, None);
-                                tiles.panel(g, &origin, at, b, &self.rows, rows);
-                            });
-                        };
-                        let one_kind = matches!(full, Panels::Counted { .. })
-                            || extents[first_axis].modulo(&self.first).is(0);
-                        if one_kind {
-                            run(g, full);
-                        } else {
-                            let is_full = g.b.ins().icmp(IntCC::Equal, count, first);
-                            g.either(is_full, |g| run(g, full), |g| run(g, last));
-                        }
-                    }
-                }
+                let item = Item { around: &around, at: (first_axis, from), count, rows: (first_row, rows) };
+                let Some(slices) = &self.slices else {
+                    let stale = g.b.ins().icmp(IntCC::NotEqual, place, carried[0]);
+                    g.when(stale, |g| copy(g, &around));
+                    self.item(g, p, request, &tiles, [memory, table, panel], &item);
+                    return vec![place];
+                };
+                slices.each(g, &mut |g, terms, at| {
+                    let mut around = around.clone();
+                    around.push((slices.axis, at));
+                    copy(g, &around);
+                    let item = Item { around: &around, ..item };
+                    self.item(g, p, request, &tiles.of_terms(terms), [memory, table, panel], &item);
+                });
                 vec![place]
             });
         });
@@ -233,6 +233,66 @@ impl Conv {
             may_fault: false,
             scheduled: true,
             plain: None,
+        }
+    }
+
+    /// The tiles of an item.
+    fn item(
+        &self,
+        g: &mut Gen<'_, '_>,
+        p: &Problem,
+        request: &NestRequest,
+        tiles: &Tiles<'_>,
+        [memory, table, panel]: [Value; 3],
+        item: &Item<'_>,
+    ) {
+        let extents = &p.nest.extents;
+        let Item { around, at: (first_axis, from), count, rows: (first_row, rows) } = *item;
+        let around: Vec<(usize, Value)> = around.iter().copied().chain([(first_axis, from)]).collect();
+        let first = g.extent(&self.first);
+        let rest = product(p.n[1..].iter().map(|&a| &extents[a]));
+        let origin = tiles.origin(g, request, &around, first_row);
+        match &self.columns {
+            Columns::Row(panels) => {
+                self.by_rows(
+                    g,
+                    p,
+                    request,
+                    tiles,
+                    panels,
+                    &around,
+                    (memory, table),
+                    count,
+                    (first_row, rows),
+                );
+            }
+            Columns::Across(full, last) => {
+                let columns = g.times(count, &rest);
+                let run = |g: &mut Gen<'_, '_>, panels: &Panels| {
+                    let (zero, to) = (g.int(0), g.int(i64::MAX));
+                    let to = match panels {
+                        Panels::Fixed(_) => to,
+                        Panels::Counted { width, .. } => {
+                            let up = g.b.ins().iadd_imm_s(columns, i64::from(*width) - 1);
+                            g.div_rem(up, &Extent::Const(i64::from(*width))).0
+                        }
+                    };
+                    panels.each(g, columns, (zero, to), &mut |g, at| {
+                        self.copy_runs(g, p, at, columns, memory, table, panel);
+                        let apart = Stride::Const(u32::from(at.width) + 4);
+                        let b = BPanel::Apart(panel, apart, None);
+                        tiles.panel(g, &origin, at, b, &self.rows, rows);
+                    });
+                };
+                let one_kind =
+                    matches!(full, Panels::Counted { .. }) || extents[first_axis].modulo(&self.first).is(0);
+                if one_kind {
+                    run(g, full);
+                } else {
+                    let is_full = g.b.ins().icmp(IntCC::Equal, count, first);
+                    g.either(is_full, |g| run(g, full), |g| run(g, last));
+                }
+            }
         }
     }
 

@@ -59,9 +59,23 @@ pub(super) enum BPanel {
     Table(Value, Value),
 }
 
+/// Which part of the terms of a sum tiles add.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Terms {
+    /// All of them.
+    All,
+    /// The first ones: what is stored are sums.
+    First,
+    /// More, to the sums that are there.
+    Middle,
+    /// The last ones, after which the epilogue comes.
+    Last,
+}
+
 /// Emits the tiles of a problem.
 pub(super) struct Tiles<'p> {
     problem: &'p Problem,
+    terms: Terms,
     k: Value,
     /// Distances in A along rows and sums, and those of them that are values at run time.
     a: [Extent; 2],
@@ -107,7 +121,21 @@ impl<'p> Tiles<'p> {
         let ldc = g.extent(&problem.c_row);
         let further = problem.further.iter().map(|(_, row)| g.extent(row)).collect();
         let strides = problem.operands.iter().map(|(o, _)| g.extent(&o.row_stride)).collect();
-        Tiles { problem, k, a, a_row, a_k, spread: false, a_runs: None, ahead: 0, ldc, further, strides }
+        let terms = Terms::All;
+        Tiles {
+            problem,
+            terms,
+            k,
+            a,
+            a_row,
+            a_k,
+            spread: false,
+            a_runs: None,
+            ahead: 0,
+            ldc,
+            further,
+            strides,
+        }
     }
 
     /// The same over a B that comes from memory.
@@ -125,6 +153,12 @@ impl<'p> Tiles<'p> {
         let a = [row, Extent::Const(COPIES)];
         let [a_row, a_k] = a.each_ref().map(|distance| argument(g, distance));
         Tiles { a, a_row, a_k, spread: true, ..self }
+    }
+
+    /// The same for a part of the terms.
+    pub(super) fn of_terms(&self, terms: Terms) -> Self {
+        let (a, further, strides) = (self.a.clone(), self.further.clone(), self.strides.clone());
+        Tiles { terms, a, further, strides, ..*self }
     }
 
     /// The same over an A that lies in runs.
@@ -201,6 +235,7 @@ impl<'p> Tiles<'p> {
                 .iter()
                 .zip(&operands)
                 .enumerate()
+                .filter(|_| spec.epilogue.is_some())
                 .map(|(at, ((kind, row_stride), &ptr))| match kind {
                     EpilogueInput::Row | EpilogueInput::Tile => {
                         let ptr = by_row(g, ptr, row_stride);
@@ -256,8 +291,14 @@ impl<'p> Tiles<'p> {
             },
             ahead: if rows <= FEW_ROWS { self.ahead } else { 0 },
             chains: k.and_then(|k| Chains::of(at.chains, k)),
-            init: Init::Zero,
-            epilogue: self.problem.epilogue.clone(),
+            init: match self.terms {
+                Terms::All | Terms::First => Init::Zero,
+                Terms::Middle | Terms::Last => Init::Load,
+            },
+            epilogue: match self.terms {
+                Terms::All | Terms::Last => self.problem.epilogue.clone(),
+                Terms::First | Terms::Middle => None,
+            },
         }
     }
 }
