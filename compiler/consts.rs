@@ -12,7 +12,7 @@ use nnc_cpu::{CompileOptions, Target, compile, elem_type};
 use nnc_ir::{
     Module,
     constant::{Constant, Payload},
-    eval::{ConstEval, EvalLimits},
+    eval::{ConstEval, EvalLimits, transposed},
     extent::Extent,
     form::{Bounds, Form},
     graph::{Phase, loc},
@@ -106,7 +106,11 @@ fn program(op: &Op, operands: &[TensorType], host: &Target) -> Option<Program> {
 
 impl nnc_passes::pass::ConstEval for Evaluator {
     fn fold(&self, op: &Op, operands: &[Constant]) -> Option<Vec<Constant>> {
-        self.compiled(op, operands).or_else(|| self.evaluator.fold(op, operands))
+        // What only moves the axes of a large constant costs nothing.
+        match transposed(op, operands) {
+            Some(transposed) => Some(vec![transposed]),
+            None => self.compiled(op, operands).or_else(|| self.evaluator.fold(op, operands)),
+        }
     }
 }
 

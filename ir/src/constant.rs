@@ -2,12 +2,19 @@
 //!
 //! A model file is read once; its weights are ranges of that buffer. Bytes are little-endian, row-major, in the storage
 //! type of the tensor. Identity is the content: two constants are equal if type and bytes are. Only a splat of more than
-//! [`SPELT_BYTES`] is never spelt out to be compared: it equals other splats.
+//! [`SPELT_BYTES`] is never spelt out to be compared: it equals other splats. Large weights with their axes in another order
+//! stay as they were read, until somebody asks for the bytes.
+
+mod transposed;
+
+pub use transposed::Transposed;
 
 use std::{
+    any::Any,
     borrow::Cow,
     fmt,
     hash::{Hash, Hasher},
+    ops::Range,
     sync::{Arc, OnceLock},
 };
 
@@ -24,8 +31,13 @@ const SAMPLES: usize = 256;
 /// Bytes of such a piece.
 const SAMPLE_BYTES: usize = 64;
 
+/// Bytes of which one may ask what holds them.
+pub trait Bytes: AsRef<[u8]> + Any {}
+
+impl<T: AsRef<[u8]> + Any> Bytes for T {}
+
 /// A read-only buffer that constants share.
-pub type Buffer = Arc<dyn AsRef<[u8]> + Send + Sync>;
+pub type Buffer = Arc<dyn Bytes + Send + Sync>;
 
 /// Where the bytes of a constant are.
 #[derive(Clone)]
@@ -43,6 +55,8 @@ pub enum Payload {
     Inline(Arc<[u8]>),
     /// One element, everywhere; the scalar has the compute type.
     Splat(Scalar),
+    /// The elements of another constant with its axes in another order.
+    Transposed(Transposed),
 }
 
 /// A tensor known at compile time. Cheap to clone.
@@ -70,6 +84,7 @@ impl Constant {
             }
             Payload::Inline(b) => b.len() == bytes,
             Payload::Splat(s) => s.dtype == dtype.compute(),
+            Payload::Transposed(t) => t.of().dtype() == dtype && t.of().elements() == elements,
         };
         let inner = Inner {
             dtype,
@@ -132,7 +147,7 @@ impl Constant {
     pub fn payload(&self) -> &Payload {
         &self.0.payload
     }
-    /// The bytes; copied only for a splat.
+    /// The bytes; copied only for a splat and for what is transposed.
     #[must_use]
     pub fn bytes(&self) -> Cow<'_, [u8]> {
         match &self.0.payload {
@@ -145,7 +160,31 @@ impl Constant {
                 s.store(self.0.dtype, &mut element);
                 Cow::Owned(element[..self.0.dtype.bytes()].repeat(self.elements()))
             }
+            Payload::Transposed(t) => Cow::Owned(t.bytes(0..self.elements())),
         }
+    }
+    /// The bytes as they were read, if nobody else holds them or a part of them; else the constant.
+    ///
+    /// # Errors
+    /// The constant, where somebody does.
+    pub fn into_bytes(self) -> Result<Vec<u8>, Self> {
+        let Self(inner) = self;
+        let whole = |p: &Payload| match p {
+            Payload::Range { buffer, offset: 0, len } => {
+                let all: &dyn Any = &**buffer;
+                all.downcast_ref::<Vec<u8>>().is_some_and(|all| all.len() == *len)
+                    && Arc::strong_count(buffer) == 1
+            }
+            _ => false,
+        };
+        if !whole(&inner.payload) {
+            return Err(Self(inner));
+        }
+        let inner = Arc::try_unwrap(inner).map_err(Self)?;
+        let Payload::Range { buffer, .. } = inner.payload else { unreachable!("it is a range") };
+        let buffer: Arc<dyn Any + Send + Sync> = buffer;
+        let all = buffer.downcast().ok().and_then(|all| Arc::try_unwrap(all).ok());
+        Ok(all.expect("it is a vector, and the reference to it was the only one"))
     }
     /// Element number `index` in row-major order.
     ///
@@ -155,6 +194,7 @@ impl Constant {
     pub fn element(&self, index: usize) -> Scalar {
         match &self.0.payload {
             Payload::Splat(s) => *s,
+            Payload::Transposed(t) => t.of().element(t.place(index)),
             _ => Scalar::load(self.0.dtype, &self.bytes()[index * self.0.dtype.bytes()..]),
         }
     }
@@ -175,10 +215,13 @@ impl Constant {
         if let Payload::Splat(s) = &self.0.payload {
             return Some(*s);
         }
+        if self.elements() * self.0.dtype.bytes() > SPELT_BYTES {
+            return None;
+        }
         let bytes = self.bytes();
         let mut chunks = bytes.chunks_exact(self.0.dtype.bytes());
         let first = chunks.next()?;
-        (bytes.len() <= SPELT_BYTES && chunks.all(|c| c == first)).then(|| Scalar::load(self.0.dtype, first))
+        chunks.all(|c| c == first).then(|| Scalar::load(self.0.dtype, first))
     }
     /// blake3 digest of type and bytes; of a large splat, of type and element.
     #[must_use]
@@ -216,15 +259,31 @@ impl Constant {
                 hasher.update(&element);
             }
             None => {
-                let bytes = self.bytes();
-                let step = (bytes.len() / SAMPLES).max(SAMPLE_BYTES);
-                for at in (0..bytes.len()).step_by(step) {
-                    hasher.update(&bytes[at..bytes.len().min(at + SAMPLE_BYTES)]);
+                let len = self.elements() * self.0.dtype.bytes();
+                let step = (len / SAMPLES).max(SAMPLE_BYTES);
+                for at in (0..len).step_by(step) {
+                    hasher.update(&self.part(at..len.min(at + SAMPLE_BYTES)));
                 }
-                hasher.update(&bytes[bytes.len().saturating_sub(SAMPLE_BYTES)..]);
+                hasher.update(&self.part(len.saturating_sub(SAMPLE_BYTES)..len));
             }
         }
         u64::from_le_bytes(*hasher.finalize().as_bytes().first_chunk().expect("32 bytes"))
+    }
+
+    /// Some of the bytes.
+    fn part(&self, range: Range<usize>) -> Cow<'_, [u8]> {
+        match &self.0.payload {
+            Payload::Transposed(t) => {
+                let size = self.0.dtype.bytes();
+                let whole = range.start / size..range.end.div_ceil(size);
+                let from = range.start - whole.start * size;
+                Cow::Owned(t.bytes(whole)[from..from + range.len()].to_vec())
+            }
+            _ => match self.bytes() {
+                Cow::Borrowed(bytes) => Cow::Borrowed(&bytes[range]),
+                Cow::Owned(bytes) => Cow::Owned(bytes[range].to_vec()),
+            },
+        }
     }
 
     /// The bytes of the element of a splat that is never spelt out.
@@ -243,6 +302,11 @@ impl Constant {
         }
         match (self.repeated_element(), other.repeated_element()) {
             (None, None) => {
+                if let (Payload::Transposed(a), Payload::Transposed(b)) = (&self.0.payload, &other.0.payload)
+                    && a == b
+                {
+                    return true;
+                }
                 let (a, b) = (self.bytes(), other.bytes());
                 std::ptr::eq(&raw const *a, &raw const *b) || a == b
             }
@@ -296,6 +360,21 @@ mod tests {
         assert!(a != b && a == c);
         assert_ne!(a.digest(), b.digest());
         assert!(a != b && a == c, "with some digests known");
+    }
+
+    #[test]
+    fn bytes_are_given_to_the_only_holder() {
+        let held = bytes(vec![7; 100]);
+        let other = held.clone();
+        let held = held.into_bytes().expect_err("another holds them, too");
+        drop(other);
+        assert_eq!(held.into_bytes().expect("nobody else holds them"), vec![7; 100]);
+        let buffer: Buffer = Arc::new(vec![1u8; 8]);
+        for (offset, len) in [(0, 4), (4, 4), (0, 8)] {
+            let payload = Payload::Range { buffer: buffer.clone(), offset, len };
+            let part = Constant::new(DType::U8, &[len as i64], payload).expect("valid");
+            assert!(part.into_bytes().is_err(), "the buffer is held");
+        }
     }
 
     #[test]

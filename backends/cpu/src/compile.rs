@@ -248,9 +248,9 @@ impl Kernels {
                 problems.push(Diagnostic::error(410, format!("nodes {}: {what}", names.join(", "))));
             };
             let name = kernel_name(number, what);
-            let (isa, packed) = (&*target.isa, &mut out.packed);
+            let (isa, mut made) = (&*target.isa, Vec::new());
             let (filtering, choices) = (plan.filtering, Choices::default());
-            let mut cx = LowerCx { isa, frame, packed, tiles, filtering, choices };
+            let mut cx = LowerCx { isa, frame, packed: &mut made, tiles, filtering, choices };
             let (kernel, key) = match job::lower(work, name, sources, constants, &mut cx, &mut out.shifted) {
                 Ok(lowered) => lowered,
                 Err(error) => {
@@ -284,6 +284,12 @@ impl Kernels {
                     if readers[c.0] == 0 && !out.constants[c.0] {
                         constants.release(c);
                     }
+                }
+            }
+            for (weight, slot) in made {
+                match weight.make() {
+                    Ok(constant) => out.packed.push((constant, slot)),
+                    Err(e) => problems.push(Diagnostic::error(e.code(), e.message())),
                 }
             }
             let Kernel { function, name, items, item_cost, may_fault, scheduled, plain, .. } = kernel;

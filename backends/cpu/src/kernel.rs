@@ -14,6 +14,7 @@ use nnc_tile::winograd::Winograd;
 use crate::{
     choice::Choices,
     frame::{Frame, PointerSlot},
+    lower::Packing,
     range::Range,
     wide::WideTiles,
 };
@@ -86,6 +87,28 @@ pub struct Filtering {
     pub weights: i64,
 }
 
+/// A constant made while lowering.
+#[derive(Clone, Debug)]
+pub enum Weight {
+    /// It is there.
+    Ready(Constant),
+    /// It is to be packed, when the kernel is made and the constant that it is packed from may have no other reader.
+    Packing(Packing),
+}
+
+impl Weight {
+    /// The constant.
+    ///
+    /// # Errors
+    /// E0501 when there is no memory for it.
+    pub fn make(self) -> nnc_runtime::Result<Constant> {
+        match self {
+            Weight::Ready(constant) => Ok(constant),
+            Weight::Packing(packing) => packing.make(),
+        }
+    }
+}
+
 /// What lowering may use.
 pub struct LowerCx<'a> {
     /// Target.
@@ -93,7 +116,7 @@ pub struct LowerCx<'a> {
     /// Slots.
     pub frame: &'a mut Frame,
     /// Constants made while lowering, such as packed weights, with the slots of their addresses.
-    pub packed: &'a mut Vec<(Constant, PointerSlot)>,
+    pub packed: &'a mut Vec<(Weight, PointerSlot)>,
     /// Tiles with wide code that kernels call.
     pub tiles: &'a mut WideTiles,
     /// Of convolutions.
@@ -105,8 +128,17 @@ pub struct LowerCx<'a> {
 impl LowerCx<'_> {
     /// Gives a constant made while lowering a pointer slot.
     pub fn add_weight(&mut self, constant: Constant) -> PointerSlot {
+        self.add(Weight::Ready(constant))
+    }
+
+    /// Likewise one that is to be packed.
+    pub fn add_packing(&mut self, packing: Packing) -> PointerSlot {
+        self.add(Weight::Packing(packing))
+    }
+
+    fn add(&mut self, weight: Weight) -> PointerSlot {
         let slot = self.frame.add_pointer();
-        self.packed.push((constant, slot));
+        self.packed.push((weight, slot));
         slot
     }
 }

@@ -1,7 +1,7 @@
 //! fold - evaluation of single operations on constants, for the passes.
 
 use crate::{
-    constant::{Constant, Payload},
+    constant::{Constant, Payload, Transposed},
     dtype::Scalar,
     eval::{
         copy,
@@ -15,6 +15,9 @@ use crate::{
     types::TensorType,
 };
 
+/// Constants of at least so many bytes are transposed when somebody reads them.
+const LARGE: usize = 1 << 20;
+
 /// Folds operations whose operands are constants; results are those of the evaluator, bit for bit.
 #[derive(Clone, Copy, Debug)]
 pub struct ConstEval {
@@ -26,9 +29,13 @@ impl ConstEval {
     /// Results of `op` for `operands`; `None` if they depend on a run, the operation owns regions or calls the runtime,
     /// it fails, or the limits do not suffice.
     ///
-    /// Elements that repeat stay one element, and a view shares the bytes of its operand.
+    /// Elements that repeat stay one element, and a view shares the bytes of its operand, as a large one does whose axes change
+    /// places.
     #[must_use]
     pub fn fold(&self, op: &Op, operands: &[Constant]) -> Option<Vec<Constant>> {
+        if let Some(transposed) = transposed(op, operands) {
+            return Some(vec![transposed]);
+        }
         let types: Vec<TensorType> = operands.iter().map(Constant::ty).collect();
         let types: Vec<&TensorType> = types.iter().collect();
         op.check_arity(types.len()).ok()?;
@@ -69,6 +76,15 @@ impl ConstEval {
             Form::Constant | Form::ReadExtents(_) | Form::Region | Form::Composite | Form::Extern(_) => None,
         }
     }
+}
+
+/// What an operation gives that only moves the axes of a large constant.
+#[must_use]
+pub fn transposed(op: &Op, operands: &[Constant]) -> Option<Constant> {
+    let (Op::Transpose(op), [of]) = (op, operands) else { return None };
+    let Payload::Range { len: LARGE.., .. } = of.payload() else { return None };
+    let dims: Vec<i64> = op.perm.iter().map(|&p| of.dims().get(p).copied()).collect::<Option<_>>()?;
+    Constant::new(of.dtype(), &dims, Payload::Transposed(Transposed::new(of.clone(), &op.perm)?))
 }
 
 fn extent(e: &Extent) -> Result<i64, EvalError> {

@@ -21,7 +21,7 @@ mod symbols;
 mod tensor;
 
 pub use error::{EvalError, EvalLimits};
-pub use fold::ConstEval;
+pub use fold::{ConstEval, transposed};
 pub use module::evaluate;
 pub use program::eval_program;
 pub use tensor::Tensor;

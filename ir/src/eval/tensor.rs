@@ -116,7 +116,7 @@ impl Slot {
             SlotBytes::Constant(c) => match c.payload() {
                 Payload::Range { buffer, offset, len } => &(**buffer).as_ref()[*offset..*offset + *len],
                 Payload::Inline(bytes) => bytes,
-                Payload::Splat(_) => unreachable!("`of_constant` spells splats out"),
+                Payload::Splat(_) | Payload::Transposed(_) => unreachable!("`of_constant` spells them out"),
             },
         }
     }

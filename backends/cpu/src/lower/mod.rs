@@ -37,6 +37,7 @@ mod vector;
 mod windows;
 
 pub(crate) use access::{dense_strides, inside as access_inside};
+pub use contract::Packing;
 pub(crate) use contract::{LastWay, Pair, joins, last_way};
 
 use nnc_ir::{

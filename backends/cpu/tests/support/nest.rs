@@ -161,7 +161,7 @@ pub(crate) fn compile_at(
         plain,
         scratch_bytes: kernel.scratch_bytes,
         scheduled: kernel.scheduled,
-        packed: packed.iter().map(|(constant, slot)| (*slot, Buffer::new(&constant.bytes()))).collect(),
+        packed: packed.into_iter().map(|(w, slot)| (slot, Buffer::new(&w.make().unwrap().bytes()))).collect(),
         items: kernel.items,
         may_fault: kernel.may_fault,
         frame,

@@ -127,12 +127,12 @@ impl Direct {
         let panels = panels_of;
         let b = match packed {
             None if groups > 1 => return None,
-            Some(constant) => {
+            Some(packing) => {
                 let block = panels.padded_steps(&k).scale(i64::try_from(panels.padded() * groups).ok()?);
                 let below = |i: usize| product(around[i + 1..].iter().map(|&a| &extents[a]));
                 let strides =
                     around.iter().enumerate().map(|(i, &axis)| (axis, &block * &below(i))).collect();
-                Source::Packed { weight: cx.add_weight(constant), strides }
+                Source::Packed { weight: cx.add_packing(packing), strides }
             }
             None if problem.prologue.is_some() => Source::Copied,
             None => {

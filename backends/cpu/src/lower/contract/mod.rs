@@ -140,6 +140,7 @@ pub(super) fn lower(request: &NestRequest, cx: &mut LowerCx<'_>) -> Result<Kerne
 }
 
 pub(crate) use groups::Pair;
+pub use weights::Packing;
 
 /// Whether a product and the nest that joins groups of its columns are one kernel of wide tiles.
 pub(crate) fn joins(pair: &Pair<'_>, level: Level) -> bool {

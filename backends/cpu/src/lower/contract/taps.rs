@@ -127,7 +127,7 @@ impl TapsConv {
             panels,
             group,
             rows,
-            weight: cx.add_weight(packed),
+            weight: cx.add_packing(packed),
             strides,
             run: u32::try_from(run).ok()?,
             table,
