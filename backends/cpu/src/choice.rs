@@ -2,7 +2,7 @@
 //!
 //! Lowering of a contraction asks [`Choices`] at each decision: with the value of the cost model and, lazily, the values
 //! that would do as well. It gets the cost model's, unless a [`Tuning`] has another for a kernel of this description. No
-//! choice changes what is computed; those of minimal filtering, and of tiles for few columns, change how sums are rounded.
+//! choice changes what is computed; those of minimal filtering, of its weights, and of tiles for few columns, change how sums are rounded.
 
 use std::{collections::BTreeMap, fmt, str::FromStr};
 
@@ -16,6 +16,8 @@ use crate::kernel::NestRequest;
 pub enum Knob {
     /// Results along an axis of a square of minimal filtering; 0 for the sum by taps.
     Winograd,
+    /// Input channels whose weights the kernel transforms at a time; 0 where they are held transformed.
+    Filters,
     /// Output channels of an item.
     Channels,
     /// Squares of an item of minimal filtering.
@@ -33,8 +35,9 @@ pub enum Knob {
 }
 
 /// Every decision by name.
-const KNOBS: [(Knob, &str); 8] = [
+const KNOBS: [(Knob, &str); 9] = [
     (Knob::Winograd, "winograd"),
+    (Knob::Filters, "filters"),
     (Knob::Channels, "channels"),
     (Knob::Squares, "squares"),
     (Knob::Across, "across"),

@@ -8,7 +8,7 @@ mod support;
 
 use nest::{Buffer, Compiled, compile_with, points};
 use nnc_cpu::{
-    choice::{Choice, Choices, Given, Knob},
+    choice::{Choice, Choices, Decision, Given, Knob},
     kernel::{NestRequest, OperandRef},
     lower::lower_nest,
 };
@@ -95,12 +95,14 @@ impl Case {
     }
 }
 
-/// Of a way, if one is given, else of the one that lowering chooses.
-fn compile(form: &LoopForm, weights: &Constant, way: Option<Winograd>) -> Compiled {
-    compile_with(5, |slots, cx| {
-        cx.filtering.most = Some(way.unwrap_or(Winograd::F4));
-        let given = way.map(|way| Given([(Knob::Winograd, Choice::Number(way.m() as i64))].into()));
-        cx.choices = Choices::new(given.as_ref(), false);
+/// With these decisions, else those of lowering; which were made.
+fn compile(form: &LoopForm, weights: &Constant, given: &[(Knob, i64)]) -> (Compiled, Vec<Decision>) {
+    let mut made = vec![];
+    let compiled = compile_with(5, |slots, cx| {
+        let six = given.contains(&(Knob::Winograd, 6));
+        cx.filtering.most = Some(if six { Winograd::F6 } else { Winograd::F4 });
+        let given = Given(given.iter().map(|&(knob, n)| (knob, Choice::Number(n))).collect());
+        cx.choices = Choices::new(Some(&given), true);
         let operand = |i: usize| OperandRef {
             pointer: slots[i],
             constant: (i == 1).then(|| weights.clone()),
@@ -114,8 +116,11 @@ fn compile(form: &LoopForm, weights: &Constant, way: Option<Winograd>) -> Compil
             placement: vec![None],
             fault_node: 0,
         };
-        lower_nest(&request, cx)
-    })
+        let kernel = lower_nest(&request, cx);
+        made = std::mem::take(&mut cx.choices).made();
+        kernel
+    });
+    (compiled, made)
 }
 
 /// Magnitudes of the matrix that a program is.
@@ -131,9 +136,9 @@ fn magnitudes(program: &VectorProgram) -> Vec<Vec<f64>> {
         .collect()
 }
 
-/// The bound of an element: see the module `winograd`.
+/// The bound of an element: see the module `winograd`. `made` says whether the kernel transforms the weights.
 fn bound(
-    (way, multiples): (Winograd, Multiples),
+    (way, multiples, made): (Winograd, Multiples, bool),
     c: i64,
     at: [i64; 2],
     d: &dyn Fn(i64, i64, i64) -> f64,
@@ -164,18 +169,20 @@ fn bound(
         }
     }
     let total = both(&a, n, &|i, j| sums[i][j], (at[0] % m) as usize, (at[1] % m) as usize);
-    let roundings = match way {
-        Winograd::F2 => c + 2 * (2 + 1) + 2,
-        Winograd::F4 if multiples == Multiples::Fused => c + 2 * (3 + 2) + 2,
-        Winograd::F4 => c + 2 * (3 + 3) + 2,
-        Winograd::F6 if multiples == Multiples::Fused => c + 2 * (3 + 3) + 2,
-        Winograd::F6 => c + 2 * (3 + 4) + 2,
+    let transforms = match way {
+        Winograd::F2 => 2 * (2 + 1),
+        Winograd::F4 if multiples == Multiples::Fused => 2 * (3 + 2),
+        Winograd::F4 | Winograd::F6 if way == Winograd::F4 || multiples == Multiples::Fused => 2 * (3 + 3),
+        _ => 2 * (3 + 4),
     };
+    let roundings = c + transforms + if made { 9 } else { 2 };
     let nu = roundings as f64 * f64::from(f32::EPSILON) / 2.0;
     nu / (1.0 - nu) * total
 }
 
-fn check(case: &Case, rng: &mut Rng, wanted: Option<Winograd>, what: &str) -> Option<Winograd> {
+/// Checks a convolution; gives the way in which it is done, if there is one, and the channels whose weights are transformed at
+/// a time.
+fn check(case: &Case, rng: &mut Rng, given: &[(Knob, i64)], what: &str) -> Option<(Winograd, i64)> {
     let form = case.form();
     let [rows, columns] = case.plane();
     let sizes = [
@@ -187,13 +194,17 @@ fn check(case: &Case, rng: &mut Rng, wanted: Option<Winograd>, what: &str) -> Op
     let operands: Vec<Vec<f32>> = sizes.iter().map(|&n| (0..n).map(|_| rng.unit()).collect()).collect();
     let scalars: Vec<Scalar> = operands[1].iter().map(|&x| Scalar::f32(x)).collect();
     let weights = Constant::from_scalars(DType::F32, &[case.m, case.c, 3, 3], &scalars);
-    let compiled = compile(&form, &weights, wanted);
+    let (compiled, decisions) = compile(&form, &weights, given);
     let multiples = if compiled.plain { Multiples::Separate } else { Multiples::Fused };
+    let number = |knob: Knob| match decisions.iter().find(|d| d.knob == knob)?.taken {
+        Choice::Number(n) => Some(n),
+        Choice::Tile(..) => None,
+    };
+    let way = Winograd::ALL.into_iter().find(|w| number(Knob::Winograd) == Some(w.m() as i64))?;
+    let step = number(Knob::Filters)?;
     let products = compiled.packed_bytes() as i64 / (4 * case.m * case.c);
-    let way = Winograd::ALL.into_iter().find(|w| {
-        let n = (w.n() * w.n()) as i64;
-        (n..n + n / 2).contains(&products)
-    })?;
+    let n = if step > 0 { 9 } else { (way.n() * way.n()) as i64 };
+    assert!((n..n + n / 2).contains(&products), "{what}: {products} numbers for each pair of channels");
     let bytes = |x: &[f32]| Buffer::new(&x.iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<u8>>());
     let inputs: Vec<Buffer> = operands.iter().map(|x| bytes(x)).collect();
     let run = |parts: usize| {
@@ -221,8 +232,11 @@ fn check(case: &Case, rng: &mut Rng, wanted: Option<Winograd>, what: &str) -> Op
             want += d(at[1] + tap[0], at[2] + tap[1], tap[2]) * g(tap[0], tap[1], tap[2]);
         }
         // The bound takes long.
-        let limit =
-            if i % 37 == 0 { bound((way, multiples), case.c, [at[1], at[2]], &d, &g) } else { f64::INFINITY };
+        let limit = if i % 37 == 0 {
+            bound((way, multiples, step > 0), case.c, [at[1], at[2]], &d, &g)
+        } else {
+            f64::INFINITY
+        };
         let loose = 4e-5 * (9 * case.c) as f64;
         let mut magnitude = want.abs();
         for (used, operand, index) in [(case.bias, 2, at[3] as usize), (case.residual, 3, i)] {
@@ -238,14 +252,14 @@ fn check(case: &Case, rng: &mut Rng, wanted: Option<Winograd>, what: &str) -> Op
         let limit = limit.min(loose) + 2.0 * f64::from(f32::EPSILON) * magnitude;
         assert!((got - want).abs() <= limit, "{what}: {at:?} is {got}, expected {want} within {limit}");
     }
-    Some(way)
+    Some((way, step))
 }
 
 #[test]
 fn random_convolutions_are_within_the_bound() {
     let mut rng = Rng::new(11);
-    let mut seen = [0; 4];
-    for case in 0..150 {
+    let mut seen = [[0; 4]; 2];
+    for case in 0..200 {
         let mut pick = |from: &[i64]| from[rng.below(from.len())];
         let (c, m) = (pick(&[8, 12, 16, 21, 32, 64]), pick(&[8, 16, 17, 24, 36, 64]));
         let (rows, columns) = (pick(&[3, 6, 9, 10, 13, 16]), pick(&[4, 6, 7, 10, 12, 18]));
@@ -268,13 +282,18 @@ fn random_convolutions_are_within_the_bound() {
             case_.n, case_.pads, case_.bias, case_.residual, case_.relu
         );
         // The largest squares are not used unless somebody asks for them.
-        let wanted = (case % 3 == 0).then_some(Winograd::F6);
-        match check(&case_, &mut rng, wanted, &what) {
-            Some(Winograd::F2) => seen[1] += 1,
-            Some(Winograd::F4) => seen[2] += 1,
-            Some(Winograd::F6) => seen[3] += 1,
-            None => seen[0] += 1,
+        let mut given = if pick(&[0, 1]) == 1 { vec![(Knob::Winograd, 6)] } else { vec![] };
+        if pick(&[0, 1]) == 1 {
+            let steps = [c / 2, c].into_iter().filter(|step| c % step == 0 && *step >= 8);
+            given.push((Knob::Filters, pick(&steps.collect::<Vec<_>>())));
         }
+        let (way, step) = match check(&case_, &mut rng, &given, &what) {
+            Some((Winograd::F2, step)) => (1, step),
+            Some((Winograd::F4, step)) => (2, step),
+            Some((Winograd::F6, step)) => (3, step),
+            None => (0, 0),
+        };
+        seen[usize::from(step > 0)][way] += 1;
     }
-    assert!(seen[1..].iter().all(|&n| n > 3), "all ways are seen: {seen:?}");
+    assert!(seen.iter().all(|seen| seen[1..].iter().all(|&n| n > 1)), "all ways are seen: {seen:?}");
 }

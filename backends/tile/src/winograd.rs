@@ -81,6 +81,23 @@ impl Winograd {
         }
     }
 
+    /// The transform of the weights along an axis: that of `g`, its numbers rounded to `f32`. At most three roundings for
+    /// each weight, beside that of the number.
+    #[must_use]
+    pub fn weights(self, multiples: Multiples) -> VectorProgram {
+        let mut p = Lines::new(3, multiples);
+        let (d, g) = (p.inputs.clone(), self.g());
+        let mut results = vec![p.multiple(d[0], g[0][0])];
+        // Rows between the first and the last are pairs that differ in the sign of the middle.
+        for pair in g[1..g.len() - 1].chunks_exact(2) {
+            let far = p.multiple(d[2], pair[0][2]);
+            let even = p.add_multiple(d[0], pair[0][0] as f32, far);
+            results.extend(pair.iter().map(|row| p.add_multiple(d[1], row[1] as f32, even)));
+        }
+        results.push(p.multiple(d[2], g[g.len() - 1][2]));
+        p.finish(results)
+    }
+
     /// The transform of the input along an axis.
     #[must_use]
     pub fn input(self, multiples: Multiples) -> VectorProgram {
@@ -173,6 +190,14 @@ impl Lines {
         Lines { program, inputs, multiples }
     }
 
+    fn multiple(&mut self, a: Ref, by: f64) -> Ref {
+        if by == 1.0 {
+            return a;
+        }
+        let by = self.program.f32(by as f32);
+        self.program.push(Op::Mul(a, by))
+    }
+
     fn add(&mut self, a: Ref, b: Ref) -> Ref {
         self.program.push(Op::Add(a, b))
     }
@@ -222,6 +247,23 @@ mod tests {
             let products: Vec<f64> = weights.zip(input).map(|(u, v)| (u * v).round()).collect();
             let want: Vec<f64> = (0..way.m()).map(|i| (0..3).map(|k| d[i + k] * g[k]).sum()).collect();
             assert_eq!(run(&way.output(multiples), &products), want, "{way:?}");
+        }
+    }
+
+    #[test]
+    fn weights_are_transformed_by_their_matrix() {
+        let both = |way| [Multiples::Fused, Multiples::Separate].map(|multiples| (way, multiples));
+        for (way, multiples) in Winograd::ALL.into_iter().flat_map(both) {
+            let program = way.weights(multiples);
+            for g in [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0], [0.75, -0.3125, 0.625]] {
+                for (row, got) in way.g().iter().zip(run(&program, &g)) {
+                    let terms = row.iter().zip(g).map(|(a, b)| a * b);
+                    let (want, magnitude) = (terms.clone().sum::<f64>(), terms.map(f64::abs).sum::<f64>());
+                    let roundings = 4.0 * f64::from(f32::EPSILON) / 2.0;
+                    let bound = roundings / (1.0 - roundings) * magnitude;
+                    assert!((got - want).abs() <= bound, "{way:?}: {got}, expected {want}");
+                }
+            }
         }
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Reading order: `split` and `analyze` (what are rows, columns and sums), `epilogue` (the fused program), `direct`
 //! (operands at linear places, computed first by `prologue`), `groups` (a product with what joins its columns),
-//! `window`, `fill`, `conv` and `depthwise` (convolutions, perhaps by `slices`), `last`, `fill_last`, `taps` and `lanes` (convolutions with channels last), `winograd` and `squares` (those of window 3
+//! `window`, `fill`, `conv` and `depthwise` (convolutions, perhaps by `slices`), `last`, `fill_last`, `taps` and `lanes` (convolutions with channels last), `winograd`, `filters` and `squares` (those of window 3
 //! by minimal filtering), `ints` and `int_taps` (products of integers, packed by `int_weights` and `int_pack`); `panel`,
 //! `portions`, `pack`, `rows`,
 //!
@@ -31,6 +31,7 @@ mod direct;
 mod epilogue;
 mod fill;
 mod fill_last;
+mod filters;
 mod groups;
 mod int_pack;
 mod int_taps;

@@ -8,7 +8,8 @@
 //!   for square in block:     result = transform of M, epilogue
 //! ```
 //!
-//! A square within the input is read where it lies; one that reaches beyond it is copied first, padded.
+//! Where the kernel transforms the weights, it does so for one panel of output channels after the other, some input channels at a
+//! time, whose products of all points are added to M. A square within the input is read where it lies; one that reaches beyond it is copied first, padded.
 
 use cranelift_codegen::ir::{InstBuilder, Value, condcodes::IntCC};
 use nnc_ir::extent::{Extent, product};
@@ -22,8 +23,9 @@ use nnc_tile::{
 use super::{
     emit::{Gen, kernel_function},
     fill_last::{self, Target},
+    filters::Filters,
     last::{Last, Taps, Windows},
-    panel::RowBlocks,
+    panel::{At, RowBlocks},
     spread,
     tiles::{Tiles, stride},
     winograd::WinogradConv,
@@ -39,23 +41,40 @@ fn apart(elements: i64) -> i64 {
     16 * (lines | 1)
 }
 
-/// Where the transforms of a block are.
+/// Where the transforms of a block of squares are: of each point, of each block of channels, squares.
 #[derive(Clone, Copy)]
 struct Room {
-    /// Elements from one square to the next, and from one point to the next.
+    /// Channels of a block.
+    channels: i64,
+    /// How many blocks there are.
+    blocks: i64,
+    /// Elements from one square to the next, from one block to the next, and from one point to the next.
     square: i64,
+    block: i64,
     point: i64,
 }
 
 impl Room {
-    fn new(squares: i64, channels: i64) -> Room {
-        let square = apart(channels);
-        Room { square, point: apart(squares * square) }
+    fn new(squares: i64, channels: i64, step: i64) -> Room {
+        let blocks = channels / step;
+        // A block of some channels is read as a whole: it lies close together.
+        let square = if blocks == 1 { apart(step) } else { step };
+        let block = squares * square;
+        Room { channels: step, blocks, square, block, point: apart(blocks * block) }
     }
 
     fn step(elements: i64) -> Stride {
         stride(&Extent::Const(elements))
     }
+}
+
+/// Weights that the kernel transforms.
+#[derive(Clone, Copy)]
+struct Made {
+    /// Input channels at a time.
+    step: i64,
+    /// Elements from one point to the next.
+    point: i64,
 }
 
 /// What the parts of the kernel have in common.
@@ -94,14 +113,19 @@ impl WinogradConv {
             dim.outer.push((taps.pixel, Extent::ONE));
         }
         let around: Vec<usize> = p.outer.iter().copied().filter(|&a| a != y.pixel).collect();
-        let (v, m) = (Room::new(self.squares, self.channels[0]), Room::new(self.squares, self.group));
+        let [c, _] = self.channels;
+        let step = if let Filters::Made(step) = self.filters { step } else { c };
+        let (v, m) = (Room::new(self.squares, c, step), Room::new(self.squares, self.group, self.group));
         let parts = Parts { way: self, last, request, y, windows, around, v, m };
         let points = (self.way.n() * self.way.n()) as i64;
         let copy_bytes = parts.copied().bytes();
         let room_bytes = |room: Room| Extent::Const(4 * points * room.point);
-        let spread_bytes = if self.spread { 4 * spread::COPIES * v.point } else { 0 };
-        let scratch_bytes =
-            &(&(&copy_bytes + &room_bytes(v)) + &room_bytes(m)) + &Extent::Const(spread_bytes);
+        let made = parts.made();
+        let made_bytes = Extent::Const(made.map_or(0, |made| 4 * points * made.point));
+        let spread_bytes = Extent::Const(if self.spread { 4 * spread::COPIES * v.point } else { 0 });
+        // Weights are made, or transforms spread.
+        let more_bytes = &made_bytes + &spread_bytes;
+        let scratch_bytes = &(&(&copy_bytes + &room_bytes(v)) + &room_bytes(m)) + &more_bytes;
 
         let [down, across] = self.counts();
         let mut digits: Vec<Extent> = parts.around.iter().map(|&a| extents[a].clone()).collect();
@@ -111,7 +135,7 @@ impl WinogradConv {
             let copy = g.scratch(worker);
             let v = g.plus(copy, &copy_bytes);
             let m = g.plus(v, &room_bytes(parts.v));
-            let spread = self.spread.then(|| g.plus(m, &room_bytes(parts.m)));
+            let more = g.plus(m, &room_bytes(parts.m));
             let tiles = Tiles::new(g, p);
             let none = g.int(-1);
             g.carry((begin, end), 1, &[none], |g, item, carried| {
@@ -128,7 +152,10 @@ impl WinogradConv {
                 let block = Block { around: &around, first, count, channel };
                 let stale = g.b.ins().icmp(IntCC::NotEqual, place, carried[0]);
                 g.when(stale, |g| parts.input(g, &block, copy, v));
-                parts.products(g, group, (v, m), spread);
+                match made {
+                    Some(made) => parts.products_made(g, group, made, [v, more, m]),
+                    None => parts.products(g, group, [v, m], self.spread.then_some(more)),
+                }
                 parts.output(g, &tiles, &block, m);
                 vec![place]
             });
@@ -170,7 +197,7 @@ impl Parts<'_> {
         let channels = self.way.channels[0];
         let spec = |row: &Extent, column: &Extent| Separable {
             program: way.input(multiples),
-            channels: u32::try_from(channels).expect("channels are few"),
+            channels: u32::try_from(self.v.channels).expect("channels are few"),
             x: [stride(row), stride(column)],
             y: [Room::step(n * self.v.point), Room::step(self.v.point)],
             partial: false,
@@ -182,15 +209,22 @@ impl Parts<'_> {
                 (s == Stride::Arg).then(|| g.extent(extent))
             };
             let points = Extent::Const(self.v.point);
-            let args = SeparableArgs {
-                x: from,
-                y: to,
-                x_steps: [arg(g, spec.x[0], row), arg(g, spec.x[1], column)],
-                y_steps: [arg(g, spec.y[0], &points.scale(n)), arg(g, spec.y[1], &points)],
-                counts: None,
-                epilogue: vec![],
+            let x_steps = [arg(g, spec.x[0], row), arg(g, spec.x[1], column)];
+            let y_steps = [arg(g, spec.y[0], &points.scale(n)), arg(g, spec.y[1], &points)];
+            let block = |g: &mut Gen<'_, '_>, x: Value, y: Value| {
+                let args = SeparableArgs { x, y, x_steps, y_steps, counts: None, epilogue: vec![] };
+                g.separable_tile(&spec, &args);
             };
-            g.separable_tile(&spec, &args);
+            if self.v.blocks == 1 {
+                return block(g, from, to);
+            }
+            let (zero, blocks) = (g.int(0), g.int(self.v.blocks));
+            g.carry((zero, blocks), 1, &[from, to], |g, _, at| {
+                block(g, at[0], at[1]);
+                [(at[0], 4 * self.v.channels), (at[1], 4 * self.v.block)]
+                    .map(|(at, bytes)| g.b.ins().iadd_imm_s(at, bytes))
+                    .to_vec()
+            });
         };
         let dense = self.windows.channels.is_some_and(|(d, _)| dims[d].stride.is(1));
         let tensor = g.pointer(
@@ -243,71 +277,147 @@ impl Parts<'_> {
         });
     }
 
-    /// The product of each point; `spread` is memory for what it multiplies, spread.
-    fn products(&self, g: &mut Gen<'_, '_>, group: Value, (v, m): (Value, Value), spread: Option<Value>) {
+    /// Where the kernel keeps weights that it transforms, if it does.
+    fn made(&self) -> Option<Made> {
+        let Filters::Made(step) = self.way.filters else { return None };
+        Some(Made { step, point: apart(step * self.way.panels.widest()) })
+    }
+
+    /// Address of the weights of a group, of so many numbers for each pair of channels.
+    fn weights(&self, g: &mut Gen<'_, '_>, group: Value, numbers: i64) -> Value {
+        let weights = g.pointer(self.way.weight);
+        g.address(weights, &[(group, Extent::Const(numbers * self.way.channels[0] * self.padded()))])
+    }
+
+    fn padded(&self) -> i64 {
+        i64::try_from(self.way.panels.padded()).expect("panels are few")
+    }
+
+    /// Runs `body` for the panels of a group.
+    fn each_panel(&self, g: &mut Gen<'_, '_>, body: &mut dyn FnMut(&mut Gen<'_, '_>, At)) {
+        let columns = Extent::Const(self.way.group);
+        let n_panels = g.extent(&self.way.panels.count(&columns));
+        let (zero, columns) = (g.int(0), g.extent(&columns));
+        self.way.panels.each(g, columns, (zero, n_panels), body);
+    }
+
+    /// The product of each point with transformed weights; `spread` is memory for what it multiplies, spread.
+    fn products(&self, g: &mut Gen<'_, '_>, group: Value, [v, m]: [Value; 2], spread: Option<Value>) {
         let way = self.way;
         let points = (way.way.n() * way.way.n()) as i64;
         let c = Extent::Const(way.channels[0]);
-        let padded = i64::try_from(way.panels.padded()).expect("panels are few");
-        let point = c.scale(padded);
-        let weights = g.pointer(way.weight);
-        let weights = g.address(weights, &[(group, point.scale(points))]);
-        let columns = Extent::Const(way.group);
-        let n_panels = way.panels.count(&columns);
-        let blocks = RowBlocks { m: Extent::Const(way.squares), block: Extent::Const(way.squares) };
-        let (zero, end) = (g.int(0), g.int(points));
-        let (k, ldc, rows) = (g.extent(&c), g.int(self.m.square), g.int(way.squares));
-        let (columns, n_panels) = (g.extent(&columns), g.extent(&n_panels));
+        let point = 4 * self.padded() * way.channels[0];
+        let weights = self.weights(g, group, points);
+        let (zero, end, k) = (g.int(0), g.int(points), g.extent(&c));
         g.carry((zero, end), 1, &[v, weights, m], |g, _, at_point| {
             let (a, b, to) = (at_point[0], at_point[1], at_point[2]);
-            let copies = if spread.is_some() { spread::COPIES } else { 1 };
             let from = match spread {
                 Some(memory) => {
-                    let n = g.int(way.squares * self.v.square);
+                    let n = g.int(self.way.squares * self.v.square);
                     spread::elements(g, (a, &Extent::ONE), n, memory);
                     memory
                 }
                 None => a,
             };
-            way.panels.each(g, columns, (zero, n_panels), &mut |g, at| {
+            self.each_panel(g, &mut |g, at| {
                 let b = g.address(b, &[(at.start, c.clone())]);
                 let to = g.address(to, &[(at.start, Extent::ONE)]);
-                blocks.each(g, rows, at.rows, &mut |g, height, row| {
-                    let spec = GemmTile {
-                        product: Product::F32,
-                        rows: height,
-                        panel: at.width,
-                        cols: at.cols,
-                        a_row: Room::step(copies * self.v.square),
-                        a_k: Stride::Const(copies as u32),
-                        a_runs: None,
-                        a_spread: spread.is_some(),
-                        b_rows: BRows::Apart(Stride::Const(u32::from(at.width))),
-                        ahead: 0,
-                        chains: None,
-                        init: Init::Zero,
-                        epilogue: None,
-                    };
-                    let args = GemmArgs {
-                        a: g.address(from, &[(row, Extent::Const(copies * self.v.square))]),
-                        b,
-                        c: g.address(to, &[(row, Extent::Const(self.m.square))]),
-                        k,
-                        ldc,
-                        a_row: (spec.a_row == Stride::Arg).then(|| g.int(copies * self.v.square)),
-                        a_k: None,
-                        a_table: None,
-                        b_k: None,
-                        b_table: None,
-                        cols: at.cols_value,
-                        epilogue: vec![],
-                        outputs: vec![],
-                    };
-                    g.gemm_tile(&spec, &args);
-                });
+                self.panel(g, at, [from, b, to], k, Init::Zero);
             });
-            let next = g.b.ins().iadd_imm_s(b, 4 * padded * way.channels[0]);
-            vec![g.b.ins().iadd_imm_s(a, 4 * self.v.point), next, g.b.ins().iadd_imm_s(to, 4 * self.m.point)]
+            self.next_point(g, [a, b, to], point)
+        });
+    }
+
+    /// Likewise, with weights that are transformed for some input channels of a panel at a time.
+    fn products_made(&self, g: &mut Gen<'_, '_>, group: Value, made: Made, [v, u, m]: [Value; 3]) {
+        let way = self.way;
+        let n = way.way.n() as i64;
+        let taps = self.weights(g, group, 9);
+        let steps = way.channels[0] / made.step;
+        let (zero, one, end, k) = (g.int(0), g.int(1), g.int(steps), g.int(made.step));
+        let points = g.int(n * n);
+        self.each_panel(g, &mut |g, at| {
+            let channels = made.step * i64::from(at.width);
+            let transform = Separable {
+                program: way.way.weights(g.arithmetic.multiples()),
+                channels: u32::try_from(channels).expect("a step is short"),
+                x: [Room::step(3 * channels), Room::step(channels)],
+                y: [Room::step(n * made.point), Room::step(made.point)],
+                partial: false,
+                epilogue: None,
+            };
+            let taps = g.address(taps, &[(at.start, Extent::Const(9 * way.channels[0]))]);
+            let to = g.address(m, &[(at.start, Extent::ONE)]);
+            let mut from = vec![taps, v];
+            for (range, init) in [((zero, one), Init::Zero), ((one, end), Init::Load)] {
+                from = g.carry(range, 1, &from, |g, _, from| {
+                    let (taps, a) = (from[0], from[1]);
+                    let steps = [None; 2];
+                    let (x_steps, y_steps, counts) = (steps, steps, None);
+                    g.separable_tile(
+                        &transform,
+                        &SeparableArgs { x: taps, y: u, x_steps, y_steps, counts, epilogue: vec![] },
+                    );
+                    g.carry((zero, points), 1, &[a, u, to], |g, _, at_point| {
+                        let at_point = [at_point[0], at_point[1], at_point[2]];
+                        self.panel(g, at, at_point, k, init);
+                        self.next_point(g, at_point, 4 * made.point)
+                    });
+                    vec![
+                        g.b.ins().iadd_imm_s(taps, 4 * 9 * channels),
+                        g.b.ins().iadd_imm_s(a, 4 * self.v.block),
+                    ]
+                });
+            }
+        });
+    }
+
+    /// Addresses of squares, weights and products of the next point; those of weights are so many bytes apart.
+    fn next_point(&self, g: &mut Gen<'_, '_>, [a, b, to]: [Value; 3], weights: i64) -> Vec<Value> {
+        [(a, 4 * self.v.point), (b, weights), (to, 4 * self.m.point)]
+            .map(|(at, bytes)| g.b.ins().iadd_imm_s(at, bytes))
+            .to_vec()
+    }
+
+    /// The product of a point and a panel, of `k` input channels: squares by weights to products.
+    fn panel(&self, g: &mut Gen<'_, '_>, at: At, [a, b, to]: [Value; 3], k: Value, init: Init) {
+        let squares = Extent::Const(self.way.squares);
+        let blocks = RowBlocks { m: squares.clone(), block: squares };
+        let (rows, ldc) = (g.int(self.way.squares), g.int(self.m.square));
+        let copies = if self.way.spread { spread::COPIES } else { 1 };
+        let a_row = copies * self.v.square;
+        blocks.each(g, rows, at.rows, &mut |g, height, row| {
+            let spec = GemmTile {
+                product: Product::F32,
+                rows: height,
+                panel: at.width,
+                cols: at.cols,
+                a_row: Room::step(a_row),
+                a_k: Room::step(copies),
+                a_runs: None,
+                a_spread: self.way.spread,
+                b_rows: BRows::Apart(Stride::Const(u32::from(at.width))),
+                ahead: 0,
+                chains: None,
+                init,
+                epilogue: None,
+            };
+            let args = GemmArgs {
+                a: g.address(a, &[(row, Extent::Const(a_row))]),
+                b,
+                c: g.address(to, &[(row, Extent::Const(self.m.square))]),
+                k,
+                ldc,
+                a_row: (spec.a_row == Stride::Arg).then(|| g.int(a_row)),
+                a_k: None,
+                a_table: None,
+                b_k: None,
+                b_table: None,
+                cols: at.cols_value,
+                epilogue: vec![],
+                outputs: vec![],
+            };
+            g.gemm_tile(&spec, &args);
         });
     }
 

@@ -7,7 +7,7 @@
 //! A square of m x m results takes (m + 2)^2 multiply-adds for each pair of channels instead of 9 m^2: F(2, 3) saves 2.25
 //! times, F(4, 3) 4 times, F(6, 3) 5.1 times. Against that stand the transforms, squares that the plane does not fill, and transformed weights,
 //! which are 1.8, 4 and 7.1 times as large and are read once for each block of squares: where planes are small that is what
-//! takes the time. The choice is by an estimate of all that, from shapes alone.
+//! takes the time, unless the kernel makes them of taps when it runs (`filters`). The choice is by an estimate of all that, from shapes alone.
 //!
 //! # Rounding
 //!
@@ -22,7 +22,8 @@
 //!
 //! where a and b are the roundings that a number meets on its way through A' and through B' along one axis (2 and 1 for
 //! F(2, 3), 3 and 2 for F(4, 3), 3 and 3 for F(6, 3): multiples are fused into sums; without multiply-adds, where multiples that are
-//! no powers of two are rounded, 3 and 3 for F(4, 3), 3 and 4 for F(6, 3)) and 2 are the weight's. With |d| <= D and |g| <= W the right
+//! no powers of two are rounded, 3 and 3 for F(4, 3), 3 and 4 for F(6, 3)) and 2 are the weight's, which is transformed in `f64`; where the kernel
+//! transforms it, in `f32`, they are 9: four along each axis, that of the number of G among them. With |d| <= D and |g| <= W the right
 //! side is at most C D W times the square of the greatest row of |A'| (|G| 1 * |B'| 1):
 //!
 //! | | sum by taps | F(2, 3) | F(4, 3) | F(6, 3) |
@@ -35,7 +36,6 @@
 //! to the bound of every element.
 
 use nnc_ir::{
-    constant::{Constant, Payload},
     dtype::DType,
     extent::{Extent, product},
 };
@@ -44,6 +44,7 @@ use nnc_x86::Level;
 
 use super::{
     analyze::{BFrom, Linear, Problem},
+    filters::{Filters, Weights},
     last::{Last, Taps},
     panel::{Code, Panels, Product},
     spread,
@@ -69,6 +70,11 @@ const RATES: [i64; 3] = [32, 12, 5];
 /// Bytes of transformed weights, at most: beyond, the memory they take counts for more.
 const MOST_WEIGHTS: i64 = 256 << 20;
 
+/// Columns of a panel, about.
+const WIDTH: i64 = 48;
+/// Input channels that are worth a pass over the products.
+const LEAST_STEP: i64 = 32;
+
 /// Squares of an item that are tried.
 const CUTS: [i64; 6] = [14, 28, 56, 84, 112, 168];
 
@@ -88,7 +94,9 @@ pub(super) struct WinogradConv {
     pub(super) panels: Panels,
     /// Whether tiles read the transforms spread.
     pub(super) spread: bool,
-    /// Transformed weights: for each group, for each point, panels.
+    /// How weights are kept.
+    pub(super) filters: Filters,
+    /// Where they are.
     pub(super) weight: PointerSlot,
 }
 
@@ -152,18 +160,17 @@ impl WinogradConv {
         let group = choices.number(Knob::Channels, shape.group(way), || shape.groups().collect());
         let squares = choices.number(Knob::Squares, shape.squares(way, group), || shape.cuts(way));
         let panels = Panels::choose(Product::plain(Some(squares), Some(group)), code, choices);
-        let spread = spread::pays(p, cx, &panels, &Extent::Const(group));
-        let weight = cx.add_weight(taps.transform(way, &shape, group, &panels)?);
-        Some(WinogradConv {
-            way,
-            channels: [shape.c, shape.n],
-            plane: [shape.rows, shape.columns],
-            squares,
-            group,
-            panels,
-            spread,
-            weight,
-        })
+        let width = panels.widest();
+        let filters = shape.filters(way, width, squares).number();
+        let steps = || Filters::steps(way, shape.c, width, squares).take(3);
+        let filters = choices.number(Knob::Filters, filters, || std::iter::once(0).chain(steps()).collect());
+        let filters = Filters::of(filters);
+        // What is spread is read by all panels of a group, one point after the other.
+        let spread = filters == Filters::Held && spread::pays(p, cx, &panels, &Extent::Const(group));
+        let channels = [shape.c, shape.n];
+        let weight = cx.add_weight(taps.pack((way, filters), channels, group, &panels)?);
+        let plane = [shape.rows, shape.columns];
+        Some(WinogradConv { way, channels, plane, squares, group, panels, filters, spread, weight })
     }
 
     /// Squares along rows and along columns.
@@ -328,12 +335,69 @@ impl Shape {
             .map(move |parts| n / parts)
     }
 
+    /// How weights are kept, for panels of `width` and so many squares of an item: in the way that takes less time.
+    fn filters(&self, way: Winograd, width: i64, squares: i64) -> Filters {
+        // Those that stay in the second-level cache are best read there.
+        if self.weights(way) <= WEIGHTS[0] {
+            return Filters::Held;
+        }
+        let step = Filters::steps(way, self.c, width, squares).next().filter(|&step| step >= LEAST_STEP);
+        // What is read again from the last-level cache is mostly read while multiplying.
+        let held = self.held_time(way, 16);
+        step.filter(|&step| self.made_time(way, step) < held).map_or(Filters::Held, Filters::Made)
+    }
+
+    /// Thousandths of a cycle for reading transformed weights: for each block of squares but the first it takes one part in
+    /// `later`, if they stay in the last-level cache.
+    fn held_time(&self, way: Winograd, later: i64) -> i64 {
+        let bytes = self.weights(way);
+        let too_much = if bytes > MOST_WEIGHTS { i64::MAX / 2 } else { 0 };
+        self.read_time(bytes, self.blocks(way), later).saturating_add(too_much)
+    }
+
+    /// Thousandths of a cycle for reading taps and transforming them for so many channels at a time.
+    fn made_time(&self, way: Winograd, step: i64) -> i64 {
+        // Of a vector of output channels, by measurement.
+        let cycles = match way {
+            Winograd::F2 => 30,
+            Winograd::F4 => 70,
+            Winograd::F6 => 140,
+        };
+        let blocks = self.blocks(way);
+        // Products are read and written once more for each further step.
+        let products = 2 * (way.n() * way.n()) as i64 * self.total(way) * self.planes;
+        let again = products * (self.c / step - 1);
+        // Vectors of CLIF have more steps.
+        let cycles = if self.level.is_some() { cycles } else { 2 * cycles };
+        let made = 1000 * self.vectors(self.n) * (blocks * self.c * cycles + again);
+        self.read_time(4 * 9 * self.c * self.n, blocks, 16) + made
+    }
+
+    fn read_time(&self, bytes: i64, blocks: i64, later: i64) -> i64 {
+        let read = match bytes {
+            b if b <= WEIGHTS[0] => b,
+            b if b <= WEIGHTS[1] => b + b * (blocks - 1) / later,
+            b => b * blocks,
+        };
+        read * 1000 / self.rate
+    }
+
+    fn vectors(&self, channels: i64) -> i64 {
+        (channels + self.lanes() - 1) / self.lanes()
+    }
+
+    /// Blocks of squares.
+    fn blocks(&self, way: Winograd) -> i64 {
+        let squares = self.squares(way, self.group(way));
+        self.planes * ((self.total(way) + squares - 1) / squares)
+    }
+
     /// Thousandths of a cycle.
     fn time(&self, way: Winograd) -> i64 {
         let group = self.group(way);
         let squares = self.squares(way, group);
-        let (points, total) = ((way.n() * way.n()) as i64, self.total(way));
-        let blocks = self.planes * ((total + squares - 1) / squares);
+        let points = (way.n() * way.n()) as i64;
+        let blocks = self.blocks(way);
         // Of a product: a step of the sum, and beginning and end of the tiles.
         let step = self.product(squares, group);
         let products = blocks * (self.n / group) * points * (step * self.c + 6 * step + 20_000);
@@ -343,95 +407,19 @@ impl Shape {
             Winograd::F4 => [150, 130],
             Winograd::F6 => [280, 240],
         };
-        let vectors = |channels: i64| (channels + self.lanes() - 1) / self.lanes();
-        let transforms = blocks * squares * 1000 * (input * vectors(self.c) + output * vectors(self.n) + 40);
-        let bytes = self.weights(way);
-        let reads = match bytes {
-            b if b <= WEIGHTS[0] => b,
-            b if b <= WEIGHTS[1] => b + b * (blocks - 1) / 4,
-            b => b * blocks,
+        let [input, output] = [input * self.vectors(self.c), output * self.vectors(self.n)];
+        let transforms = blocks * squares * 1000 * (input + output + 40);
+        let weights = match self.filters(way, WIDTH, squares) {
+            Filters::Held => self.held_time(way, 4),
+            Filters::Made(step) => self.made_time(way, step),
         };
-        let too_much = if bytes > MOST_WEIGHTS { i64::MAX / 2 } else { 0 };
-        (products + transforms + reads * 1000 / self.rate).saturating_add(too_much)
+        (products + transforms).saturating_add(weights)
     }
 
     /// Likewise for the sum by taps.
     fn time_of_taps(&self) -> i64 {
         let products = self.planes * self.rows * self.product(self.columns, self.n) * 9 * self.c;
         products + 4 * 9 * self.c * self.n * 1000 / self.rate
-    }
-}
-
-/// Weights as they lie.
-struct Weights<'a> {
-    elements: &'a [[u8; 4]],
-    base: usize,
-    /// Distances along rows and columns of taps, along the input's channels and the result's.
-    steps: [usize; 4],
-}
-
-impl<'a> Weights<'a> {
-    fn new(
-        elements: &'a [[u8; 4]],
-        at: &Linear,
-        extents: &[Extent],
-        k: &[usize],
-        n: usize,
-    ) -> Option<Weights<'a>> {
-        let [y, x, c] = *k else { return None };
-        let number = |e: &Extent| usize::try_from(e.as_const()?).ok();
-        let mut steps = [0; 4];
-        let mut farthest = number(&at.base)?;
-        for (step, axis) in steps.iter_mut().zip([y, x, c, n]) {
-            *step = number(&at.coefficients[axis])?;
-            farthest += *step * (number(&extents[axis])?.checked_sub(1)?);
-        }
-        (farthest < elements.len()).then_some(Weights { elements, base: number(&at.base)?, steps })
-    }
-
-    /// G g G' of the window between two channels.
-    fn square(&self, g: &[[f64; 3]], c: usize, n: usize, out: &mut [f64]) {
-        let origin = self.base + c * self.steps[2] + n * self.steps[3];
-        let tap = |y: usize, x: usize| {
-            f64::from(f32::from_le_bytes(self.elements[origin + y * self.steps[0] + x * self.steps[1]]))
-        };
-        let dot = |a: &[f64; 3], b: [f64; 3]| a[0] * b[0] + a[1] * b[1] + a[2] * b[2];
-        let window: [[f64; 3]; 3] = [0, 1, 2].map(|y| [0, 1, 2].map(|x| tap(y, x)));
-        for (row, out) in g.iter().zip(out.chunks_exact_mut(g.len())) {
-            let along: [f64; 3] = [0, 1, 2].map(|x| dot(row, [window[0][x], window[1][x], window[2][x]]));
-            for (col, out) in g.iter().zip(out) {
-                *out = dot(col, along);
-            }
-        }
-    }
-
-    /// For each group, for each point, panels of all sums.
-    fn transform(&self, way: Winograd, shape: &Shape, group: i64, panels: &Panels) -> Option<Constant> {
-        let Panels::Fixed(runs) = panels else { return None };
-        let size = |x: i64| usize::try_from(x).ok();
-        let (c, n, group) = (size(shape.c)?, size(shape.n)?, size(group)?);
-        let points = way.n() * way.n();
-        let point = c * panels.padded();
-        let mut out = vec![[0u8; 4]; n / group * points * point];
-        let mut square = vec![0.0; points];
-        for first in (0..n).step_by(group) {
-            let of_group = &mut out[first / group * points * point..][..points * point];
-            for run in runs {
-                let width = usize::from(run.width);
-                for panel in 0..run.count {
-                    let start = run.start + panel * width;
-                    for (k, column) in (0..c).flat_map(|k| (0..usize::from(run.cols)).map(move |j| (k, j))) {
-                        self.square(way.g(), k, first + start + column, &mut square);
-                        for (p, value) in square.iter().enumerate() {
-                            of_group[p * point + start * c + k * width + column] =
-                                (*value as f32).to_le_bytes();
-                        }
-                    }
-                }
-            }
-        }
-        let elements = i64::try_from(out.len()).ok()?;
-        Constant::new(DType::F32, &[elements], Payload::Inline(out.as_flattened().into()))
     }
 }
 
