@@ -35,6 +35,7 @@ const KNOWN_TO_ONE: &[(&str, &[&str])] = &[
 /// The files that may hold unsafe code.
 const UNSAFE: &[&str] = &[
     "backends/runtime/src/abi.rs",
+    "backends/runtime/src/allocator.rs",
     "backends/runtime/src/arena.rs",
     "backends/runtime/src/code.rs",
     "backends/runtime/src/externs/view.rs",

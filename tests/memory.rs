@@ -10,12 +10,19 @@ use nnc::{
     cpu::{CompileOptions, Compiled},
     ir::{
         Module,
-        dtype::DType,
+        constant::{Constant, Payload},
+        dtype::{DType, Scalar},
         eval::{EvalLimits, Tensor, evaluate},
+        extent::Extent,
+        graph::{ValueId, loc},
+        ops::{Add, Broadcast, MatMul, Mul, Op},
         text,
+        types::TensorType,
     },
     runtime::Program,
 };
+use std::sync::{Arc, Weak};
+
 use nnc_kit::generate::{Case, generate};
 use support::on_all_cores;
 
@@ -162,4 +169,42 @@ fn skips_are_computed_again_within_a_limit() {
     assert_eq!(result(tight), want);
     assert!(program(plane).is_none(), "a product needs its operands and its result");
     evaluate(&module, &inputs, &EvalLimits::GENEROUS).unwrap();
+}
+
+/// A product by a weight of 256 KiB, scaled; what holds the weight.
+fn scaled_product(product_is_result: bool) -> (Module, Weak<Vec<u8>>) {
+    let shape = [4, 256].map(Extent::Const).to_vec();
+    let mut m = Module::new();
+    let x = m.add_input("x", TensorType::new(DType::F32, shape.clone()));
+    let bytes: Arc<Vec<u8>> = Arc::new((0..256 * 256).flat_map(|i| (1.0 + i as f32).to_le_bytes()).collect());
+    let held = Arc::downgrade(&bytes);
+    let payload = Payload::Range { offset: 0, len: bytes.len(), buffer: bytes };
+    let body = m.body();
+    let w = m.append_constant(body, Constant::new(DType::F32, &[256, 256], payload).unwrap(), &loc("w"));
+    let factors: Vec<Scalar> = (0..256).map(|i| Scalar::f32(1.5 + i as f32)).collect();
+    let s = m.append_constant(body, Constant::from_scalars(DType::F32, &[256], &factors), &loc("s"));
+    let mut op = |op: Op, operands: &[ValueId]| m.append(body, op, operands, &[], &loc("n")).unwrap()[0];
+    let y = op(MatMul {}.into(), &[x, w]);
+    let s = op(Broadcast { shape: shape.clone() }.into(), &[s]);
+    let mut z = op(Mul {}.into(), &[y, s]);
+    if product_is_result {
+        z = op(Add {}.into(), &[z, y]);
+    }
+    m.set_outputs(&[("z".to_owned(), z)]);
+    (m, held)
+}
+
+/// Weights that are scaled are not held as they were until the pass is over, nor until what is dead is removed.
+#[test]
+fn a_weight_goes_when_it_is_scaled() {
+    let compiler = Compiler::new(Options::default());
+    for product_is_result in [false, true] {
+        let (module, held) = scaled_product(product_is_result);
+        assert!(held.upgrade().is_some());
+        let passes = ["reach-canonical", "fold-affine"];
+        let lowered = compiler.run_passes(module, &passes).unwrap();
+        let rewrites: usize = lowered.reports.iter().map(|r| r.rewrites.len()).sum();
+        assert_eq!(rewrites > 0, !product_is_result, "a product with another reader stays");
+        assert_eq!(held.upgrade().is_some(), product_is_result);
+    }
 }

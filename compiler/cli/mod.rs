@@ -29,6 +29,7 @@ use args::{Cli, Command};
 /// Runs the command line of this process. Exit status: 0 ok, 1 a check failed, 2 usage, 3 to 8 by the code of the error.
 pub(crate) fn main() -> ExitCode {
     let cli = Cli::parse();
+    nnc::runtime::give_back_large_blocks();
     let format = cli.error_format;
     let result = match cli.command {
         Command::Compile(args) => compile::run(&args, format),

@@ -46,8 +46,8 @@ mod step;
 
 use nnc_ir::{
     Module,
-    constant::Constant,
-    dtype::DType,
+    constant::{Constant, Payload},
+    dtype::{DType, Scalar},
     graph::{NodeId, ValueId, merge_locs},
     ops::{Add, Mul, Op},
 };
@@ -126,6 +126,9 @@ static MULTIPLY_BY_RECIPROCAL: Rule = Rule {
 /// Why the last bit matters.
 const ROUNDED: &str = "it ends up rounded to an integer, which a last bit may change by one";
 
+/// Weights of so many bytes are let go of as soon as they are scaled.
+const LARGE_BYTES: usize = 1 << 18;
+
 /// Sweeps at most: each goes through the whole module, and a step passes at most one product in each.
 const MAX_SWEEPS: usize = 32;
 
@@ -196,7 +199,11 @@ fn scale(
             cx.miss(cursor.module, node, format!("the scale stays: {ROUNDED}"));
             return Ok(None);
         }
-        Ok(plan) => return Ok(Some((rule_of(&plan), build(cursor, &plan, &loc)?))),
+        Ok(plan) => {
+            let new = build(cursor, &plan, &loc)?;
+            release_weight(cursor.module, node, &plan, readers);
+            return Ok(Some((rule_of(&plan), new)));
+        }
         Err(Some(why)) => cx.miss(cursor.module, node, format!("the scale stays: {why}")),
         Err(None) => {}
     }
@@ -209,6 +216,26 @@ fn scale(
     }
     let rule = if exact { &DIVIDE_BY_POWER_OF_TWO } else { &MULTIPLY_BY_RECIPROCAL };
     Ok(Some((rule, apply(cursor, Mul {}, x, &by, &loc)?)))
+}
+
+/// Lets go of the weight of a product that nobody reads any more, since the node `gone` alone read it and the plan has another
+/// product in its place: the product goes with the pass that removes what is dead, and all weights would be there twice until then. It is
+/// zeros for as long.
+fn release_weight(module: &mut Module, gone: NodeId, plan: &Plan, readers: &Readers) {
+    let &Plan::Weight { node, at, .. } = plan else { return };
+    let product = module.node(node);
+    let weight = product.operands[at];
+    let alone = readers.only(product.results[0]) == Some(gone) && readers.only(weight) == Some(node);
+    let Some(constant) = module.def_node(weight).filter(|_| alone) else { return };
+    if let Op::ConstantOp(op) = &mut module.node_mut(constant).op {
+        let (dtype, elements) = (op.value.dtype(), op.value.elements());
+        let zeros = Payload::Splat(Scalar::zero(dtype.compute()));
+        if elements * dtype.bytes() >= LARGE_BYTES
+            && let Some(zeros) = Constant::new(dtype, op.value.dims(), zeros)
+        {
+            op.value = zeros;
+        }
+    }
 }
 
 /// `x + by` or `x - (-by)`.

@@ -12,6 +12,11 @@ mod error;
 pub mod abi;
 pub mod externs;
 
+#[cfg_attr(
+    all(target_os = "linux", target_env = "gnu"),
+    expect(unsafe_code, reason = "calls a function of the C library")
+)]
+mod allocator;
 #[expect(unsafe_code, reason = "owns raw memory")]
 mod arena;
 #[cfg_attr(test, expect(unsafe_code, reason = "calls code"))]
@@ -39,6 +44,7 @@ mod session;
 
 pub mod artefact;
 
+pub use allocator::give_back_large_blocks;
 pub use arena::AlignedBytes;
 pub use code::Code;
 pub use elem::{ElemType, tensor_bytes};
