@@ -120,3 +120,30 @@ fn programs_compile_for_arm() {
         assert!(!support::machine_code(&*isa, ctx).0.is_empty());
     }
 }
+
+#[test]
+fn bounds_keep_what_is_no_number_and_signs_of_zeros() {
+    let mut rng = Rng::new(5);
+    for bits in [0.0f32, -0.0, 6.0, -1.0, f32::INFINITY, f32::NAN].map(f32::to_bits) {
+        for upper in [false, true] {
+            let mut p = VectorProgram::new();
+            let (x, limit) = (p.input(0), p.push(Op::ConstF32(bits)));
+            let bounded = p.push(if upper { Op::Min(x, limit) } else { Op::Max(x, limit) });
+            let mask = p.push(Op::Ne(x, x));
+            let kept = p.push(Op::Select(mask, x, bounded));
+            // The sign of a zero is one of its quotient.
+            let one = p.f32(1.0);
+            let inverse = p.push(Op::Div(one, kept));
+            p.result(kept);
+            p.result(inverse);
+            for isa in [host_isa("none"), plain_isa("none"), plain_isa("speed")] {
+                for lanes in [Lanes::Four, Lanes::One] {
+                    let code = compile_program(&p, lanes, &*isa);
+                    for _ in 0..20 {
+                        assert!(check(&p, &code, &mut rng, "bound") > 0);
+                    }
+                }
+            }
+        }
+    }
+}

@@ -25,6 +25,7 @@ use super::{
     LowerError, half,
     scalar::{self, Abilities, tensor_flags},
 };
+use crate::tile::Bound;
 
 /// A value of a program: for all lanes, or one in each.
 #[derive(Clone, Copy, Debug)]
@@ -310,10 +311,28 @@ pub(super) fn emit(
         Inst::Binary(op, x, _) => binary(b, op, ty(x), lanes[0], lanes[1]),
         Inst::Fma(..) => can.arithmetic.fma(b, lanes[0], lanes[1], lanes[2]),
         Inst::MulAdd(..) => can.arithmetic.step(b, lanes[0], lanes[1], lanes[2]),
+        Inst::Select(mask, x, y) if let Some(bound) = bound(program, [mask, x, y]) => bound.emit(b, lanes[1]),
         Inst::Select(..) => blend(b, lanes[0], lanes[1], lanes[2]),
         Inst::Cast(to, x) => cast(b, ty(x), to, lanes[0]),
         Inst::Bitcast(to, _) => bitcast(b, lanes_type(to), lanes[0]),
     }))
+}
+
+/// A select that keeps what is no number, and otherwise bounds by a constant.
+fn bound(program: &Program, [mask, x, other]: [Ref; 3]) -> Option<Bound> {
+    let (upper, limit) = match (program.inst(mask), program.inst(other)) {
+        (Inst::Binary(Binary::Ne, a, b), Inst::Binary(Binary::Max, c, limit)) if [*a, *b, *c] == [x; 3] => {
+            (false, *limit)
+        }
+        (Inst::Binary(Binary::Ne, a, b), Inst::Binary(Binary::Min, c, limit)) if [*a, *b, *c] == [x; 3] => {
+            (true, *limit)
+        }
+        _ => return None,
+    };
+    match program.inst(limit) {
+        Inst::Const(c) if c.dtype == DType::F32 => Bound::new(c.bits as u32, upper),
+        _ => None,
+    }
 }
 
 fn shift(b: &mut FunctionBuilder, x: Value, count: Option<i64>, op: Binary) -> Value {

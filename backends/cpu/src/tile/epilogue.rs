@@ -11,7 +11,7 @@ use super::multiply::as_input;
 use super::program::{Lanes, emit_program, emit_programs};
 
 /// Vectors whose programs are computed side by side, as far as registers go.
-const SIDE_BY_SIDE: usize = 2;
+pub(super) const SIDE_BY_SIDE: usize = 2;
 
 /// Run-time arguments of one epilogue input.
 #[derive(Clone, Copy, Debug)]
@@ -147,28 +147,37 @@ pub(super) fn apply(
     accumulators: &[Value],
     lanes: impl Fn(usize) -> usize,
 ) -> Vec<Value> {
-    apply_all(builder, arithmetic, spec, operands, (accumulators.len(), |_, i| accumulators[i]), lanes)
-        .iter()
-        .map(|results| results[0])
-        .collect()
+    let mut first = Vec::with_capacity(accumulators.len());
+    let of = (accumulators.len(), |_: &mut FunctionBuilder, i: usize| accumulators[i]);
+    apply_all(builder, arithmetic, spec, (operands, SIDE_BY_SIDE), of, lanes, |_, _, results| {
+        first.push(results[0]);
+    });
+    first
 }
 
-/// All results for each vector of a row, whose `n` accumulators, of which the function gives each when it is wanted, are
-/// those of its first group of columns, of its second, ...
+/// Gives `then` all results for each vector of a row as soon as they are there; programs of `side` vectors are computed side
+/// by side. The `n` accumulators, of which the function gives each when it is wanted, are those of its first group of
+/// columns, of its second, ...
 pub(super) fn apply_all(
     builder: &mut FunctionBuilder,
     arithmetic: Arithmetic,
     spec: Option<&Epilogue>,
-    operands: &[RowOperand],
+    (operands, side): (&[RowOperand], usize),
     (n, accumulator): (usize, impl Fn(&mut FunctionBuilder, usize) -> Value),
     lanes: impl Fn(usize) -> usize,
-) -> Vec<Vec<Value>> {
-    let Some(spec) = spec else { return (0..n).map(|i| vec![accumulator(builder, i)]).collect() };
+    mut then: impl FnMut(&mut FunctionBuilder, usize, &[Value]),
+) {
+    let Some(spec) = spec else {
+        for i in 0..n {
+            let sum = accumulator(builder, i);
+            then(builder, i, &[sum]);
+        }
+        return;
+    };
     let own = n / usize::from(spec.sums);
-    let mut out = Vec::with_capacity(own);
-    for first in (0..own).step_by(SIDE_BY_SIDE) {
-        let mut inputs = Vec::with_capacity(SIDE_BY_SIDE);
-        for i in first..own.min(first + SIDE_BY_SIDE) {
+    for first in (0..own).step_by(side) {
+        let mut inputs = Vec::with_capacity(side);
+        for i in first..own.min(first + side) {
             let mut of_vector: Vec<Value> = (i..n).step_by(own).map(|at| accumulator(builder, at)).collect();
             for (k, operand) in operands.iter().enumerate() {
                 let value = match operand {
@@ -183,9 +192,11 @@ pub(super) fn apply_all(
             inputs.push(of_vector);
         }
         let inputs: Vec<&[Value]> = inputs.iter().map(Vec::as_slice).collect();
-        out.extend(emit_programs(builder, arithmetic, &spec.program, Lanes::Four, &inputs));
+        let results = emit_programs(builder, arithmetic, &spec.program, Lanes::Four, &inputs);
+        for (i, results) in (first..).zip(&results) {
+            then(builder, i, results);
+        }
     }
-    out
 }
 
 /// The value to store for one accumulator in a scalar.

@@ -52,7 +52,7 @@ use nnc_tile::stream::Element;
 
 use super::arithmetic::Arithmetic;
 use super::chains;
-use super::epilogue::{self, EpilogueArg};
+use super::epilogue::{self, EpilogueArg, SIDE_BY_SIDE};
 use super::loops::{function_of_i64, while_loop};
 use super::memory::{
     Rows, advance, byte_offset, copy_elements, copy_rows, input_flags, load_lanes, load_splat, output_flags,
@@ -324,6 +324,8 @@ pub fn emit_gemm_tile(
         }
         memory
     });
+    // Sums that wait in registers leave few for others.
+    let side = if long || arithmetic.fused { SIDE_BY_SIDE } else { 1 };
     for m in 0..rows {
         let of_row = epilogue::of_row(builder, &operands, m);
         let sum = |builder: &mut FunctionBuilder, i: usize| {
@@ -332,23 +334,26 @@ pub fn emit_gemm_tile(
             let load = |memory| builder.ins().load(ty, output_flags(), memory, byte_offset(4 * at));
             waiting.map_or(sums[at], load)
         };
-        let values = epilogue::apply_all(
+        let places: Vec<Value> = outputs
+            .iter()
+            .map(|output| advance(builder, output.rows.ptr, output.rows.stride_bytes, m))
+            .collect();
+        epilogue::apply_all(
             builder,
             arithmetic,
             spec.epilogue.as_ref(),
-            &of_row,
+            (&of_row, side),
             (n_vectors, sum),
             lanes,
-        );
-        for (k, output) in outputs.iter().enumerate() {
-            let row = advance(builder, output.rows.ptr, output.rows.stride_bytes, m);
-            for (i, results) in values.iter().enumerate() {
-                match output.element.bytes() {
-                    1 => store_bytes(builder, results[k], row, 4 * i, lanes(i)),
-                    _ => store_lanes(builder, results[k], row, byte_offset(4 * i), lanes(i)),
+            |builder, i, results| {
+                for ((output, &row), &result) in outputs.iter().zip(&places).zip(results) {
+                    match output.element.bytes() {
+                        1 => store_bytes(builder, result, row, 4 * i, lanes(i)),
+                        _ => store_lanes(builder, result, row, byte_offset(4 * i), lanes(i)),
+                    }
                 }
-            }
-        }
+            },
+        );
     }
     if let Some(n) = n_stored {
         for output in &outputs {

@@ -11,6 +11,7 @@ pub use arithmetic::Arithmetic;
 pub(crate) use arithmetic::has_feature;
 
 mod program;
+pub(crate) use program::Bound;
 pub use program::{Lanes, emit_program};
 
 mod epilogue;

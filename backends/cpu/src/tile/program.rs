@@ -107,6 +107,56 @@ fn bitcast(builder: &mut FunctionBuilder, ty: Type, value: Value) -> Value {
     builder.ins().bitcast(ty, MemFlagsData::new(), value)
 }
 
+/// `a < b ? a : b`.
+pub(crate) fn least(builder: &mut FunctionBuilder, a: Value, b: Value) -> Value {
+    let mask = builder.ins().fcmp(FloatCC::LessThan, a, b);
+    let mask = bitcast(builder, F32X4, mask);
+    builder.ins().bitselect(mask, a, b)
+}
+
+/// `a > b ? a : b`.
+pub(crate) fn greatest(builder: &mut FunctionBuilder, a: Value, b: Value) -> Value {
+    let mask = builder.ins().fcmp(FloatCC::LessThan, b, a);
+    let mask = bitcast(builder, F32X4, mask);
+    builder.ins().bitselect(mask, a, b)
+}
+
+/// `x` where it is no number, else the greater or the lesser of it and a constant.
+pub(crate) struct Bound {
+    /// Bits of the constant: a number, and not -0.
+    bits: u32,
+    upper: bool,
+}
+
+impl Bound {
+    /// With that constant, if it may be one.
+    pub(crate) fn new(bits: u32, upper: bool) -> Option<Bound> {
+        (!f32::from_bits(bits).is_nan() && bits != (-0.0f32).to_bits()).then_some(Bound { bits, upper })
+    }
+
+    /// The same with the constant as the first operand: then what is no number comes out as it is. So does a zero beside
+    /// another one; -0 becomes 0 by a sum.
+    pub(crate) fn emit(&self, builder: &mut FunctionBuilder, x: Value) -> Value {
+        let constant = splat_f32(builder, self.bits);
+        let bounded = if self.upper { least(builder, constant, x) } else { greatest(builder, constant, x) };
+        if self.bits == 0 { builder.ins().fadd(bounded, constant) } else { bounded }
+    }
+}
+
+/// A select that is one.
+fn bound(program: &VectorProgram, [mask, x, other]: [Ref; 3]) -> Option<Bound> {
+    let op = |r: Ref| program.ops()[usize::from(r.0)];
+    let (upper, limit) = match (op(mask), op(other)) {
+        (Op::Ne(a, b), Op::Max(c, limit)) if [a, b, c] == [x; 3] => (false, limit),
+        (Op::Ne(a, b), Op::Min(c, limit)) if [a, b, c] == [x; 3] => (true, limit),
+        _ => return None,
+    };
+    match op(limit) {
+        Op::ConstF32(bits) => Bound::new(bits, upper),
+        _ => None,
+    }
+}
+
 fn emit_op(
     builder: &mut FunctionBuilder,
     arithmetic: Arithmetic,
@@ -129,16 +179,8 @@ fn emit_op(
         Op::Div(a, b) => builder.ins().fdiv(v(a), v(b)),
         // Cranelift's own fmin and fmax treat NaN and zeros as Wasm does, at ten instructions; these two shapes it
         // recognises as minps and maxps.
-        Op::Min(a, b) => {
-            let mask = builder.ins().fcmp(FloatCC::LessThan, v(a), v(b));
-            let mask = bitcast(builder, F32X4, mask);
-            builder.ins().bitselect(mask, v(a), v(b))
-        }
-        Op::Max(a, b) => {
-            let mask = builder.ins().fcmp(FloatCC::LessThan, v(b), v(a));
-            let mask = bitcast(builder, F32X4, mask);
-            builder.ins().bitselect(mask, v(a), v(b))
-        }
+        Op::Min(a, b) => least(builder, v(a), v(b)),
+        Op::Max(a, b) => greatest(builder, v(a), v(b)),
         Op::Fma(a, b, c) => arithmetic.fma(builder, v(a), v(b), v(c)),
         Op::Sqrt(a) => builder.ins().sqrt(v(a)),
         Op::Neg(a) => builder.ins().fneg(v(a)),
@@ -151,6 +193,7 @@ fn emit_op(
         Op::Le(a, b) => compare(builder, a, b, FloatCC::LessThanOrEqual, IntCC::SignedLessThanOrEqual),
         Op::Eq(a, b) => compare(builder, a, b, FloatCC::Equal, IntCC::Equal),
         Op::Ne(a, b) => compare(builder, a, b, FloatCC::NotEqual, IntCC::NotEqual),
+        Op::Select(mask, a, b) if let Some(bound) = bound(program, [mask, a, b]) => bound.emit(builder, v(a)),
         Op::Select(mask, a, b) => match program.lane_type(a) {
             LaneType::I32 => builder.ins().bitselect(v(mask), v(a), v(b)),
             LaneType::F32 => {
