@@ -88,7 +88,9 @@ fn of_nest(plan: &Plan, view: &Tensors<'_>, nest: &NestStep, machine: Machine) -
         let last = view.last[buffer(l)];
         let turned = worth_an_order(&load.extents) && worth_an_order(&form.space) && is_aligned(form, l);
         if turned && last != result_last {
-            steps.last += elements;
+            // What tiles join to sums lies in the order of their result; plain loops do the contraction otherwise.
+            let all = if input.is_some() { known(&form.reduce) } else { 1 };
+            steps.last = steps.last.saturating_add(all.saturating_mul(elements));
         }
         // Channels in an order of their own are read one by one.
         let plain = load.index.get(1).is_some_and(|ix| ix.affine(form.axes()).is_some());
