@@ -15,7 +15,7 @@
 //! nnir 1
 //! phase canonical
 //! module (%0 "x" : f32[1024,8], %1 "up" : f32[8,256], %2 "down" : f32[256,8]) {
-//!   %3 = tiled %0, %1, %2 {kind=mlp, axis=0, rows=128, bytes=262144} : f32[1024,8] loc("up","act","down") {
+//!   %3 = tiled %0, %1, %2 {kind=mlp, axis=0, rows=64, bytes=131072} : f32[1024,8] loc("up","act","down") {
 //!     region (%4 : f32[1024,8], %5 : f32[8,256], %6 : f32[256,8]) {
 //!       %7 = matmul %4, %5 : f32[1024,256] loc("up")
 //!       %8 = relu %7 : f32[1024,256] loc("act")
@@ -29,9 +29,9 @@
 //!
 //! From each contraction the pass goes back through what only the region reads, up to the contraction before; one that
 //! keeps channels apart is passed through. All of it must depend, position by position, on one axis of the result
-//! (`locality`). The plan is the greatest tile whose values stay in half of the second-level cache; it is formed if the
-//! roofline says that tiles are faster than whole tensors (`plan`), which is so where the values between the kernels are
-//! larger than that cache. Exact: the same operations; inlining the region gives the nodes back.
+//! (`locality`). A region is formed where an estimate of arithmetic and traffic says that tiles are not slower than whole
+//! tensors (`plan`), which may be so where the values between the kernels are larger than the second-level cache. Exact: the
+//! same operations; inlining the region gives the nodes back.
 //! Streaming of attention by tiles: Dao et al., FlashAttention, NeurIPS 2022; of inverted residuals: Sandler et al.,
 //! MobileNetV2, CVPR 2018, section 5.
 
@@ -95,7 +95,7 @@ fn form(module: &mut Module, region: RegionId, last: NodeId, cx: &mut PassCx<'_>
         }
     };
     let tiled = emit(module, region, &nodes, plan.op(kind))?;
-    cx.fired(rule(kind), &module.node(tiled).loc);
+    cx.fired_for(rule(kind), &module.node(tiled).loc, plan.figures());
     Ok(())
 }
 

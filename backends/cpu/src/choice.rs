@@ -92,6 +92,7 @@ pub struct Choices {
     record: bool,
     made: Vec<Decision>,
     refused: Option<(Knob, Choice)>,
+    part: Option<i64>,
 }
 
 impl Choices {
@@ -99,6 +100,18 @@ impl Choices {
     #[must_use]
     pub fn new(given: Option<&Given>, record: bool) -> Self {
         Choices { given: given.cloned().unwrap_or_default(), record, ..Self::default() }
+    }
+
+    /// For a kernel that is run in parts of so many elements of its result: nothing else is to be chosen.
+    #[must_use]
+    pub fn in_parts(elements: i64) -> Self {
+        Choices { part: Some(elements), ..Self::default() }
+    }
+
+    /// Elements of the result that an item should compute at most, if the kernel is run in parts.
+    #[must_use]
+    pub fn part(&self) -> Option<i64> {
+        self.part
     }
 
     /// The value for a decision: `default`, unless another is given that is one of `others`.

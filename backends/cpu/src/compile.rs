@@ -8,7 +8,7 @@ use nnc_runtime::{Dim, Entries, Image, Port, Signature, Work, externs::Extern};
 use nnc_tile::winograd::Winograd;
 
 use crate::{
-    choice::{Choices, Decided, Tuning},
+    choice::{Decided, Tuning},
     emit,
     entry::{self, Callee, FuncId, Functions, Inlined, Program, Slots},
     frame::{Frame, PointerSlot},
@@ -19,8 +19,10 @@ use crate::{
     plan::{self, Bounds, BufferId, BufferKind, Plan, PlanReport, Step},
     share::{self, Lowered, Use},
     target::Target,
+    tiled::Regions,
     weights::{self, ConstantId, Constants},
     wide::WideTiles,
+    work::Amounts,
 };
 
 /// What to compile besides the program.
@@ -241,6 +243,7 @@ impl Kernels {
         for work in work.iter().flatten() {
             work.operands().iter().filter_map(constant).for_each(|c| readers[c.0] += 1);
         }
+        let mut regions = Regions::new(plan);
         for (number, work) in work.iter().flatten().enumerate() {
             let (what, nodes) = work.what();
             let mut problem = |what: String| {
@@ -248,8 +251,20 @@ impl Kernels {
                 problems.push(Diagnostic::error(410, format!("nodes {}: {what}", names.join(", "))));
             };
             let name = kernel_name(number, what);
+            if let Job::Tiled(step) = work {
+                let Some((callee, scratch_bytes)) =
+                    regions.lower((number, name), step, slots, frame, &mut out.packed)
+                else {
+                    problem("its kernels do not run by turns".into());
+                    continue;
+                };
+                out.scratch_bytes = out.scratch_bytes.max_with(&scratch_bytes);
+                out.add(callee, nodes, &work.amounts(plan));
+                lowered.push(None);
+                continue;
+            }
             let (isa, mut made) = (&*target.isa, Vec::new());
-            let (filtering, choices) = (plan.filtering, Choices::default());
+            let (filtering, choices) = (plan.filtering, regions.choices(number));
             let mut cx = LowerCx { isa, frame, packed: &mut made, tiles, filtering, choices };
             let (kernel, key) = match job::lower(work, name, sources, constants, &mut cx, &mut out.shifted) {
                 Ok(lowered) => lowered,
@@ -292,28 +307,38 @@ impl Kernels {
                     Err(e) => problems.push(Diagnostic::error(e.code(), e.message())),
                 }
             }
+            regions.note(number, &kernel);
             let Kernel { function, name, items, item_cost, may_fault, scheduled, plain, .. } = kernel;
             out.plain.extend(plain.map(|why| (name.clone(), why)));
-            let may_share = !entry::is_small(&items, &item_cost);
-            lowered.push(Lowered { name: name.clone(), function, optimise: !scheduled, may_share });
+            // A region calls its members with a frame, not with arguments.
+            let may_share = !regions.has(number) && !entry::is_small(&items, &item_cost);
+            lowered.push(Some(Lowered { name: name.clone(), function, optimise: !scheduled, may_share }));
             let function = FuncId(0);
-            out.callees.push(Callee { name, function, arguments: None, items, item_cost, may_fault });
-            out.nodes.push(nodes.to_vec());
-            out.work.push(work.amounts().formulas());
+            let callee = Callee { name, function, arguments: None, items, item_cost, may_fault };
+            out.add(callee, nodes, &work.amounts(plan));
         }
         if !problems.is_empty() {
             return Err(problems);
         }
         let sizes = out.callees.iter().map(|c| (&c.items, &c.item_cost));
-        let inlines = !options.trace && Inlined::pays(sizes);
+        let inlines = !options.trace && regions.is_empty() && Inlined::pays(sizes);
         out.add_functions(lowered, functions, inlines);
+        regions.emit(functions, &mut out.callees);
         Ok(out)
     }
 
+    /// Adds what calls a kernel.
+    fn add(&mut self, callee: Callee, nodes: &[u32], amounts: &Amounts) {
+        self.callees.push(callee);
+        self.nodes.push(nodes.to_vec());
+        self.work.push(amounts.formulas());
+    }
+
     /// Adds the functions of kernels that are called, each once.
-    fn add_functions(&mut self, lowered: Vec<Lowered>, functions: &mut Functions, inlines: bool) {
+    fn add_functions(&mut self, lowered: Vec<Option<Lowered>>, functions: &mut Functions, inlines: bool) {
         let (mut called, mut kept) = (Vec::new(), Vec::new());
         for (number, (kernel, callee)) in lowered.into_iter().zip(&mut self.callees).enumerate() {
+            let Some(kernel) = kernel else { continue };
             if !(inlines && self.inlined.add(number, &kernel, &callee.items, &callee.item_cost)) {
                 called.push(callee);
                 kept.push(kernel);
@@ -417,7 +442,7 @@ pub fn plan_memory(
 
 /// What was decided about memory.
 fn report(plan: &Plan, slots: &Slots) -> PlanReport {
-    let mut report = PlanReport { kernels: plan.kernels, ..PlanReport::default() };
+    let mut report = PlanReport { kernels: plan.kernels, apart: plan.apart.clone(), ..PlanReport::default() };
     for area in &slots.packing.areas {
         match area.key.as_const() {
             Some(unit) => report.arena_bytes += unit * area.units,
@@ -438,6 +463,7 @@ fn report(plan: &Plan, slots: &Slots) -> PlanReport {
             }
             report.copies += usize::from(lower::concat::is_copy(&nest.form));
         }
+        Step::Tiled(tiled) => report.tiled.push(kernel_name(tiled.kernel, &tiled.what)),
         Step::Copy { from, to, .. } => report.copies += usize::from(plan.resolve(*from) != plan.resolve(*to)),
         _ => {}
     });

@@ -9,7 +9,8 @@ use crate::{
     frame::PointerSlot,
     kernel::{Kernel, LowerCx, NestRequest, OperandRef, Placement},
     lower::{self, rows::RowsRequest, scatter::ScatterRequest},
-    plan::{Block, BufferId, BufferKind, GroupsStep, NestStep, Plan, RowsStep, ScatterStep, Step},
+    plan::{Block, BufferId, BufferKind, GroupsStep, NestStep, Plan, RowsStep, ScatterStep, Step, TiledStep},
+    tiled,
     weights::Constants,
     work::Amounts,
 };
@@ -24,6 +25,8 @@ pub(crate) enum Job<'a> {
     Rows(&'a RowsStep),
     /// That writes at computed places.
     Scatter(&'a ScatterStep),
+    /// That calls others by turns.
+    Tiled(&'a TiledStep),
 }
 
 impl Job<'_> {
@@ -34,11 +37,13 @@ impl Job<'_> {
             Job::Groups(step) => step.operands(),
             Job::Rows(step) => step.operands.clone(),
             Job::Scatter(step) => step.operands.clone(),
+            // Those of its members are theirs.
+            Job::Tiled(_) => Vec::new(),
         }
     }
 
     /// What one call of it does.
-    pub(crate) fn amounts(&self) -> Amounts {
+    pub(crate) fn amounts(&self, plan: &Plan) -> Amounts {
         match self {
             Job::Nest(step) => Amounts::of_nest(&step.form),
             Job::Groups(step) => {
@@ -47,6 +52,7 @@ impl Job<'_> {
             }
             Job::Rows(step) => Amounts::of_rows(&step.form),
             Job::Scatter(step) => Amounts::of_scatter(&step.form, &step.ty),
+            Job::Tiled(step) => tiled::amounts(step, plan),
         }
     }
 
@@ -57,6 +63,7 @@ impl Job<'_> {
             Job::Groups(step) => (&step.what, &step.nodes),
             Job::Rows(step) => (&step.what, &step.nodes),
             Job::Scatter(step) => (&step.what, &step.nodes),
+            Job::Tiled(step) => (&step.what, &step.nodes),
         }
     }
 }
@@ -135,6 +142,9 @@ pub(crate) fn lower(
                 placement,
                 fault_node: first(&step.nodes),
             };
+            if cx.choices.part().is_some() {
+                return Ok((lower::lower_nest(&request, cx)?, None));
+            }
             let decides = options.record_choices || !options.tuning.is_empty();
             let key = (decides && step.form.class() == Class::Contraction)
                 .then(|| choice::key(&request, cx.filtering.most));
@@ -176,6 +186,7 @@ pub(crate) fn lower(
             };
             Ok((lower::scatter::lower_scatter(&request, cx)?, None))
         }
+        Job::Tiled(_) => Err(lower::LowerError::Target("a region without its members")),
     }
 }
 
@@ -187,6 +198,10 @@ pub(crate) fn collect<'a>(block: &'a Block, work: &mut [Option<Job<'a>>], reads:
             Step::Groups(step) => work[step.kernel] = Some(Job::Groups(step)),
             Step::Rows(step) => work[step.kernel] = Some(Job::Rows(step)),
             Step::Scatter(step) => work[step.kernel] = Some(Job::Scatter(step)),
+            Step::Tiled(step) => {
+                collect(&step.members, work, reads);
+                work[step.kernel] = Some(Job::Tiled(step));
+            }
             Step::Copy { from, .. } | Step::ReadExtents { from, .. } => reads(*from),
             Step::Extern(step) => step.operands.iter().for_each(|(b, ..)| reads(*b)),
             Step::If(step) => {

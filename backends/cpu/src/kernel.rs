@@ -76,6 +76,56 @@ pub struct Kernel {
     pub scheduled: bool,
     /// Why a contraction is done by plain loops and not by tiles, if it is.
     pub plain: Option<&'static str>,
+    /// Which elements which items compute, if items go through the result from its first element to its last.
+    pub pace: Option<Pace>,
+}
+
+/// How far items get: elements of the result are numbered in the order of the nest's space.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pace {
+    /// Elements that are cut into blocks of their own, one such segment after the other.
+    pub segment: i64,
+    /// Elements of a block; the last of a segment may have fewer.
+    pub block: i64,
+    /// Items of a block.
+    pub items: i64,
+}
+
+impl Pace {
+    /// The pace of items that compute blocks of so many elements, if all of it is known when compiling.
+    #[must_use]
+    pub fn new(segment: &Extent, block: &Extent, items: &Extent) -> Option<Pace> {
+        let positive = |e: &Extent| e.as_const().filter(|&n| n > 0);
+        Some(Pace { segment: positive(segment)?, block: positive(block)?, items: positive(items)? })
+    }
+
+    /// Blocks of a segment.
+    #[must_use]
+    pub fn blocks(&self) -> i64 {
+        (self.segment + self.block - 1) / self.block
+    }
+
+    /// Items that compute all elements before `element`, and perhaps more.
+    #[must_use]
+    pub fn items_for(&self, element: i64) -> i64 {
+        let (segment, rest) = (element / self.segment, element % self.segment);
+        (segment * self.blocks() + (rest + self.block - 1) / self.block) * self.items
+    }
+
+    /// Items that compute elements before `element` and none from there on.
+    #[must_use]
+    pub fn items_before(&self, element: i64) -> i64 {
+        let (segment, rest) = (element / self.segment, element % self.segment);
+        (segment * self.blocks() + rest / self.block) * self.items
+    }
+
+    /// Elements that are there after so many items: those of blocks that are complete.
+    #[must_use]
+    pub fn elements(&self, items: i64) -> i64 {
+        let block = items / self.items;
+        let (segment, rest) = (block / self.blocks(), block % self.blocks());
+        segment * self.segment + (rest * self.block).min(self.segment)
+    }
 }
 
 /// What minimal filtering may do, and what its cost depends on.

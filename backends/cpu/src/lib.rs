@@ -18,6 +18,8 @@ pub mod range;
 mod share;
 mod target;
 pub mod tile;
+mod tiled;
+mod turns;
 mod unloop;
 mod weights;
 pub mod wide;

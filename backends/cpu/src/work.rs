@@ -74,6 +74,18 @@ impl Amounts {
         sum
     }
 
+    /// Kernels one after another; `inner` says which operands of each pass between them, which is no traffic.
+    pub(crate) fn of_tiled(members: Vec<(Amounts, Vec<bool>)>) -> Self {
+        let mut sum = Self { flops: Extent::ZERO, read: Vec::new(), written: Extent::ZERO };
+        for (one, inner) in members {
+            sum.flops = &sum.flops + &one.flops;
+            sum.read
+                .extend(one.read.into_iter().filter(|(operand, _)| !inner.get(*operand).is_some_and(|&i| i)));
+            sum.written = one.written;
+        }
+        sum
+    }
+
     /// Updates are read and written.
     pub(crate) fn of_scatter(form: &ScatterForm, ty: &TensorType) -> Self {
         let points = product(&form.space);

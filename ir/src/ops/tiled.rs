@@ -1,8 +1,9 @@
 //! tiled - a region of kernels that may run tile by tile, so that what passes between them stays in the cache.
 //!
-//! Along `axis` of its one result, and along the axes before it that the plan counts as outer, every value inside depends
+//! Along `axis` of its one result, and along others that the plan counts as around it, every value inside depends
 //! on the same positions of what it is computed from (a window may reach some further). So a backend may run all of the
-//! region for `rows` positions, then for the next. One that does not runs node by node: the meaning is the region's.
+//! region for `rows` positions, then for the next, or for as many along any such axis as keep what is inside within `bytes`.
+//! One that does not runs node by node: the meaning is the region's.
 //!
 //! * (C1) operands have the types of the region's parameters
 //! * (C2) there is one result, and it has the axis

@@ -2,6 +2,7 @@
 
 use nnc_ir::{
     Module,
+    extent::{Extent, product},
     form::{Form, Ix, LoopForm},
     graph::{NodeId, ValueId},
     ops::Op,
@@ -18,6 +19,7 @@ pub(super) fn through(module: &Module, node: NodeId, axis: usize) -> Option<Axes
     if !matches!(this.op, Op::Fusion(_)) {
         return match module.form(node) {
             Form::Loops(form) => of_nest(&form, &this.operands, axis),
+            Form::View => of_view(module, this.operands[0], this.results[0], axis),
             _ => None,
         };
     }
@@ -33,13 +35,13 @@ pub(super) fn through(module: &Module, node: NodeId, axis: usize) -> Option<Axes
             // All of it is needed for every position, so all of what it is computed from.
             Some(None) => {
                 for &operand in &module.node(inner).operands {
-                    join(&mut axes, operand, None)?;
+                    join(&mut axes, operand, None);
                 }
             }
             Some(Some(axis)) => {
                 let axis = *axis;
                 for (operand, own) in through(module, inner, axis)? {
-                    join(&mut axes, operand, own)?;
+                    join(&mut axes, operand, own);
                 }
             }
         }
@@ -48,15 +50,21 @@ pub(super) fn through(module: &Module, node: NodeId, axis: usize) -> Option<Axes
     Some(outer.filter_map(|(param, &operand)| Some((operand, *axes.get(param)?))).collect())
 }
 
-/// Adds a read; two reads of one value must agree.
-pub(super) fn join(axes: &mut Axes, value: ValueId, axis: Option<usize>) -> Option<()> {
-    match axes.get(&value) {
-        Some(known) if *known != axis => None,
-        _ => {
-            axes.insert(value, axis);
-            Some(())
-        }
-    }
+/// Adds a read; where two reads of one value do not agree, all of it is read.
+pub(super) fn join(axes: &mut Axes, value: ValueId, axis: Option<usize>) {
+    let both = axes.get(&value).map_or(axis, |known| axis.filter(|_| *known == axis));
+    axes.insert(value, both);
+}
+
+/// The same elements by another shape: an axis is the same if it has as many positions, with as many elements in each.
+fn of_view(module: &Module, from: ValueId, to: ValueId, axis: usize) -> Option<Axes> {
+    let (from_shape, to_shape) = (&module.ty(from).shape, &module.ty(to).shape);
+    let inner = |shape: &[Extent], axis: usize| product(&shape[axis + 1..]);
+    let same = |other: &usize| {
+        from_shape[*other] == to_shape[axis] && inner(from_shape, *other) == inner(to_shape, axis)
+    };
+    let own = (0..from_shape.len()).find(same)?;
+    Some(Axes::from_iter([(from, Some(own))]))
 }
 
 fn of_nest(form: &LoopForm, operands: &[ValueId], axis: usize) -> Option<Axes> {
@@ -75,7 +83,7 @@ fn of_nest(form: &LoopForm, operands: &[ValueId], axis: usize) -> Option<Axes> {
             }
             own = Some(position);
         }
-        join(&mut axes, operands[load.operand], own)?;
+        join(&mut axes, operands[load.operand], own);
     }
     Some(axes)
 }

@@ -48,8 +48,14 @@ impl Helpers {
 
 fn copy(body: &mut Body<'_>) {
     let (to, from, bytes) = (body.params[0], body.params[1], body.params[2]);
+    copy_bytes(body, to, from, bytes);
+    body.b.ins().return_(&[]);
+}
+
+/// Copies bytes from the first to the last, so that the target may begin before the source and reach into it.
+pub(super) fn copy_bytes(body: &mut Body<'_>, to: Value, from: Value, bytes: Value) {
     let zero = body.int(0);
-    let vectors = body.b.ins().band_imm_s(bytes, -16);
+    let (several, vectors) = (body.b.ins().band_imm_s(bytes, -64), body.b.ins().band_imm_s(bytes, -16));
     let move_one = |ty| {
         move |body: &mut Body<'_>, at: Value| {
             let (source, target) = (body.b.ins().iadd(from, at), body.b.ins().iadd(to, at));
@@ -57,9 +63,13 @@ fn copy(body: &mut Body<'_>) {
             body.store(x, target, 0);
         }
     };
-    let at = body.count(zero, vectors, 16, move_one(I8X16));
+    let at = body.count(zero, several, 64, |body, at| {
+        let (source, target) = (body.b.ins().iadd(from, at), body.b.ins().iadd(to, at));
+        let vectors = [0, 16, 32, 48].map(|i| body.load(I8X16, source, i));
+        vectors.into_iter().zip([0, 16, 32, 48]).for_each(|(x, i)| body.store(x, target, i));
+    });
+    let at = body.count(at, vectors, 16, move_one(I8X16));
     body.count(at, bytes, 1, move_one(I8));
-    body.b.ins().return_(&[]);
 }
 
 fn dispatch(functions: &mut Functions, body: &mut Body<'_>, trace: bool) {

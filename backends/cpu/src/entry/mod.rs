@@ -14,6 +14,7 @@ mod signature;
 mod slots;
 mod steps;
 mod symbols;
+pub(crate) mod tiled;
 
 pub(crate) use functions::{FuncId, Functions};
 pub(crate) use inline::Inlined;

@@ -51,6 +51,7 @@ impl<'a> Emitter<'a> {
             Step::Nest(nest) => self.kernel(functions, body, nest.kernel),
             Step::Groups(step) => self.kernel(functions, body, step.kernel),
             Step::Rows(rows) => self.kernel(functions, body, rows.kernel),
+            Step::Tiled(tiled) => self.kernel(functions, body, tiled.kernel),
             Step::Scatter(scatter) => self.kernel(functions, body, scatter.kernel),
             Step::Ensure { buffer, bytes } => self.ensure(functions, body, *buffer, bytes),
             Step::Copy { from, to, bytes } => self.copy(functions, body, *from, *to, bytes),

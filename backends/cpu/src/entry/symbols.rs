@@ -66,6 +66,7 @@ fn number(block: &Block, order: &mut FxHashMap<SymbolId, usize>) {
             Step::Nest(_)
             | Step::Groups(_)
             | Step::Rows(_)
+            | Step::Tiled(_)
             | Step::Scatter(_)
             | Step::Ensure { .. }
             | Step::Copy { .. }

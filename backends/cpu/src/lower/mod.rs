@@ -42,7 +42,7 @@ pub(crate) use contract::{LastWay, Pair, joins, last_way};
 
 use nnc_ir::{
     constant::Constant,
-    form::{Class, LoopForm},
+    form::{Bounds, Class, LoopForm},
     program::MulAdds,
 };
 
@@ -84,7 +84,8 @@ pub fn lower_nest(request: &NestRequest, cx: &mut LowerCx<'_>) -> Result<Kernel,
     }
     match contract::lower(request, cx) {
         Ok(kernel) => Ok(kernel),
-        Err(why) => Ok(Kernel { plain: Some(why), ..lower_loops(request, cx)? }),
+        // Loops go through the result in another order than `walk` says of tiles.
+        Err(why) => Ok(Kernel { plain: Some(why), pace: None, ..lower_loops(request, cx)? }),
     }
 }
 
@@ -98,6 +99,32 @@ pub(crate) fn lower_pair(
     cx: &mut LowerCx<'_>,
 ) -> Result<Kernel, LowerError> {
     contract::lower_pair(pair, turn, cx).map_err(LowerError::Target)
+}
+
+/// The axes of a nest's space in the order in which the items of its kernel go through them, if these do one position after
+/// the other, so that the nest can be run in parts; axes of extent 1 are anywhere.
+pub(crate) fn walk(request: &NestRequest) -> Option<Vec<usize>> {
+    // Tiles that turns are worth it for multiply and add at once.
+    let request = &NestRequest { form: request.form.settled(MulAdds::Fused), ..request.clone() };
+    let form = &request.form;
+    let known = form.space.iter().chain(&form.reduce).all(|e| e.as_const().is_some_and(|n| n > 0));
+    let checked = form.loads.iter().any(|load| load.bounds == Bounds::Check);
+    if !known || checked || form.results.len() != 1 {
+        return None;
+    }
+    let (kept, units): (Vec<usize>, Vec<usize>) = (0..form.space.len()).partition(|&a| !form.space[a].is(1));
+    let order = match form.class() {
+        // An axis that stands for two, of groups and of channels, is walked as it is if its parts are in their order.
+        Class::Contraction => contract::walk(request)?,
+        Class::Movement => return None,
+        _ if pool::may_be(request) => return None,
+        _ => (0..kept.len()).collect(),
+    };
+    let order: Vec<usize> = match order.len() == kept.len() {
+        true => order.into_iter().map(|a| kept[a]).collect(),
+        false => order.iter().copied().eq(0..order.len()).then_some(kept)?,
+    };
+    Some([units, order].concat())
 }
 
 /// Why tiles would not do a contraction, or `None` if they would; `constant` gives operands that are known.

@@ -31,7 +31,7 @@ use super::{
 };
 use crate::{
     frame::{Frame, PointerSlot},
-    kernel::{Kernel, LowerCx, NestRequest, empty_kernel, open_kernel},
+    kernel::{Kernel, LowerCx, NestRequest, Pace, empty_kernel, open_kernel},
     wide::WideTiles,
 };
 
@@ -112,6 +112,13 @@ pub(super) fn lower_made(
     let (mut begin, mut end) = (params[1], params[2]);
     let results: Vec<Pointer> = request.results.iter().map(|&slot| Pointer::Slot(slot)).collect();
     let items = product(&cut.digits);
+    let pace = match (&schedule, cut.block) {
+        (Schedule::Transpose(_), _) => None,
+        (_, None) => {
+            Pace::new(&product(&nest.extents[..nest.space]), &nest.extents[nest.space - 1], &Extent::ONE)
+        }
+        (_, Some(block)) => Pace::new(&nest.extents[nest.space - 1], &Extent::Const(block), &Extent::ONE),
+    };
     if serial {
         begin = emitter.times(begin, &items);
         end = emitter.times(end, &items);
@@ -129,6 +136,7 @@ pub(super) fn lower_made(
         may_fault: serial || nest.loads.iter().any(Access::may_fault),
         scheduled: false,
         plain: None,
+        pace: pace.filter(|_| !serial),
     })
 }
 

@@ -31,6 +31,11 @@ const LINE: i64 = 16;
 /// Most taps of an item's cost that count one by one.
 const ELEMENTS_AT_ONCE: i64 = 8;
 
+/// Whether a request is a pool that there may be wide code for.
+pub(super) fn may_be(request: &NestRequest) -> bool {
+    Windows::of(request).is_some()
+}
+
 /// The kernel of a request, if it is a pool that there is wide code for.
 pub(super) fn lower(request: &NestRequest, cx: &mut LowerCx<'_>) -> Option<Kernel> {
     cx.tiles.level()?;
@@ -86,6 +91,7 @@ pub(super) fn lower(request: &NestRequest, cx: &mut LowerCx<'_>) -> Option<Kerne
         may_fault: false,
         scheduled: true,
         plain: None,
+        pace: None,
     })
 }
 

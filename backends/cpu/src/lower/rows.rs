@@ -21,7 +21,7 @@ use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
 use nnc_ir::{
     compose::rows::{RowForm, Stage, in_order},
     extent::{Extent, product},
-    form::{Ix, Load},
+    form::{Bounds, Ix, Load, LoopForm},
 };
 use rustc_hash::FxHashMap;
 
@@ -37,7 +37,7 @@ use super::{
 };
 use crate::{
     frame::{Frame, PointerSlot, SCRATCH, SCRATCH_BYTES},
-    kernel::{Kernel, LowerCx, OperandRef, Placement, empty_kernel, open_kernel},
+    kernel::{Kernel, LowerCx, OperandRef, Pace, Placement, empty_kernel, open_kernel},
     wide::WideTiles,
 };
 
@@ -108,6 +108,13 @@ pub fn lower_rows(request: &RowsRequest, cx: &mut LowerCx<'_>) -> Result<Kernel,
     b.ins().return_(&[]);
     b.seal_all_blocks();
     b.finalize(cx.isa.frontend_config());
+    let pace = match result_of(&request.form) {
+        Some(stage) if !cutting.across => {
+            let row = product(&stage.form.space[cutting.rows..]);
+            Pace::new(&product(&stage.form.space), &row, &Extent::ONE)
+        }
+        _ => None,
+    };
     let cost = parts.iter().fold(Extent::ZERO, |sum, part| &sum + &part.cut.cost);
     Ok(Kernel {
         function,
@@ -118,6 +125,7 @@ pub fn lower_rows(request: &RowsRequest, cx: &mut LowerCx<'_>) -> Result<Kernel,
         may_fault: parts.iter().any(|p| p.nest.loads.iter().any(Access::may_fault)),
         scheduled: false,
         plain: None,
+        pace,
     })
 }
 
@@ -161,6 +169,24 @@ impl Cutting {
         strides.extend(own.iter().map(|stride| stride * &self.block));
         strides
     }
+}
+
+/// The axes of the one result of a row nest, if the items of its kernel go through it from the first element to the last.
+pub(crate) fn walk(form: &RowForm) -> Option<Vec<usize>> {
+    let stages = || form.stages.iter().map(|stage| &stage.form);
+    let extents = |f: &LoopForm| f.space.iter().chain(&f.reduce).all(|e| e.as_const().is_some_and(|n| n > 0));
+    let checked = stages().flat_map(|f| &f.loads).any(|load| load.bounds == Bounds::Check);
+    let space = &result_of(form)?.form.space;
+    (stages().all(extents) && !checked && !lies_across(form)).then(|| (0..space.len()).collect())
+}
+
+/// The stage of the one result, if its axes are in their order.
+pub(crate) fn result_of(form: &RowForm) -> Option<&Stage> {
+    let mut results = form.stages.iter().filter(|stage| stage.result.is_some());
+    let stage = results.next()?;
+    let wide = stage.axes.iter().zip(&stage.form.space).filter(|(_, extent)| !extent.is(1));
+    let in_order = wide.map(|(axis, _)| axis).is_sorted();
+    (in_order && results.next().is_none()).then_some(stage)
 }
 
 /// Whether most of what is read and written from outside has its neighbours along the last row axis.

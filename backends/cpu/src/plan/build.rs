@@ -20,7 +20,7 @@ use rustc_hash::FxHashMap;
 
 use super::{
     Block, Bounds, Buffer, BufferId, BufferKind, ExternStep, NestStep, Plan, ScatterStep, Step,
-    concat::Joined, data_free, layout::Machine, ranges::Ranges, resolve,
+    concat::Joined, data_free, intermediate_bytes, layout::Machine, ranges::Ranges, resolve, tiled::Tiling,
 };
 use crate::{CompileOptions, kernel::Filtering, lower::concat::copy_form, weights::Constants};
 
@@ -53,6 +53,7 @@ pub(crate) fn build(
         since: 0,
         joined: Vec::new(),
         ranges: Ranges::new(module),
+        tilings: Vec::new(),
     };
     for (i, &param) in module.region(module.body()).params.iter().enumerate() {
         let buffer = planner.new_buffer(BufferKind::Input(i), module.ty(param).bytes());
@@ -64,7 +65,7 @@ pub(crate) fn build(
         return Err(planner.problems);
     }
     planner.join_lives();
-    let Planner { buffers, constants, node_names, kernels, counters, .. } = planner;
+    let Planner { buffers, constants, node_names, kernels, counters, tilings, .. } = planner;
     let intermediate_bytes = intermediate_bytes(&buffers);
     let filtering = Filtering { most: options.winograd, weights: constants.bytes() };
     let mut plan = Plan {
@@ -77,22 +78,21 @@ pub(crate) fn build(
         counters,
         intermediate_bytes,
         filtering,
+        apart: Vec::new(),
     };
     plan.shrink_nests();
     if !options.keep_layouts {
         plan.lay_out(Machine { level, filtering });
     }
     plan.join_groups(level);
-    if !options.keep_operands {
-        plan.reuse_operands(&module.symbols);
-    }
+    let finish = |plan: &mut Plan| {
+        if !options.keep_operands {
+            plan.reuse_operands(&module.symbols);
+        }
+    };
+    plan.tile(&tilings, level, &finish);
+    finish(&mut plan);
     Ok(plan)
-}
-
-/// Bytes of all that is neither the caller's nor constant, of known size.
-fn intermediate_bytes(buffers: &[Buffer]) -> i64 {
-    let own = buffers.iter().filter(|b| matches!(b.kind, BufferKind::Own | BufferKind::Part(_)));
-    own.filter_map(|b| b.sizes.iter().filter_map(Extent::as_const).max()).fold(0, i64::saturating_add)
 }
 
 pub(super) struct Planner<'m> {
@@ -118,6 +118,8 @@ pub(super) struct Planner<'m> {
     pub(super) joined: Vec<Joined>,
     /// How large integers are.
     ranges: Ranges,
+    /// Regions that may be run tile by tile.
+    pub(super) tilings: Vec<Tiling>,
 }
 
 impl Planner<'_> {
@@ -337,7 +339,7 @@ impl Planner<'_> {
             }
             Form::Region => match &node.op {
                 Op::Fusion(_) => self.fusion(node, block),
-                Op::Tiled(_) => self.inline(node, block),
+                Op::Tiled(op) => self.tiled(op, node, block),
                 Op::If(_) => self.if_node(id, block),
                 Op::Loop(op) => self.loop_node(id, op, block),
                 Op::Scan(op) => self.scan_node(node, op, block),
@@ -467,7 +469,7 @@ impl Planner<'_> {
     }
 
     /// The steps of a node's one region in its place.
-    fn inline(&mut self, node: &Node, block: &mut Block) {
+    pub(super) fn inline(&mut self, node: &Node, block: &mut Block) {
         let module = self.module;
         let region = module.region(node.regions[0]);
         for (&param, &operand) in region.params.iter().zip(&node.operands) {

@@ -94,7 +94,7 @@ impl Plan {
         joins(&pair, level).then_some((then, read))
     }
 
-    fn request(&self, nest: &NestStep) -> NestRequest {
+    pub(super) fn request(&self, nest: &NestStep) -> NestRequest {
         let operand = |&buffer: &BufferId| OperandRef {
             pointer: PointerSlot(0),
             constant: self.constant(buffer).cloned(),
@@ -141,6 +141,10 @@ impl Plan {
                 Step::Groups(step) => step.kernel = self.next_kernel(),
                 Step::Rows(rows) => rows.kernel = self.next_kernel(),
                 Step::Scatter(scatter) => scatter.kernel = self.next_kernel(),
+                Step::Tiled(tiled) => {
+                    self.number(&mut tiled.members);
+                    tiled.kernel = self.next_kernel();
+                }
                 Step::If(step) => {
                     self.number(&mut step.then);
                     self.number(&mut step.otherwise);

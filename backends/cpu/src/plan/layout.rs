@@ -282,7 +282,7 @@ fn place_in(whole: &[Extent], part: &[Extent], strides: &[Extent], offset: &Exte
 /// Buffers that a step other than a nest uses, but for those of the blocks in it.
 pub(super) fn others(step: &Step) -> Vec<BufferId> {
     match step {
-        Step::Nest(_) | Step::Ensure { .. } | Step::Define(_) => vec![],
+        Step::Nest(_) | Step::Tiled(_) | Step::Ensure { .. } | Step::Define(_) => vec![],
         Step::Groups(step) => [&step.operands()[..], &step.finish.results].concat(),
         Step::Rows(rows) => [&rows.operands[..], &rows.results].concat(),
         Step::Scatter(scatter) => [&scatter.operands[..], &[scatter.result]].concat(),

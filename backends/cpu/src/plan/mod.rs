@@ -15,19 +15,22 @@ mod memory;
 mod outputs;
 mod positions;
 mod ranges;
+mod reach;
 mod repeat;
 mod rows;
 mod shrink;
 mod step;
+mod tiled;
 mod trim;
 
 pub(crate) use bound::{Bounds, data_free};
 pub(crate) use build::build;
 pub use build::elem_type;
 pub(crate) use memory::{Packing, Request, pack, peak_live};
+pub(crate) use reach::{Span, reads};
 pub(crate) use step::{
     Block, Carried, Define, ExternStep, GroupsStep, IfStep, LoopStep, NestStep, RowsStep, ScanStep,
-    ScatterStep, Slice, Step,
+    ScatterStep, Slice, Step, TiledStep,
 };
 
 use nnc_ir::{constant::Constant, extent::Extent};
@@ -130,6 +133,8 @@ pub(crate) struct Plan {
     pub(crate) intermediate_bytes: i64,
     /// Of convolutions.
     pub(crate) filtering: Filtering,
+    /// Regions whose kernels run one after the other and not by turns, and why.
+    pub(crate) apart: Vec<(String, &'static str)>,
 }
 
 impl Plan {
@@ -150,6 +155,7 @@ impl Plan {
                     }
                     Step::Loop(step) => walk(&step.body, f),
                     Step::Scan(step) => walk(&step.body, f),
+                    Step::Tiled(step) => walk(&step.members, f),
                     _ => {}
                 }
             }
@@ -182,6 +188,12 @@ impl Plan {
     }
 }
 
+/// Bytes of all that is neither the caller's nor constant, of known size.
+fn intermediate_bytes(buffers: &[Buffer]) -> i64 {
+    let own = buffers.iter().filter(|b| matches!(b.kind, BufferKind::Own | BufferKind::Part(_)));
+    own.filter_map(|b| b.sizes.iter().filter_map(Extent::as_const).max()).fold(0, i64::saturating_add)
+}
+
 fn resolve(buffers: &[Buffer], mut buffer: BufferId) -> BufferId {
     while let BufferKind::Same(other) = buffers[buffer.0].kind {
         buffer = other;
@@ -204,6 +216,10 @@ pub struct PlanReport {
     pub in_place: Vec<String>,
     /// Kernels that write a result with its channels last, by name.
     pub channels_last: Vec<String>,
+    /// Kernels that call others by turns, by name: what passes between those is in no arena.
+    pub tiled: Vec<String>,
+    /// Regions that might have been such kernels, and why they are not.
+    pub apart: Vec<(String, &'static str)>,
     /// Kernels and calls that do nothing but copy a tensor as it is.
     pub copies: usize,
     /// Contractions that plain loops do and not tiles, several times slower: kernels by name, and why.
@@ -236,6 +252,8 @@ impl PlanReport {
             self.plain_products.iter().map(|(kernel, why)| format!("{kernel} ({why})")).collect();
         let tuned: Vec<String> =
             self.tuned.iter().map(|(kernel, given)| format!("{kernel} ({given})")).collect();
+        let told_apart: Vec<String> =
+            self.apart.iter().map(|(what, why)| format!("{what} ({why})")).collect();
         let notes = [
             ("arena_bytes", arena.join(" + ")),
             ("intermediate_bytes", self.intermediate_bytes.to_string()),
@@ -246,9 +264,11 @@ impl PlanReport {
             ("plain_products", plain.join(", ")),
             ("tuned", tuned.join(", ")),
             ("inlined_kernels", if self.inlined > 0 { self.inlined.to_string() } else { String::new() }),
+            ("tiled", self.tiled.join(", ")),
+            ("apart", told_apart.join(", ")),
         ];
-        // That nothing is slower than it might be, that nothing was tuned and no kernel inlined, goes without saying.
-        let silent = ["plain_products", "tuned", "inlined_kernels"];
+        // That there is none of these goes without saying.
+        let silent = ["plain_products", "tuned", "inlined_kernels", "tiled", "apart"];
         let told = |(key, text): &(&str, String)| !silent.contains(key) || !text.is_empty();
         notes.into_iter().filter(told).map(|(key, text)| (key.to_owned(), text)).collect()
     }

@@ -31,7 +31,8 @@ impl Planner<'_> {
         let results = self.results(node, block);
         let (nodes, what) = (self.node_numbers(node), self.rows_name(node));
         let kernel = self.next_kernel();
-        block.steps.push(Step::Rows(Box::new(RowsStep { kernel, what, form, operands, results, nodes })));
+        let at = self.clock;
+        block.steps.push(Step::Rows(Box::new(RowsStep { kernel, what, form, operands, results, nodes, at })));
     }
 
     /// What a row nest does: its customary name, or those of its nodes.

@@ -15,14 +15,14 @@ use crate::{
 };
 
 /// Steps in order.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Block {
     /// In order.
     pub(crate) steps: Vec<Step>,
 }
 
 /// One thing to do.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) enum Step {
     /// Calls a kernel made of a nest.
     Nest(Box<NestStep>),
@@ -30,6 +30,8 @@ pub(crate) enum Step {
     Groups(Box<GroupsStep>),
     /// Calls a kernel made of a row nest.
     Rows(Box<RowsStep>),
+    /// Calls several kernels by turns, each for a few rows.
+    Tiled(Box<TiledStep>),
     /// Calls a kernel that writes at computed places.
     Scatter(Box<ScatterStep>),
     /// Makes sure that a buffer has so many bytes, if it is one whose size data decide.
@@ -77,7 +79,7 @@ pub(crate) enum Step {
 }
 
 /// A nest to be made into a kernel.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct NestStep {
     /// Number of the kernel.
     pub(crate) kernel: usize,
@@ -113,7 +115,7 @@ impl NestStep {
 }
 
 /// A product, and the only nest that reads it, to be made into one kernel: what lies between them is never in memory.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct GroupsStep {
     /// Number of the kernel.
     pub(crate) kernel: usize,
@@ -140,7 +142,7 @@ impl GroupsStep {
 }
 
 /// A row nest to be made into a kernel.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct RowsStep {
     /// Number of the kernel.
     pub(crate) kernel: usize,
@@ -154,10 +156,31 @@ pub(crate) struct RowsStep {
     pub(crate) results: Vec<BufferId>,
     /// Numbers of the nodes it computes; faults name the first.
     pub(crate) nodes: Vec<u32>,
+    /// When it runs: lives of buffers are counted in it.
+    pub(crate) at: usize,
+}
+
+/// Kernels that run by turns, so that what passes between them stays in the cache.
+#[derive(Clone, Debug)]
+pub(crate) struct TiledStep {
+    /// Number of the kernel that calls the others.
+    pub(crate) kernel: usize,
+    /// What it is for, as part of the kernel's name.
+    pub(crate) what: String,
+    /// Nests and row nests in order, each with one result.
+    pub(crate) members: Block,
+    /// Results of all members but the last: they have no memory but in a turn.
+    pub(crate) inner: Vec<BufferId>,
+    /// For each member the axes of its result in the order in which it goes through them.
+    pub(crate) walks: Vec<Vec<usize>>,
+    /// Elements of the last result that a turn computes.
+    pub(crate) elements: i64,
+    /// Numbers of the nodes that all of them compute.
+    pub(crate) nodes: Vec<u32>,
 }
 
 /// Updates written into a copy of a tensor that has been made already.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct ScatterStep {
     /// Number of the kernel.
     pub(crate) kernel: usize,
@@ -176,7 +199,7 @@ pub(crate) struct ScatterStep {
 }
 
 /// Symbols and the extents they are bound to.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Define {
     /// In order; all values are taken before any symbol changes.
     pub(crate) symbols: Vec<(SymbolId, Extent)>,
@@ -185,7 +208,7 @@ pub(crate) struct Define {
 }
 
 /// A call of the runtime.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct ExternStep {
     /// Which function.
     pub(crate) function: Extern,
@@ -205,7 +228,7 @@ pub(crate) struct ExternStep {
 pub(crate) type ExternResult = (BufferId, u8, usize, Extent);
 
 /// One of two blocks.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct IfStep {
     /// A `bool`.
     pub(crate) condition: BufferId,
@@ -217,7 +240,7 @@ pub(crate) struct IfStep {
 
 /// A value that goes from one iteration to the next. Iterations read `current` and write `next`; then the two change
 /// places.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Carried {
     /// Where it is before the first iteration.
     pub(crate) initial: BufferId,
@@ -230,7 +253,7 @@ pub(crate) struct Carried {
 }
 
 /// Slices of a large tensor, one an iteration.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Slice {
     /// The large one.
     pub(crate) whole: BufferId,
@@ -243,7 +266,7 @@ pub(crate) struct Slice {
 }
 
 /// A block repeated while a condition holds.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct LoopStep {
     /// Most iterations: `i64`.
     pub(crate) trips: BufferId,
@@ -273,7 +296,7 @@ pub(crate) struct LoopStep {
 }
 
 /// A block for each step along the leading axis.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct ScanStep {
     /// Number of the cell that counts steps.
     pub(crate) counter: usize,

@@ -152,6 +152,11 @@ impl Problem {
         product(axes.iter().map(|&a| &self.nest.extents[a]))
     }
 
+    /// The axes of its space from the outermost loop to the innermost.
+    pub(super) fn walk(&self) -> Vec<usize> {
+        [&self.outer[..], &self.m, &self.n].concat()
+    }
+
     /// Whether it has one f32 result and no other, which is all that some ways can do.
     pub(super) fn is_single(&self) -> bool {
         !self.is_whole() && self.epilogue.as_ref().is_none_or(Epilogue::is_single)

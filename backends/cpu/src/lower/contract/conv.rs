@@ -233,6 +233,7 @@ impl Conv {
             may_fault: false,
             scheduled: true,
             plain: None,
+            pace: None,
         }
     }
 

@@ -186,6 +186,7 @@ impl Depthwise {
             may_fault: false,
             scheduled: true,
             plain: None,
+            pace: None,
         }
     }
 }

@@ -23,7 +23,7 @@ use super::{
 use crate::{
     choice::Knob,
     frame::PointerSlot,
-    kernel::{Kernel, LowerCx, NestRequest},
+    kernel::{Kernel, LowerCx, NestRequest, Pace},
 };
 
 /// Rows from which on copying a panel that is read across many memory pages pays.
@@ -148,7 +148,7 @@ impl Direct {
                 }
             }
         };
-        let block = row_block(problem, &panels, &b);
+        let block = row_block(problem, &panels, &b, cx.choices.part());
         let pays = spread::pays(problem, cx, &panels, &n) && m.as_const().is_none_or(|m| m >= SPREAD_ROWS);
         let spread = spread_block(problem, &panels, &b, &block).filter(|_| pays);
         let block = spread.as_ref().map_or(block, |(block, _)| block.clone());
@@ -163,6 +163,8 @@ impl Direct {
         let columns = panels.widest() * i64::try_from(groups).ok()?;
         let work = rows.saturating_mul(columns).saturating_mul(k.as_const().unwrap_or(256)).max(1);
         let group = match (&panels, panels.count(&n).as_const()) {
+            // In parts, an item is all columns of its rows.
+            (Panels::Fixed(_), Some(all)) if cx.choices.part().is_some() => all.max(1),
             (Panels::Fixed(_), Some(all)) => {
                 cx.choices.amount(Knob::Panels, (ITEM_WORK / work).clamp(1, all.max(1)), 1, all)
             }
@@ -182,6 +184,8 @@ impl Direct {
         digits.push(self.blocks.count());
         let groups = n_panels.ceil_div(&Extent::Const(self.group));
         digits.push(groups.clone());
+        let row = |rows: &Extent| rows * &n;
+        let pace = Pace::new(&row(&self.blocks.m), &row(&self.blocks.block), &groups);
         let scratch = match self.b {
             Source::Packed { .. } => Extent::ZERO,
             // Without terms nothing is copied, but there is a place all the same.
@@ -248,6 +252,7 @@ impl Direct {
             may_fault: false,
             scheduled: true,
             plain: None,
+            pace,
         }
     }
 
@@ -381,10 +386,14 @@ fn spread_block(p: &Problem, panels: &Panels, b: &Source, block: &Extent) -> Opt
 
 /// Rows of a block: few enough that blocks and panels are enough items and that A stays in cache, many enough that
 /// packing pays.
-fn row_block(p: &Problem, panels: &Panels, b: &Source) -> Extent {
+fn row_block(p: &Problem, panels: &Panels, b: &Source, part: Option<i64>) -> Extent {
     let m = p.extent(&p.m);
     let multiple = panels.rows_multiple();
     let up = |rows: i64| Extent::Const((rows + multiple - 1) / multiple * multiple);
+    if let (Some(part), Some(rows), Some(n)) = (part, m.as_const(), p.extent(&p.n).as_const()) {
+        let block = (part / n.max(1)).max(1);
+        return if block >= rows { m } else { up(block).min_with(&m) };
+    }
     let k = p.extent(&p.k).as_const().unwrap_or(512).max(1);
     // Several panels of few columns read A so often that it should stay in the first-level cache.
     let near = panels.has_chains() && !panels.count(&p.extent(&p.n)).is(1);

@@ -175,6 +175,7 @@ pub(super) fn lower(last: &Last, request: &NestRequest, cx: &mut LowerCx<'_>) ->
         may_fault: false,
         scheduled: true,
         plain: None,
+        pace: None,
     })
 }
 

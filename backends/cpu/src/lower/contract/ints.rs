@@ -297,6 +297,7 @@ pub(super) fn lower(p: &Problem, request: &NestRequest, cx: &mut LowerCx<'_>) ->
         may_fault: false,
         scheduled: true,
         plain: None,
+        pace: None,
     })
 }
 

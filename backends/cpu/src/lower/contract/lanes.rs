@@ -32,7 +32,7 @@ use super::{
 };
 use crate::{
     frame::PointerSlot,
-    kernel::{Kernel, LowerCx, NestRequest},
+    kernel::{Kernel, LowerCx, NestRequest, Pace},
     tile::{EpilogueArg, LaneConvArgs},
 };
 
@@ -76,6 +76,13 @@ struct Walk {
 }
 
 impl Lanes {
+    /// Whether the weights are known.
+    pub(super) fn can_do(last: &Last, request: &NestRequest) -> bool {
+        let p = &last.problem;
+        let weights = || request.operands.get(p.nest.loads[p.b].operand)?.constant.as_ref();
+        p.extent(&p.n).as_const().is_some() && weights().is_some_and(|c| packed(p, c).is_some())
+    }
+
     /// Decides; packs the weights.
     pub(super) fn new(last: &Last, request: &NestRequest, cx: &mut LowerCx<'_>) -> Option<Lanes> {
         let (p, windows) = (&last.problem, &last.windows);
@@ -121,7 +128,11 @@ impl Lanes {
         let rows = windows.y.map_or(1, |y| extents[y.pixel].as_const().unwrap_or(64));
         let items = product(&around).as_const().unwrap_or(1).max(1);
         let parts = ((ITEMS + items - 1) / items).clamp(1, rows.max(1));
-        let rows = (rows / parts).max(ITEM_WORK / work.max(1)).clamp(1, rows.max(1));
+        let row = (&p.extent(&p.n) * columns).as_const().unwrap_or(1).max(1);
+        let rows = match cx.choices.part() {
+            Some(part) => (part / row).clamp(1, rows.max(1)),
+            None => (rows / parts).max(ITEM_WORK / work.max(1)).clamp(1, rows.max(1)),
+        };
         let walk = match windows.y.filter(|_| inner.is_some() && items == 1) {
             Some(y) => Walk::of(windows, &y, (columns, channels), rows),
             None => Walk { channels, items: 1, rows },
@@ -139,6 +150,8 @@ impl Lanes {
         let all_rows = windows.y.map_or(Extent::ONE, |y| extents[y.pixel].clone());
         digits.push(all_rows.ceil_div(&Extent::Const(self.rows)));
         let taps = windows.rows() * windows.x.count;
+        let row = &p.extent(&p.n) * &extents[windows.x.pixel];
+        let pace = Pace::new(&(&row * &all_rows), &row.scale(self.rows), &Extent::ONE);
         let function = kernel_function(cx, |g, begin, end, worker| {
             let list = g.scratch(worker);
             let tiles = Tiles::new(g, p);
@@ -191,6 +204,7 @@ impl Lanes {
             may_fault: false,
             scheduled: true,
             plain: None,
+            pace,
         }
     }
 }

@@ -136,6 +136,14 @@ impl Windows {
 }
 
 impl Last {
+    /// The axes of its space from the outermost loop to the innermost: loops around, rows of pixels, pixels, channels.
+    pub(super) fn walk(&self) -> Vec<usize> {
+        let (p, windows) = (&self.problem, &self.windows);
+        let y = windows.y.map(|y| y.pixel);
+        let around = p.outer.iter().copied().filter(|&a| Some(a) != y);
+        around.chain(y).chain([windows.x.pixel]).chain(p.n.iter().copied()).collect()
+    }
+
     /// Whether it is for tiles of single channels, but has other results than these store.
     pub(super) fn is_single_channels(&self) -> bool {
         self.depthwise && !self.problem.is_single()

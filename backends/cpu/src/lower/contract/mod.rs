@@ -87,6 +87,18 @@ pub(super) fn refusal(request: &NestRequest) -> Option<Refusal> {
     }
 }
 
+/// The axes of a contraction's space, those of extent 1 left out, in the order in which the items of its kernel go through
+/// them; `None` if they are not done one after the other.
+pub(super) fn walk(request: &NestRequest) -> Option<Vec<usize>> {
+    match problem(request) {
+        Ok(p) => (matches!(p.b_from, BFrom::Linear { .. }) && !p.is_whole()).then(|| p.walk()),
+        Err(_) => {
+            let last = Last::of(request).filter(|last| last.depthwise && !last.is_single_channels())?;
+            (!last.problem.is_whole() && Lanes::can_do(&last, request)).then(|| last.walk())
+        }
+    }
+}
+
 /// What tiles of single channels cannot do.
 const SINGLE: Refusal = "tiles of single channels store one f32 result";
 

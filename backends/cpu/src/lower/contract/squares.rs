@@ -170,6 +170,7 @@ impl WinogradConv {
             may_fault: false,
             scheduled: true,
             plain: None,
+            pace: None,
         })
     }
 }

@@ -270,6 +270,7 @@ impl TapsConv {
             may_fault: false,
             scheduled: true,
             plain: None,
+            pace: None,
         }
     }
 }
