@@ -4,7 +4,7 @@ mod support;
 
 use nnc_tile::{
     Tile,
-    program::{Lane, LaneType, VectorProgram},
+    program::{Lane, LaneType, Op, VectorProgram},
     stream::{Element, Input, Join, Output, Stream, StreamArg, StreamOperands, Walk},
 };
 use nnc_x86::Level;
@@ -70,11 +70,32 @@ fn random_case(rng: &mut Rng) -> Case {
     let same_size = matches!(outputs[0], Output::Store(e) if e.bytes() == inputs[0].element.bytes());
     Case {
         in_place: same_size && inputs[0].walk == Walk::Along && rng.below(3) == 0,
-        spec: Stream { program, inputs, outputs, rows, partials },
+        spec: Stream { program, finish: finish(rng, &outputs), inputs, outputs, rows, partials },
         n,
         rows: if rows { rng.below(4) } else { 1 },
         gap: if rng.below(2) == 0 { 0 } else { 12 },
     }
+}
+
+/// Something that is done to what is folded, where that is f32.
+fn finish(rng: &mut Rng, outputs: &[Output]) -> Option<VectorProgram> {
+    let whole = |o: &Output| matches!(o, Output::Fold(join) if join.lane_type() == LaneType::I32);
+    if rng.below(2) == 0 || outputs.iter().any(whole) {
+        return None;
+    }
+    let mut program = VectorProgram::new();
+    let (x, one, small) = (program.input(0), program.f32(1.0), program.f32(1e-3));
+    let scaled = program.push(Op::Fma(x, small, one));
+    let result = match rng.below(3) {
+        0 => program.push(Op::Mul(x, small)),
+        1 => program.push(Op::Div(one, x)),
+        _ => {
+            let root = program.push(Op::Sqrt(scaled));
+            program.push(Op::Div(one, root))
+        }
+    };
+    program.result(result);
+    Some(program)
 }
 
 /// Bytes of an operand, and from one row to the next.

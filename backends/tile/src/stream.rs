@@ -155,6 +155,8 @@ pub struct Stream {
     pub rows: bool,
     /// Partial results of a fold: a power of two.
     pub partials: u16,
+    /// What becomes of each folded element before it is stored: f32 to f32.
+    pub finish: Option<VectorProgram>,
 }
 
 impl Stream {
@@ -186,6 +188,15 @@ impl Stream {
             assert!(self.program.lane_type(result) == want, "a result has lanes of its type");
         }
         assert!(self.partials.is_power_of_two(), "partial results are halved");
+        if let Some(finish) = &self.finish {
+            let float = |output: &Output| match output {
+                Output::Store(_) => true,
+                Output::Fold(join) => join.lane_type() == LaneType::F32,
+            };
+            let gives = matches!(finish.results(), &[r] if finish.lane_type(r) == LaneType::F32);
+            let takes = finish.n_inputs() <= 1 && finish.input_type(0) != Some(LaneType::I32);
+            assert!(gives && takes && self.outputs.iter().all(float), "what is folded is finished as f32");
+        }
     }
 
     /// Run-time arguments of the tile in the order of its stand-alone function, all 64-bit.
@@ -252,7 +263,8 @@ impl Stream {
             }
             let (bytes, step) = &mut operands.outputs[k];
             let element = if join.lane_type() == LaneType::F32 { Element::F32 } else { Element::I32 };
-            element.write(partials[0], bytes, r * *step);
+            let value = self.finish.as_ref().map_or(partials[0], |finish| finish.eval(&partials[..1])[0]);
+            element.write(value, bytes, r * *step);
         }
     }
 }

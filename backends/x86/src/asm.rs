@@ -5,14 +5,12 @@
 //! after its use. An instruction's address in the list is its number plus one: iced's block encoder turns those
 //! into real distances.
 
-use iced_x86::{
-    BlockEncoder, BlockEncoderOptions, Code, IcedError, Instruction, InstructionBlock, MemoryOperand,
-    Register,
-};
+use iced_x86::{Code, IcedError, Instruction, MemoryOperand, Register};
 
 use crate::Level;
 
 pub(crate) mod elements;
+mod finish;
 mod general;
 mod permute;
 pub(crate) mod quads;
@@ -514,35 +512,6 @@ impl Asm {
     pub(crate) fn jump(&mut self, code: Code, to: Label) {
         self.push(Instruction::with_branch(code, 1));
         self.uses.push((self.list.len() - 1, to));
-    }
-
-    /// The bytes.
-    ///
-    /// # Errors
-    /// An operand did not fit its instruction.
-    pub(crate) fn finish(mut self) -> Result<Vec<u8>, EncodeError> {
-        for (words, label) in std::mem::take(&mut self.pool) {
-            self.place(label);
-            for chunk in words.chunks(4) {
-                self.push(Instruction::with_declare_dword(chunk));
-            }
-        }
-        if let Some(error) = self.failed {
-            return Err(EncodeError(error));
-        }
-        for (at, label) in &self.uses {
-            let place = self.labels[label.0].expect("labels that are used are placed");
-            let address = place as u64 + 1;
-            let instruction = &mut self.list[*at];
-            if instruction.memory_base() == Register::RIP {
-                instruction.set_memory_displacement64(address);
-            } else {
-                instruction.set_near_branch64(address);
-            }
-        }
-        let block = InstructionBlock::new(&self.list, 0);
-        let done = BlockEncoder::encode(64, block, BlockEncoderOptions::NONE)?;
-        Ok(done.code_buffer)
     }
 }
 

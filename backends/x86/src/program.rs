@@ -1,7 +1,8 @@
 //! program - vector programs in registers: straight-line code with registers given out as values begin and end to live.
 //!
 //! Constants are read from the pool where they are used, by the instruction itself if it can, unless registers hold them, and
-//! operands from memory where they are first used, so only what is computed holds a register. A comparison that decides one
+//! operands from memory where they are first used, so only what is computed holds a register. A constant that the next
+//! instruction reads as well, as that of another vector does, is loaded once for both. A comparison that decides one
 //! select is made with it.
 
 use nnc_tile::program::{LaneType, Op, Ref, VectorProgram};
@@ -34,10 +35,13 @@ struct Plan {
     needed: Vec<bool>,
     /// Comparisons that are made where the one select that they are for is.
     fused: Vec<bool>,
+    /// The op that is made after one.
+    next: Vec<usize>,
 }
 
 impl Plan {
-    fn of(program: &VectorProgram) -> Plan {
+    /// Results stay to the end, or are `handed` over when they are there.
+    fn of(program: &VectorProgram, handed: bool) -> Plan {
         let ops = program.ops();
         let mut needed = vec![false; ops.len()];
         let mut uses = vec![0usize; ops.len()];
@@ -60,16 +64,27 @@ impl Plan {
             let compares = matches!(ops[mask], Op::Lt(..) | Op::Le(..) | Op::Eq(..) | Op::Ne(..));
             fused[mask] = needed[at] && compares && uses[mask] == 1;
         }
-        let mut plan = Plan { last: vec![0; ops.len()], needed, fused };
+        let mut next = vec![ops.len(); ops.len()];
+        for at in (1..ops.len()).rev() {
+            let made = needed[at] && !fused[at] && !leaf(&ops[at]);
+            next[at - 1] = if made { at } else { next[at] };
+        }
+        let mut plan = Plan { last: vec![0; ops.len()], needed, fused, next };
         for (at, op) in ops.iter().enumerate().filter(|(at, _)| plan.needed[*at] && !plan.fused[*at]) {
             for r in plan.operands(program, op) {
                 plan.last[usize::from(r.0)] = at;
             }
         }
-        for result in program.results() {
+        for result in program.results().iter().filter(|_| !handed) {
             plan.last[usize::from(result.0)] = usize::MAX;
         }
         plan
+    }
+
+    /// Whether the op after `at` reads a value, too.
+    fn again(&self, program: &VectorProgram, at: usize, r: Ref) -> bool {
+        let next = self.next.get(at).and_then(|&next| program.ops().get(next));
+        next.is_some_and(|op| self.operands(program, op).contains(&r))
     }
 
     /// What an op reads; a select reads the operands of the comparison that is made with it.
@@ -88,7 +103,7 @@ impl Plan {
 
 /// Registers that `emit` needs besides those of the inputs, at most.
 pub(crate) fn registers(program: &VectorProgram) -> usize {
-    let plan = Plan::of(program);
+    let plan = Plan::of(program, false);
     let mut live = 0usize;
     let mut most = 0;
     let mut held = vec![false; program.ops().len()];
@@ -119,7 +134,7 @@ pub(crate) fn registers(program: &VectorProgram) -> usize {
 
 /// Words that the program reads from the pool, those it reads most often first.
 pub(crate) fn words(program: &VectorProgram) -> Vec<u32> {
-    let plan = Plan::of(program);
+    let plan = Plan::of(program, false);
     let mut words: Vec<(u32, usize)> = Vec::new();
     let mut count = |bits: u32| match words.iter_mut().find(|(w, _)| *w == bits) {
         Some((_, n)) => *n += 1,
@@ -140,6 +155,24 @@ pub(crate) fn words(program: &VectorProgram) -> Vec<u32> {
     }
     words.sort_by_key(|(_, n)| std::cmp::Reverse(*n));
     words.into_iter().map(|(bits, _)| bits).collect()
+}
+
+/// Whether each result may be stored where it is there: what is read in memory has been read by then.
+pub(crate) fn reads_first(program: &VectorProgram) -> bool {
+    let plan = Plan::of(program, true);
+    let first = program.results().iter().map(|r| usize::from(r.0)).min().unwrap_or(0);
+    let ops = program.ops();
+    let input = |r: &Ref| matches!(ops[usize::from(r.0)], Op::Input(..));
+    let made = |at: usize| plan.needed[at] && !plan.fused[at] && !leaf(&ops[at]);
+    let reads = |at: usize| plan.operands(program, &ops[at]).iter().any(input);
+    made(first) && (first + 1..ops.len()).all(|at| !made(at) || !reads(at))
+}
+
+/// How many ops of a program are computed.
+pub(crate) fn steps(program: &VectorProgram) -> usize {
+    let plan = Plan::of(program, true);
+    let made = |(at, op): &(usize, &Op)| plan.needed[*at] && !plan.fused[*at] && !leaf(op);
+    program.ops().iter().enumerate().filter(made).count()
 }
 
 /// The sign bit of a lane.
@@ -180,14 +213,36 @@ pub(crate) fn emit_with(
     words: &[(u32, V)],
     free: &[V],
 ) -> Vec<V> {
-    run(asm, program, inputs, words, free).0
+    let mut results = vec![None; program.results().len()];
+    run(asm, program, (inputs, words, free), Results::Kept(&mut results));
+    results.into_iter().map(|v| v.expect("every result has a register")).collect()
 }
 
-/// Registers that [`emit_with`] takes of the free ones.
-pub(crate) fn taken(level: Level, program: &VectorProgram, inputs: &[Input], words: &[(u32, V)]) -> usize {
+/// As [`emit_with`], where each result is handed over, with its number, as soon as it is there: its register may be
+/// overwritten then.
+pub(crate) fn emit_each(
+    asm: &mut Asm,
+    program: &VectorProgram,
+    inputs: &[Input],
+    words: &[(u32, V)],
+    free: &[V],
+    take: &mut dyn FnMut(&mut Asm, usize, V),
+) {
+    run(asm, program, (inputs, words, free), Results::Handed(take));
+}
+
+/// Registers that [`emit_with`] takes of the free ones, or [`emit_each`], whose results are `handed` over.
+pub(crate) fn taken(
+    level: Level,
+    (program, handed): (&VectorProgram, bool),
+    inputs: &[Input],
+    words: &[(u32, V)],
+) -> usize {
     // Numbers that no register has, of instructions that are not encoded.
     let free: Vec<V> = (SCRATCH_FROM..SCRATCH_TO).map(V).collect();
-    let left = run(&mut Asm::new(level), program, inputs, words, &free).1;
+    let (mut kept, mut drop) = (vec![None; program.results().len()], |_: &mut Asm, _: usize, _: V| {});
+    let results = if handed { Results::Handed(&mut drop) } else { Results::Kept(&mut kept) };
+    let left = run(&mut Asm::new(level), program, (inputs, words, &free), results);
     free.len() - left
 }
 
@@ -196,22 +251,30 @@ const SCRATCH_FROM: u8 = 32;
 /// See [`SCRATCH_FROM`]: there are as many registers of any kind in iced's list behind the first vector register.
 const SCRATCH_TO: u8 = 100;
 
-/// The registers of the results, and how many of the free ones were never taken.
+/// What becomes of results.
+enum Results<'a> {
+    /// Each gets a register until the end.
+    Kept(&'a mut [Option<V>]),
+    /// Each is handed over when it is there.
+    Handed(&'a mut dyn FnMut(&mut Asm, usize, V)),
+}
+
+/// How many of the free registers were never taken.
 fn run(
     asm: &mut Asm,
     program: &VectorProgram,
-    inputs: &[Input],
-    words: &[(u32, V)],
-    free: &[V],
-) -> (Vec<V>, usize) {
+    (inputs, words, free): (&[Input], &[(u32, V)], &[V]),
+    mut results: Results<'_>,
+) -> usize {
     let kept_inputs = inputs.iter().filter_map(|i| if let Input::Kept(v) = i { Some(*v) } else { None });
+    let handed = matches!(results, Results::Handed(_));
     let mut run = Run {
         asm,
         program,
         inputs,
         words,
         kept: words.iter().map(|(_, v)| *v).chain(kept_inputs).collect(),
-        plan: Plan::of(program),
+        plan: Plan::of(program, handed),
         values: vec![None; program.ops().len()],
         free: free.iter().rev().copied().collect(),
         least: free.len(),
@@ -219,13 +282,26 @@ fn run(
     };
     for (at, op) in program.ops().iter().enumerate() {
         run.at = at;
-        if run.plan.needed[at] && !run.plan.fused[at] {
+        if run.plan.needed[at] && !run.plan.fused[at] && !leaf(op) {
             run.op(op);
+            if let Results::Handed(take) = &mut results {
+                run.hand_over(at, *take);
+            }
         }
     }
     run.at = program.ops().len();
-    let results = program.results().iter().map(|&r| run.get(r)).collect();
-    (results, run.least)
+    for (k, &r) in program.results().iter().enumerate() {
+        let at_end = leaf(&program.ops()[usize::from(r.0)]);
+        match &mut results {
+            Results::Kept(registers) => registers[k] = Some(run.get(r)),
+            Results::Handed(take) if at_end => {
+                let v = run.get(r);
+                take(run.asm, k, v);
+            }
+            Results::Handed(_) => {}
+        }
+    }
+    run.least
 }
 
 struct Run<'a> {
@@ -300,6 +376,19 @@ impl Run<'_> {
         }
     }
 
+    /// Gives the value of an op to those who want it as a result, and its register back if nothing else reads it.
+    fn hand_over(&mut self, at: usize, take: &mut dyn FnMut(&mut Asm, usize, V)) {
+        let Some(v) = self.values[at] else { return };
+        let mine = |r: &Ref| usize::from(r.0) == at;
+        for (k, _) in self.program.results().iter().enumerate().filter(|(_, r)| mine(r)) {
+            take(self.asm, k, v);
+        }
+        if self.plan.last[at] <= at {
+            self.values[at] = None;
+            self.give_back(v);
+        }
+    }
+
     /// Where the value is in memory, if an instruction may read it there: nothing else uses it.
     fn in_memory(&self, r: Ref) -> Option<Mem> {
         let index = usize::from(r.0);
@@ -316,7 +405,8 @@ impl Run<'_> {
         match word_of(&self.program.ops()[index]) {
             Some(bits) => {
                 let held = self.values[index].is_some() || self.words.iter().any(|(w, _)| *w == bits);
-                (!held && bits != 0).then_some(Rm::Word(bits))
+                let read_once = !held && bits != 0 && !self.plan.again(self.program, self.at, r);
+                read_once.then_some(Rm::Word(bits))
             }
             None => self.in_memory(r).map(Rm::Mem),
         }
@@ -328,7 +418,10 @@ impl Run<'_> {
         if self.values[index].is_some_and(|v| self.kept.contains(&v)) {
             return false;
         }
-        constant(&self.program.ops()[index]) || self.plan.last[index] <= self.at
+        if constant(&self.program.ops()[index]) {
+            return !self.plan.again(self.program, self.at, r);
+        }
+        self.plan.last[index] <= self.at
     }
 
     /// Gives back the registers of operands that end here, but for `kept`.

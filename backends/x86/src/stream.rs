@@ -3,13 +3,14 @@
 //! ```text
 //! for each row
 //!   several vectors in one turn, then whole vectors, then a masked one
-//!   folds: accumulators joined, one element stored
+//!   folds: accumulators joined, one element finished and stored
 //! ```
 //!
-//! A vector is a chain of instructions that wait for each other, longer than what the processor looks ahead; so as many
-//! vectors of a turn as registers allow are computed side by side, an op of each in turn. Constants and elements that are the
-//! same all along a row stay in registers as far as there are any. With folds a turn is one vector for each accumulator, so
-//! that the rest of a row is vectors of one turn.
+//! A vector is a chain of instructions that wait for each other, longer than what the processor looks ahead: it holds some 150
+//! that wait. So vectors of a turn are computed side by side, an op of each in turn, and where the chain is long, groups of
+//! vectors one after another: a group begins when that before is a part of its ops ahead, so that what stands next to each
+//! other seldom waits. Constants and elements that are the same all along a row stay in registers as far as there are any. With
+//! folds a turn is a multiple of the accumulators, so that the rest of a row is as many vectors as there are of these.
 
 use iced_x86::{Code, Register};
 use nnc_tile::{
@@ -45,16 +46,52 @@ const AT: Register = Register::R10;
 const LIMIT: Register = Register::R11;
 /// Lanes of the rest.
 const REST: K = K(1);
-/// Vectors computed side by side, most first.
-const SIDE_BY_SIDE: [usize; 3] = [4, 2, 1];
+/// Steps from which a program is one that waits for itself: its turns have more vectors, at different steps.
+const LONG: usize = 12;
+
+/// How the vectors of a turn are computed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Shape {
+    /// Vectors of a turn.
+    vectors: usize,
+    /// Of these, those at the same step.
+    abreast: usize,
+    /// How many such groups are under way at once: one begins when the one before is that part of its steps ahead.
+    groups: usize,
+}
+
+impl Shape {
+    const fn new(vectors: usize, abreast: usize, groups: usize) -> Shape {
+        Shape { vectors, abreast, groups }
+    }
+}
+
+/// Shapes of turns, best first.
+const SHORT_TURNS: [Shape; 3] = [Shape::new(4, 4, 1), Shape::new(2, 2, 1), Shape::new(1, 1, 1)];
+/// See [`SHORT_TURNS`].
+const LONG_TURNS: [Shape; 6] = [
+    Shape::new(16, 2, 3),
+    Shape::new(8, 2, 2),
+    Shape::new(8, 1, 4),
+    Shape::new(8, 1, 2),
+    Shape::new(2, 2, 1),
+    Shape::new(1, 1, 1),
+];
+
+/// A turn of the loop along a row.
+struct Turn {
+    vectors: usize,
+    /// The program of all of them.
+    program: VectorProgram,
+}
 
 /// What the vector registers hold.
 struct Plan {
-    /// Vectors of a turn.
-    vectors: usize,
-    /// Of these, those computed side by side, and their program.
-    together: (usize, VectorProgram),
-    /// For each output that is folded, one for each vector of a turn.
+    /// Loops along a row, those of most vectors first; the last is of as many as there are accumulators of an output.
+    turns: Vec<Turn>,
+    /// Vectors of the rest of a row.
+    rest: usize,
+    /// For each output that is folded, the registers that partial results are in.
     accumulators: Vec<Vec<V>>,
     /// Lanes of the rest (AVX2).
     mask: V,
@@ -63,7 +100,10 @@ struct Plan {
     /// Of inputs that are the same all along a row, the register.
     same: Vec<Option<V>>,
     words: Vec<(u32, V)>,
+    /// Registers for whole vectors; those of the rest have neither mask nor scratch.
     free: Vec<V>,
+    /// Whether results go where they belong as soon as they are there.
+    handed: bool,
 }
 
 impl Plan {
@@ -78,38 +118,74 @@ impl Plan {
         if spec.inputs.len() + spec.outputs.len() > POINTERS.len() {
             return None;
         }
-        let vectors = if spec.folds() {
+        let mut rest = 1;
+        if spec.folds() {
             let (partials, lanes) = (usize::from(spec.partials), level.lanes());
             if partials < lanes || partials > 64 {
                 return None;
             }
-            Some(partials / lanes)
-        } else {
-            None
-        };
+            rest = partials / lanes;
+        }
         let mut given = 0..level.registers() as u8;
         let mut take = || given.next().map(V);
         let mut accumulators = Vec::with_capacity(spec.outputs.len());
         for output in &spec.outputs {
-            let folded = vectors.filter(|_| matches!(output, Output::Fold(_)));
-            let of_output = folded.unwrap_or(0);
+            let of_output = if matches!(output, Output::Fold(_)) { rest } else { 0 };
             accumulators.push((0..of_output).map(|_| take()).collect::<Option<Vec<V>>>()?);
         }
-        let (mask, scratch) = if level == Level::Avx2 { (take()?, take()?) } else { (V(0), take()?) };
+        // Bytes of truth are made in it.
+        let truth = spec.outputs.contains(&Output::Store(Element::Bool));
+        let scratch = if truth { Some(take()?) } else { None };
         let given: Vec<V> = given.map(V).collect();
-        let most = vectors.unwrap_or(SIDE_BY_SIDE[0]);
-        let counts = SIDE_BY_SIDE.into_iter().filter(|&n| n <= most && most.is_multiple_of(n));
-        let (n, program, held) = counts.into_iter().find_map(|n| {
-            let program = side_by_side(spec, n)?;
+        let handed = program::reads_first(&spec.program) && results_differ(spec);
+        let shapes: Vec<Shape> = shapes(spec, rest, handed);
+        let (shape, program, mut held) = shapes.into_iter().find_map(|shape| {
+            let program = side_by_side(spec, shape)?;
             let held = [true, false]
                 .into_iter()
-                .find_map(|same| Held::of(spec, level, (n, &program), &given, same))?;
-            Some((n, program, held))
+                .find_map(|same| Held::of(spec, level, (shape.vectors, &program, handed), &given, same))?;
+            Some((shape, program, held))
         })?;
-        let vectors = vectors.unwrap_or(n);
-        let Held { same, words, free } = held;
-        Some(Plan { vectors, together: (n, program), accumulators, mask, scratch, same, words, free })
+        let mut turns = vec![Turn { vectors: shape.vectors, program }];
+        for (fewer, groups) in [(8, 2.min(shape.groups)), (2.max(rest), 1), (rest, 1)] {
+            if turns.last().is_some_and(|t| t.vectors > fewer) {
+                let shape = Shape { vectors: fewer, abreast: fewer.min(shape.abreast), groups };
+                turns.push(Turn { vectors: fewer, program: side_by_side(spec, shape)? });
+            }
+        }
+        if spec.finish.as_ref().is_some_and(|finish| program::registers(finish) > held.free.len()) {
+            return None;
+        }
+        let [mask, other] = held.rest;
+        held.free.extend([mask, other]);
+        let Held { same, words, free, .. } = held;
+        let scratch = scratch.unwrap_or(other);
+        Some(Plan { turns, rest, accumulators, mask, scratch, same, words, free, handed })
     }
+}
+
+/// Whether each result depends on elements along the row, so that no vector's is there before these are read.
+fn results_differ(spec: &Stream) -> bool {
+    let mut differs: Vec<bool> = Vec::with_capacity(spec.program.ops().len());
+    for op in spec.program.ops() {
+        let own = matches!(*op, Op::Input(k, _) if spec.inputs[usize::from(k)].walk == Walk::Along);
+        differs.push(own || op.operands().any(|r| differs[usize::from(r.0)]));
+    }
+    spec.program.results().iter().all(|r| differs[usize::from(r.0)])
+}
+
+/// Shapes that the turns of a stream may have.
+fn shapes(spec: &Stream, accumulators: usize, handed: bool) -> Vec<Shape> {
+    let long = handed && program::steps(&spec.program) >= LONG;
+    let all: &[Shape] = if long { &LONG_TURNS } else { &SHORT_TURNS };
+    let fits = |shape: &&Shape| shape.vectors.is_multiple_of(accumulators);
+    let mut out: Vec<Shape> = all.iter().filter(fits).copied().collect();
+    if spec.folds() {
+        // As many vectors as accumulators, computed side by side as far as there are registers.
+        let abreast = SHORT_TURNS.iter().map(|s| s.abreast).filter(|&n| accumulators.is_multiple_of(n));
+        out.extend(abreast.map(|n| Shape::new(accumulators, n, 1)));
+    }
+    out
 }
 
 /// What registers hold all the time.
@@ -117,6 +193,8 @@ struct Held {
     same: Vec<Option<V>>,
     words: Vec<(u32, V)>,
     free: Vec<V>,
+    /// Two that the rest of a row does without.
+    rest: [V; 2],
 }
 
 impl Held {
@@ -124,7 +202,7 @@ impl Held {
     fn of(
         spec: &Stream,
         level: Level,
-        (n, program): (usize, &VectorProgram),
+        (n, program, handed): (usize, &VectorProgram, bool),
         given: &[V],
         hold_same: bool,
     ) -> Option<Held> {
@@ -144,14 +222,12 @@ impl Held {
         let mut most = left.len().min(all.len());
         loop {
             let words: Vec<(u32, V)> = all.iter().copied().zip(left.iter().copied()).take(most).collect();
-            let taken = program::taken(level, program, &whole, &words).max(program::taken(
-                level,
-                &spec.program,
-                &masked,
-                &words,
-            ));
+            let of_whole = program::taken(level, (program, handed), &whole, &words);
+            let of_rest = 2 + program::taken(level, (&spec.program, handed), &masked, &words);
+            let taken = of_whole.max(of_rest);
             if taken + most <= left.len() {
-                return Some(Held { same, words, free: left[most..].to_vec() });
+                let (free, rest) = left[most..].split_last_chunk::<2>()?;
+                return Some(Held { same, words, free: free.to_vec(), rest: *rest });
             }
             let over = (taken + most - left.len()).min(most);
             most = most.checked_sub(over.max(1))?;
@@ -195,21 +271,28 @@ fn place(pointer: Register, element: Element, ahead: usize) -> Mem {
     Mem { base: pointer, index: Some((AT, bytes as u32)), disp: (ahead * bytes) as i64 }
 }
 
-/// The program of `n` vectors, an op of each in turn. Inputs and results of one vector come after those of another; what is
-/// the same all along a row is an input of the first.
-fn side_by_side(spec: &Stream, n: usize) -> Option<VectorProgram> {
+/// The program of the vectors of a turn, in the order of its shape. Inputs and results of one vector come after those of
+/// another; what is the same all along a row is an input of the first.
+fn side_by_side(spec: &Stream, shape: Shape) -> Option<VectorProgram> {
+    let ops = spec.program.ops();
+    let apart = if shape.groups > 1 { ops.len().div_ceil(shape.groups) } else { ops.len() };
+    let mut order: Vec<(usize, usize, usize)> = Vec::with_capacity(ops.len() * shape.vectors);
+    for vector in 0..shape.vectors {
+        let begin = vector / shape.abreast * apart;
+        order.extend((0..ops.len()).map(|at| (begin + at, vector, at)));
+    }
+    order.sort_unstable();
     let mut program = VectorProgram::new();
-    let mut values: Vec<Vec<Ref>> = vec![Vec::new(); n];
-    for op in spec.program.ops() {
-        for (vector, values) in values.iter_mut().enumerate() {
-            let op = match *op {
-                Op::Input(k, ty) if spec.inputs[usize::from(k)].walk == Walk::Along => {
-                    Op::Input(u16::try_from(vector * spec.inputs.len()).ok()?.checked_add(k)?, ty)
-                }
-                op => op.map_operands(|r| values[usize::from(r.0)]),
-            };
-            values.push(program.push(op));
-        }
+    let mut values: Vec<Vec<Ref>> = vec![Vec::new(); shape.vectors];
+    for (_, vector, at) in order {
+        let op = match ops[at] {
+            Op::Input(k, ty) if spec.inputs[usize::from(k)].walk == Walk::Along => {
+                Op::Input(u16::try_from(vector * spec.inputs.len()).ok()?.checked_add(k)?, ty)
+            }
+            op => op.map_operands(|r| values[vector][usize::from(r.0)]),
+        };
+        let made = program.push(op);
+        values[vector].push(made);
     }
     for values in &values {
         spec.program.results().iter().for_each(|r| program.result(values[usize::from(r.0)]));
@@ -283,7 +366,6 @@ impl Gen<'_> {
 
     fn row(&mut self) {
         let lanes = self.asm.level.lanes() as i64;
-        let vectors = self.plan.vectors;
         if self.plan.same.iter().any(Option::is_some) {
             // An empty row has no element, not even this one.
             let empty = self.asm.label();
@@ -304,44 +386,33 @@ impl Gen<'_> {
             }
         }
         self.asm.mov_imm(AT, 0);
-        self.turns(vectors);
+        for turn in 0..self.plan.turns.len() {
+            self.turns(turn);
+        }
         let done = self.asm.label();
-        if self.spec.folds() {
-            for vector in 0..vectors {
-                self.asm.cmp(AT, N);
-                self.asm.jump(Code::Jge_rel32_64, done);
-                self.rest_of_row();
-                self.vectors(vector, 1, true);
-                if vector + 1 < vectors {
-                    self.asm.add_imm(AT, lanes);
-                }
-            }
-        } else {
-            if vectors > 1 {
-                self.turns(1);
-            }
+        for vector in 0..self.plan.rest {
             self.asm.cmp(AT, N);
             self.asm.jump(Code::Jge_rel32_64, done);
             self.rest_of_row();
-            self.vectors(0, 1, true);
+            self.vectors(None, vector);
+            if vector + 1 < self.plan.rest {
+                self.asm.add_imm(AT, lanes);
+            }
         }
         self.asm.place(done);
         self.fold();
     }
 
-    /// Turns of so many whole vectors, as long as there are as many elements.
-    fn turns(&mut self, vectors: usize) {
+    /// Turns of a number of whole vectors, as long as there are as many elements.
+    fn turns(&mut self, turn: usize) {
         let lanes = self.asm.level.lanes();
-        let elements = (vectors * lanes) as i64;
+        let elements = (self.plan.turns[turn].vectors * lanes) as i64;
         let (next, done) = (self.asm.label(), self.asm.label());
         self.asm.lea(LIMIT, Mem::at(N, -elements));
         self.asm.cmp(AT, LIMIT);
         self.asm.jump(Code::Jg_rel32_64, done);
         self.asm.place(next);
-        let together = self.plan.together.0.min(vectors);
-        for first in (0..vectors).step_by(together) {
-            self.vectors(first, together, false);
-        }
+        self.vectors(Some(turn), 0);
         self.asm.add_imm(AT, elements);
         self.asm.cmp(AT, LIMIT);
         self.asm.jump(Code::Jle_rel32_64, next);
@@ -369,52 +440,57 @@ impl Gen<'_> {
         }
     }
 
-    /// `n` vectors of a turn from number `first` on; those of the rest of a row are at the position itself.
-    fn vectors(&mut self, first: usize, n: usize, rest: bool) {
-        let lanes = match (rest, self.asm.level) {
-            (false, _) => Lanes::All,
-            (true, Level::Avx512) => Lanes::Mask(REST),
-            (true, Level::Avx2) => Lanes::Signs(self.plan.mask),
+    /// The vectors of a turn, or one of the rest of a row, at the position itself, which is number `first`.
+    fn vectors(&mut self, turn: Option<usize>, first: usize) {
+        let Gen { asm, spec, plan, .. } = self;
+        let (spec, level) = (*spec, asm.level);
+        let (n, program, lanes, free) = match turn {
+            Some(turn) => {
+                let Turn { vectors, program } = &plan.turns[turn];
+                (*vectors, program, Lanes::All, &plan.free[..])
+            }
+            None => {
+                let lanes = match level {
+                    Level::Avx512 => Lanes::Mask(REST),
+                    Level::Avx2 => Lanes::Signs(plan.mask),
+                };
+                (1, &spec.program, lanes, &plan.free[..plan.free.len() - 2])
+            }
         };
-        let level = self.asm.level;
-        let ahead = move |vector: usize| if rest { 0 } else { (first + vector) * level.lanes() };
-        let inputs = inputs(self.spec, &self.plan.same, n, lanes, ahead);
-        let program = if n == 1 { &self.spec.program } else { &self.plan.together.1 };
-        let results = program::emit_with(self.asm, program, &inputs, &self.plan.words, &self.plan.free);
-        let outputs = self.spec.outputs.len();
-        for (at, value) in results.into_iter().enumerate() {
+        let ahead = move |vector: usize| if turn.is_none() { 0 } else { vector * level.lanes() };
+        let inputs = inputs(spec, &plan.same, n, lanes, ahead);
+        let outputs = spec.outputs.len();
+        let mut hand = |asm: &mut Asm, at: usize, value: V| {
             let (vector, k) = (at / outputs, at % outputs);
-            match self.spec.outputs[k] {
+            match spec.outputs[k] {
                 Output::Store(element) => {
-                    let to = place(self.output(k), element, ahead(vector));
-                    self.store(to, element, value, lanes);
+                    let to = place(POINTERS[spec.inputs.len() + k], element, ahead(vector));
+                    store(asm, to, element, (value, plan.scratch), lanes);
                 }
                 Output::Fold(join) => {
-                    let acc = self.plan.accumulators[k][first + vector];
+                    let of_output = &plan.accumulators[k];
+                    let acc = of_output[(first + vector) % of_output.len()];
                     let op = op_of(join);
                     match lanes {
-                        Lanes::All => self.asm.op2(op, acc, acc, value),
-                        Lanes::Mask(mask) => self.asm.op2_masked(op, acc, acc, value, mask),
+                        Lanes::All => asm.op2(op, acc, acc, value),
+                        Lanes::Mask(mask) => asm.op2_masked(op, acc, acc, value, mask),
                         Lanes::Signs(mask) => {
-                            let scratch = self.plan.scratch;
-                            self.asm.op2(op, scratch, acc, value);
-                            self.asm.blend(acc, mask, scratch, acc);
+                            asm.op2(op, plan.scratch, acc, value);
+                            asm.blend(acc, mask, plan.scratch, acc);
                         }
                     }
                 }
             }
+        };
+        if plan.handed {
+            program::emit_each(asm, program, &inputs, &plan.words, free, &mut hand);
+        } else {
+            let results = program::emit_with(asm, program, &inputs, &plan.words, free);
+            results.into_iter().enumerate().for_each(|(at, value)| hand(asm, at, value));
         }
     }
 
-    fn store(&mut self, to: Mem, element: Element, value: V, lanes: Lanes) {
-        match element {
-            Element::F32 | Element::I32 => self.asm.store(to, value, lanes),
-            Element::U8 | Element::I8 => self.asm.store_bytes(to, value, lanes),
-            Element::Bool => self.asm.store_truth(to, value, self.plan.scratch, lanes),
-        }
-    }
-
-    /// Joins the accumulators of each fold, and stores its element.
+    /// Joins the accumulators of each fold, and stores its element, finished.
     fn fold(&mut self) {
         for (k, output) in self.spec.outputs.iter().enumerate() {
             let Output::Fold(join) = *output else { continue };
@@ -436,8 +512,20 @@ impl Gen<'_> {
                 lanes /= 2;
             }
             let to = self.output(k);
-            self.asm.store_first(Mem::at(to, 0), acc);
+            let result = match &self.spec.finish {
+                None => acc,
+                Some(finish) => program::emit(self.asm, finish, &[Input::Own(acc)], &self.plan.free)[0],
+            };
+            self.asm.store_first(Mem::at(to, 0), result);
         }
+    }
+}
+
+fn store(asm: &mut Asm, to: Mem, element: Element, (value, scratch): (V, V), lanes: Lanes) {
+    match element {
+        Element::F32 | Element::I32 => asm.store(to, value, lanes),
+        Element::U8 | Element::I8 => asm.store_bytes(to, value, lanes),
+        Element::Bool => asm.store_truth(to, value, scratch, lanes),
     }
 }
 

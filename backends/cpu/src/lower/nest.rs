@@ -186,6 +186,21 @@ impl Emitter<'_, '_> {
         Ok(params[1..].to_vec())
     }
 
+    /// Where loads and results are at the first position of all axes.
+    pub(super) fn origins(&mut self, results: &[Pointer]) -> [Vec<Cursor>; 2] {
+        let nest = self.nest;
+        let loads = (0..nest.loads.len()).map(|k| {
+            let pointer = self.operand_pointer(k);
+            self.origin(pointer, &nest.loads[k])
+        });
+        let loads = loads.collect();
+        let results = results.iter().zip(&nest.results).map(|(&pointer, access)| {
+            let pointer = self.pointer(pointer);
+            self.origin(pointer, access)
+        });
+        [loads, results.collect()]
+    }
+
     /// The kernel: items `begin..end`. Axes between those of the items' digits and the last have loops of their own. The
     /// last axis is walked as `cut` says, or over `span`.
     pub(super) fn items(
@@ -197,20 +212,7 @@ impl Emitter<'_, '_> {
         results: &[Pointer],
     ) -> Result<(), LowerError> {
         let nest = self.nest;
-        let loads: Vec<Cursor> = (0..nest.loads.len())
-            .map(|k| {
-                let pointer = self.operand_pointer(k);
-                self.origin(pointer, &nest.loads[k])
-            })
-            .collect();
-        let results: Vec<Cursor> = results
-            .iter()
-            .zip(&nest.results)
-            .map(|(&pointer, access)| {
-                let pointer = self.pointer(pointer);
-                self.origin(pointer, access)
-            })
-            .collect();
+        let [loads, results] = self.origins(results);
         if span.is_none() && self.stream_rows(cut, (begin, end), [&loads, &results])? {
             return Ok(());
         }

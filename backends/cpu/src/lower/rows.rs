@@ -23,6 +23,10 @@ use nnc_ir::{
     extent::{Extent, product},
     form::{Bounds, Ix, Load, LoopForm},
 };
+use nnc_tile::{
+    program::{LaneType, VectorProgram},
+    stream::{Join, Output},
+};
 use rustc_hash::FxHashMap;
 
 use super::{
@@ -34,6 +38,8 @@ use super::{
     nest::{Emitter, Pointer},
     scalar::Abilities,
     schedule::Schedule,
+    splat::without_splats,
+    stream::FoldAfter,
 };
 use crate::{
     frame::{Frame, PointerSlot, SCRATCH, SCRATCH_BYTES},
@@ -95,7 +101,12 @@ struct Part {
 /// The target lacks an instruction.
 pub fn lower_rows(request: &RowsRequest, cx: &mut LowerCx<'_>) -> Result<Kernel, LowerError> {
     let can = Abilities::of(cx.isa)?;
-    let form = request.form.settled(can.arithmetic.mul_adds());
+    let mut form = request.form.settled(can.arithmetic.mul_adds());
+    for stage in &mut form.stages {
+        if let Some(plain) = without_splats(&stage.form, &request.operands) {
+            stage.form = plain;
+        }
+    }
     let request = &RowsRequest { form, ..request.clone() };
     let cutting = Cutting::of(&request.form);
     let (parts, scratch_bytes) = parts(request, &cutting);
@@ -384,8 +395,11 @@ impl Driver<'_> {
                 ((row, after), next, from, Some((from, to)))
             }
         };
+        // Numbers that a stage gives one of a row, before those of this block.
+        let first_element = b.ins().imul_imm_s(origin, 4);
         let mut values: Vec<Pointer> = Vec::with_capacity(self.parts.len());
-        for (part, &local) in self.parts.iter().zip(&locals) {
+        let mut folded = false;
+        for (at, (part, &local)) in self.parts.iter().zip(&locals).enumerate() {
             let value = match part.result {
                 Some(slot) => Pointer::Slot(slot),
                 None => Pointer::Value(self.with(b, (frame, tiles), &mut read, (part, Vec::new()), |e| {
@@ -394,18 +408,55 @@ impl Driver<'_> {
                 })),
             };
             values.push(value);
+            if std::mem::take(&mut folded) {
+                continue;
+            }
             let operand = |&k: &usize| match self.request.operands.get(k) {
                 Some(operand) => Pointer::Slot(operand.pointer),
                 None => values[k - self.request.operands.len()],
             };
             let operands = part.nest.operands.iter().map(operand).collect();
-            self.with(b, (frame, tiles), &mut read, (part, operands), |e| {
-                e.items(&part.cut, items.0, items.1, span, &[value])
+            let fold = self.fold_after(at);
+            folded = self.with(b, (frame, tiles), &mut read, (part, operands), |e| {
+                if let Some((join, finish)) = fold {
+                    let base = e.b.ins().isub(locals[at + 1], first_element);
+                    let fold = FoldAfter { join, finish, base };
+                    if e.stream_rows_and_fold(&part.cut, (items.0, items.1), &[value], &fold)? {
+                        return Ok(true);
+                    }
+                }
+                e.items(&part.cut, items.0, items.1, span, &[value]).map(|()| false)
             })?;
         }
         b.ins().jump(header, &[BlockArg::from(next)]);
         b.switch_to_block(exit);
         Ok(())
+    }
+
+    /// What is folded of the values that stage `at` gives, if that is all that the next stage does.
+    fn fold_after(&self, at: usize) -> Option<(Join, Option<VectorProgram>)> {
+        let (part, next) = (&self.parts[at], self.parts.get(at + 1)?);
+        let (made, nest) = (&part.nest, &next.nest);
+        let &[load] = &(0..nest.loads.len()).filter(|&k| next.uses[k].any()).collect::<Vec<_>>()[..] else {
+            return None;
+        };
+        let reads = nest.operands[load] == self.request.operands.len() + at;
+        let one = nest.reductions() == 1 && nest.space == made.space && nest.extents[nest.space - 1].is(1);
+        if self.cutting.across || next.result.is_some() || !next.row_bytes.is(4) || !reads || !one {
+            return None;
+        }
+        let (read, &[ref stored]) = (&nest.loads[load], &made.results[..]) else { return None };
+        let (row_axes, inner) = (nest.space - 1, made.space - 1);
+        let same_rows = read.coefficients[..row_axes] == stored.coefficients[..row_axes];
+        let same_row = read.coefficients[nest.space].is(1) && nest.extents[nest.space] == made.extents[inner];
+        let plain = read.conditions.is_empty() && read.extra.is_empty() && read.base == stored.base;
+        let spec = nest.folded(nest.combine?)?.spec;
+        let &[Output::Fold(join)] = &spec.outputs[..] else { return None };
+        let as_it_is = spec.program.ops().len() == 1 && join.lane_type() == LaneType::F32;
+        if !same_rows || !same_row || !plain || !as_it_is {
+            return None;
+        }
+        if nest.gives_accumulator() { Some((join, None)) } else { Some((join, Some(nest.finished()?))) }
     }
 
     /// Length of the last row axis and number of its blocks, where that one is in lanes.

@@ -19,7 +19,8 @@ use nnc_ir::{
 };
 use nnc_tile::{
     Tile,
-    stream::{Stream, StreamArg},
+    program::VectorProgram,
+    stream::{Element, Join, Output, Stream, StreamArg},
 };
 
 use super::{
@@ -27,7 +28,7 @@ use super::{
     access::Access,
     cut::Cut,
     levels::{INNER, ITEM},
-    nest::Emitter,
+    nest::{Emitter, Pointer},
     place::Cursor,
     scalar,
     schedule::Schedule,
@@ -40,6 +41,15 @@ use crate::wide::{self, TileNumber};
 const ROW: i64 = 16;
 /// Fewest elements of each of several rows.
 const SHORT_ROW: i64 = 8;
+
+/// What is folded of the elements that a stage of a row nest stores: one number a row, next to each other.
+pub(super) struct FoldAfter {
+    pub(super) join: Join,
+    /// What becomes of the numbers.
+    pub(super) finish: Option<VectorProgram>,
+    /// Where that of row 0 is.
+    pub(super) base: Value,
+}
 
 impl Emitter<'_, '_> {
     fn wide_tile(&mut self, spec: &Stream) -> Option<TileNumber> {
@@ -106,7 +116,7 @@ impl Emitter<'_, '_> {
         let loads = self.move_along(row, from, &nest.loads, cursors[0]);
         let results = self.move_along(row, from, &nest.results, cursors[1]);
         let rows = self.b.ins().isub(to, from);
-        self.rows_call((tile, &streamed), [axis, row], rows, [&loads, &results])?;
+        self.rows_call((tile, &streamed), [axis, row], rows, [&loads, &results], None)?;
         Ok(true)
     }
 
@@ -139,9 +149,12 @@ impl Emitter<'_, '_> {
         Ok(Some(self.b.ins().load(ty, scalar::tensor_flags(), place, 0)))
     }
 
-    /// The tile of a fold, with as many partial results as there are registers for.
+    /// The tile of a fold, with as many partial results as there are registers for. Where elements are stored, too, two
+    /// vectors of them are enough.
     fn fold_tile(&mut self, spec: &mut Stream) -> Option<TileNumber> {
-        for partials in PARTIALS {
+        let stores = spec.outputs.iter().any(|o| matches!(o, Output::Store(_)));
+        let most = if stores { 2 * self.tiles.level()?.lanes() } else { usize::from(PARTIALS[0]) };
+        for partials in PARTIALS.into_iter().filter(|&p| usize::from(p) <= most) {
             spec.partials = partials;
             let tile = self.wide_tile(spec);
             if tile.is_some() {
@@ -161,26 +174,76 @@ impl Emitter<'_, '_> {
     ) -> Result<bool, LowerError> {
         let nest = self.nest;
         let inner = nest.space - 1;
-        let whole = cut.block.is_none() && inner > 0 && cut.digits.len() == inner;
-        if self.tiles.level().is_none() || !whole || nest.scatter.is_some() {
+        if !self.whole_rows(cut) {
             return Ok(false);
         }
+        let mut axis = inner;
         let made = match (self.schedule, nest.combine) {
-            (Schedule::Space(lanes), None) if lanes.interior.is_empty() => nest.stored().map(|s| (s, inner)),
-            (Schedule::Reduce(_), Some(combine)) if nest.extents[inner].is(1) && nest.gives_accumulator() => {
-                let axis = nest.extents.len() - 1;
-                nest.folded(combine).filter(|_| nest.reductions() == 1).map(|s| (s, axis))
+            (Schedule::Space(lanes), None) if lanes.interior.is_empty() => nest.stored(),
+            (Schedule::Reduce(_), Some(combine)) if nest.extents[inner].is(1) && nest.reductions() == 1 => {
+                axis = nest.extents.len() - 1;
+                let finish = nest.finished().filter(|_| !nest.gives_accumulator());
+                let whole = nest.gives_accumulator() || finish.is_some();
+                nest.folded(combine).filter(|_| whole).map(|mut streamed| {
+                    streamed.spec.finish = finish;
+                    streamed
+                })
             }
             _ => None,
         };
-        let Some((streamed, axis)) = made else { return Ok(false) };
+        let Some(streamed) = made else { return Ok(false) };
         let row = inner - 1;
         let Some((tile, streamed)) = self.rows_tile(streamed, axis, row) else { return Ok(false) };
-        self.runs_of_rows(cut, (begin, end), &mut |e, count| {
+        self.runs_of_rows(cut, (begin, end), &mut |e, _, count| {
             let loads = e.move_to_item(&nest.loads, loads);
             let results = e.move_to_item(&nest.results, results);
             let loads = e.enter(ITEM, loads);
-            e.rows_call((tile, &streamed), [axis, row], count, [&loads, &results])
+            e.rows_call((tile, &streamed), [axis, row], count, [&loads, &results], None)
+        })?;
+        Ok(true)
+    }
+
+    /// Whether items are whole rows, and tiles may do them.
+    fn whole_rows(&self, cut: &Cut) -> bool {
+        let inner = self.nest.space - 1;
+        let whole = cut.block.is_none() && inner > 0 && cut.digits.len() == inner;
+        self.tiles.level().is_some() && whole && self.nest.scatter.is_none()
+    }
+
+    /// Items `begin..end` as calls for several rows, which also fold what they store, if there is a tile for it. Says
+    /// whether there is.
+    pub(super) fn stream_rows_and_fold(
+        &mut self,
+        cut: &Cut,
+        (begin, end): (Value, Value),
+        results: &[Pointer],
+        fold: &FoldAfter,
+    ) -> Result<bool, LowerError> {
+        let nest = self.nest;
+        let inner = nest.space - 1;
+        let Schedule::Space(lanes) = self.schedule else { return Ok(false) };
+        if !self.whole_rows(cut) || !lanes.interior.is_empty() || nest.combine.is_some() {
+            return Ok(false);
+        }
+        let Some(mut streamed) = nest.stored() else { return Ok(false) };
+        let (&[value], &[Output::Store(Element::F32)]) =
+            (streamed.spec.program.results(), &streamed.spec.outputs[..])
+        else {
+            return Ok(false);
+        };
+        streamed.spec.program.result(value);
+        streamed.spec.outputs.push(Output::Fold(fold.join));
+        streamed.spec.finish = fold.finish.clone();
+        let row = inner - 1;
+        let Some((tile, streamed)) = self.rows_tile(streamed, inner, row) else { return Ok(false) };
+        let [loads, results] = self.origins(results);
+        self.runs_of_rows(cut, (begin, end), &mut |e, at, count| {
+            let loads = e.move_to_item(&nest.loads, &loads);
+            let results = e.move_to_item(&nest.results, &results);
+            let loads = e.enter(ITEM, loads);
+            let before = e.b.ins().imul_imm_s(at, 4);
+            let place = e.b.ins().iadd(fold.base, before);
+            e.rows_call((tile, &streamed), [inner, row], count, [&loads, &results], Some(place))
         })?;
         Ok(true)
     }
@@ -215,17 +278,18 @@ impl Emitter<'_, '_> {
         tile.map(|tile| (tile, streamed))
     }
 
-    /// Calls a tile for so many rows from where the accesses are.
+    /// Calls a tile for so many rows from where the accesses are; what it folds of the elements it stores, it puts there.
     fn rows_call(
         &mut self,
         (tile, streamed): (TileNumber, &Streamed),
         [axis, row]: [usize; 2],
         rows: Value,
         [loads, results]: [&[Cursor]; 2],
+        folded: Option<Value>,
     ) -> Result<(), LowerError> {
         let nest = self.nest;
         let inputs = self.stream_inputs(streamed, loads, ITEM)?;
-        let outputs: Vec<Value> = results.iter().map(|c| self.address(*c)).collect();
+        let outputs: Vec<Value> = results.iter().map(|c| self.address(*c)).chain(folded).collect();
         let n = self.extent(&nest.extents[axis]);
         let step = |e: &mut Self, access: &Access| {
             let bytes = access.coefficients[row].scale(access.dtype.bytes() as i64);
@@ -244,19 +308,22 @@ impl Emitter<'_, '_> {
                     }
                     Source::Value(_) => self.b.ins().iconst(I64, 0),
                 },
-                StreamArg::OutputStep(k) => step(self, &nest.results[k]),
+                StreamArg::OutputStep(k) => match nest.results.get(k) {
+                    Some(result) => step(self, result),
+                    None => self.b.ins().iconst(I64, 4),
+                },
             });
         }
         wide::call(self.b, tile, &args);
         Ok(())
     }
 
-    /// Items `begin..end` in runs of neighbours on the last of the items' axes; `body` gets their number.
+    /// Items `begin..end` in runs of neighbours on the last of the items' axes; `body` gets the first and their number.
     fn runs_of_rows(
         &mut self,
         cut: &Cut,
         (begin, end): (Value, Value),
-        body: &mut dyn FnMut(&mut Self, Value) -> Result<(), LowerError>,
+        body: &mut dyn FnMut(&mut Self, Value, Value) -> Result<(), LowerError>,
     ) -> Result<(), LowerError> {
         let inner = self.nest.space - 1;
         let (header, inside, exit) = (self.b.create_block(), self.b.create_block(), self.b.create_block());
@@ -278,7 +345,7 @@ impl Emitter<'_, '_> {
             let row = self.b.ins().isub(length, digits[inner - 1]);
             self.b.ins().smin(left, row)
         };
-        body(self, count)?;
+        body(self, at, count)?;
         let next = self.b.ins().iadd(at, count);
         self.b.ins().jump(header, &[next.into()]);
         self.b.switch_to_block(exit);

@@ -163,8 +163,14 @@ impl Making<'_> {
 
     fn finish(mut self, results: Vec<Lane>, outputs: Vec<Output>) -> Streamed {
         results.into_iter().for_each(|lane| self.made.result(lane));
-        let spec =
-            Stream { program: self.made, inputs: self.inputs, outputs, rows: false, partials: PARTIALS[0] };
+        let spec = Stream {
+            program: self.made,
+            inputs: self.inputs,
+            outputs,
+            rows: false,
+            partials: PARTIALS[0],
+            finish: None,
+        };
         Streamed { spec, sources: self.sources }
     }
 }
@@ -242,6 +248,20 @@ impl Nest {
         let mut making = self.making(self.extents.len() - 1);
         let results = making.program(&self.body, None, None)?;
         Some(making.finish(results, vec![Output::Fold(join)]))
+    }
+
+    /// What becomes of the accumulator, if nothing else is read.
+    pub(super) fn finished(&self) -> Option<VectorProgram> {
+        let [result] = self.finish.results[..] else { return None };
+        let float = |dtype| dtype == DType::F32;
+        if !float(self.finish.dtype(result)) || !self.results.iter().all(|r| float(r.dtype)) {
+            return None;
+        }
+        let mut making = self.making(self.space - 1);
+        let acc = making.input(Element::F32, Walk::Along, Source::Along(0))?;
+        let results = making.program(&self.finish, None, Some(acc))?;
+        let alone = making.sources.len() == 1;
+        alone.then(|| making.finish(results, vec![Output::Store(Element::F32)]).spec.program)
     }
 
     /// Whether the result is the accumulator as it is.
