@@ -235,6 +235,52 @@ fn functions_of_f32_keep_their_limits_on_many_values() {
     }
 }
 
+/// Beside the multiple of its operand's size that it may be off by, half a unit of the last place.
+#[test]
+fn gelu_keeps_its_limit() {
+    let want = |x: f64| x / 2.0 * (1.0 + erf(x * std::f64::consts::FRAC_1_SQRT_2));
+    let near: Vec<u64> = (-700_000..700_000).map(|i| u64::from((i as f32 * 1e-5).to_bits())).collect();
+    let single = [f32_patterns(4099), near].concat();
+    let wide: Vec<u64> = (-70_000..70_000).map(|i| (f64::from(i) * 1e-4).to_bits()).collect();
+    let cases = [
+        (DType::F32, MulAdds::Fused, &single),
+        (DType::F32, MulAdds::Separate, &single),
+        (DType::F64, MulAdds::Fused, &wide),
+    ];
+    for (dtype, mul_adds, patterns) in cases {
+        let program = program(dtype, 1, &|b, x| math::gelu(b, x[0])).settled(mul_adds);
+        let is_single = dtype == DType::F32;
+        let (unit, least) =
+            if is_single { (f64::powi(2.0, -24), f64::powi(2.0, -149)) } else { (f64::EPSILON / 2.0, 0.0) };
+        let value =
+            |bits: u64| if is_single { f64::from(f32::from_bits(bits as u32)) } else { f64::from_bits(bits) };
+        let mut worst = (0.0, 0.0);
+        for (&bits, got) in patterns.iter().zip(run(&program, &[patterns])) {
+            let (x, got) = (value(bits), value(got));
+            if x.is_nan() || x == f64::NEG_INFINITY {
+                assert!(got.is_nan(), "gelu of {x} is {got}");
+                continue;
+            }
+            if x.abs() >= 5.4 && is_single {
+                assert!(got == x.max(0.0), "gelu of {x} is {got}");
+                continue;
+            }
+            let distance = ((got - want(x)).abs() - least / 2.0) / (x.abs() * unit);
+            if distance > worst.0 {
+                worst = (distance, x);
+            }
+        }
+        println!(
+            "gelu {dtype} {mul_adds:?} {:.3} at {:e} ({} instructions)",
+            worst.0,
+            worst.1,
+            program.insts().len()
+        );
+        let limit = limit("gelu", dtype, mul_adds);
+        assert!(worst.0 <= limit, "gelu {dtype} {mul_adds:?}: {} at {:e}, limit {limit}", worst.0, worst.1);
+    }
+}
+
 #[test]
 fn unary_functions_of_f64_keep_their_limits() {
     check_unary(DType::F64, MulAdds::Fused, &f64_patterns(), &UNARY);

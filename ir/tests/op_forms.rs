@@ -88,11 +88,12 @@ fn floats_point_by_point() {
 #[test]
 fn every_function_is_the_one_it_is_named_after() {
     let x = f32s(&[1], &[0.5]);
-    let cases: [(Op, f32); 15] = [
+    let cases: [(Op, f32); 16] = [
         (Exp {}.into(), 1.648_721_3),
         (Log {}.into(), -std::f32::consts::LN_2),
         (Tanh {}.into(), 0.462_117_16),
         (Erf {}.into(), 0.520_499_9),
+        (Gelu {}.into(), 0.345_731_23),
         (Sigmoid {}.into(), 0.622_459_3),
         (Sin {}.into(), 0.479_425_55),
         (Cos {}.into(), 0.877_582_55),

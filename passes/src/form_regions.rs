@@ -83,7 +83,8 @@ pub(crate) fn run(module: &mut Module, cx: &mut PassCx<'_>) -> Result<(), Bug> {
 
 /// Forms the region that ends in `last`, if there is one and it pays.
 fn form(module: &mut Module, region: RegionId, last: NodeId, cx: &mut PassCx<'_>) -> Result<(), Bug> {
-    if contraction(module, last) != Some(Mixing::Mixes) {
+    // A tiled node gives one value.
+    if contraction(module, last) != Some(Mixing::Mixes) || module.node(last).results.len() != 1 {
         return Ok(());
     }
     let Some((nodes, kind)) = members(module, region, last) else { return Ok(()) };

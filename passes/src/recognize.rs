@@ -33,18 +33,8 @@
 //!   %8 = mul %0, %7 : f32[2,3] loc("mul")
 //!   %9 = constant {value=f32[]=[0.5:f32]} : f32[] loc("half")
 //!   %10 = broadcast %9 {shape=[2,3]} : f32[2,3] loc("y")
-//!   %11 = constant {value=f32[]=[0.5:f32]} : f32[] loc("div","erf","add","mul","y")
-//!   %12 = broadcast %11 {shape=[2,3]} : f32[2,3] loc("div","erf","add","mul","y")
-//!   %13 = mul %0, %12 : f32[2,3] loc("div","erf","add","mul","y")
-//!   %14 = constant {value=f32[]=[0.70710677:f32]} : f32[] loc("div","erf","add","mul","y")
-//!   %15 = broadcast %14 {shape=[2,3]} : f32[2,3] loc("div","erf","add","mul","y")
-//!   %16 = mul %0, %15 : f32[2,3] loc("div","erf","add","mul","y")
-//!   %17 = erf %16 : f32[2,3] loc("div","erf","add","mul","y")
-//!   %18 = constant {value=f32[]=[1.0:f32]} : f32[] loc("div","erf","add","mul","y")
-//!   %19 = broadcast %18 {shape=[2,3]} : f32[2,3] loc("div","erf","add","mul","y")
-//!   %20 = add %17, %19 : f32[2,3] loc("div","erf","add","mul","y")
-//!   %21 = mul %13, %20 : f32[2,3] loc("div","erf","add","mul","y")
-//!   return %21 "y"
+//!   %11 = gelu %0 : f32[2,3] loc("div","erf","add","mul","y")
+//!   return %11 "y"
 //! }
 //! ```
 //!

@@ -6,6 +6,7 @@
 //! `1 - t e^(-a^2) p(t)` with `t = 2 / (2 + a)` (Hastings' form), by Chebyshev interpolations.
 
 use super::{
+    by_pairs,
     exp::{exp_moderate, minus_expm1_moderate},
     flip_sign, polynomial, sign_bit,
 };
@@ -75,7 +76,12 @@ fn of_magnitude_f32(b: &mut Builder, a: Ref) -> Ref {
     // erf 4 rounds to 1.
     let most = b.f32(4.0);
     let bounded = b.min(most, a);
-    let q = polynomial(b, bounded, &F32);
+    let square = b.mul(bounded, bounded);
+    // The last step by itself: its rounding counts most.
+    let (last, others) = F32.split_last().expect("it has coefficients");
+    let q = by_pairs(b, bounded, square, others);
+    let last = b.f32(*last as f32);
+    let q = b.mul_add(q, bounded, last);
     let exponent = b.mul(q, bounded);
     minus_expm1_moderate(b, exponent)
 }

@@ -4,9 +4,9 @@
 //! stands in the low bits of the sum (Hecker 1996); no conversion between floats and integers is needed. With the exponent's
 //! bias added, too, one shift of these bits makes 2^n. Then
 //! `e^x = 2^n (1 + r + r^2 p(r))`, with `p` a Chebyshev interpolation, and 2^n applied in two factors so that results
-//! that are denormal are rounded once.
+//! that are denormal are rounded once. Steps of `f32` are joined in pairs where they need not wait for each other.
 
-use super::{in_f64, int, polynomial, step, to_bits};
+use super::{by_pairs, in_f64, int, polynomial, step, to_bits};
 use crate::{
     dtype::DType,
     program::{Binary, Builder, Ref, Unary},
@@ -72,8 +72,8 @@ fn nearest(b: &mut Builder, x: Ref, added: f64) -> (Ref, Ref) {
 
 /// `e^r - 1` for |r| <= ln 2 / 2.
 fn expm1_reduced(b: &mut Builder, r: Ref) -> Ref {
-    let q = polynomial(b, r, if b.dtype(r) == DType::F32 { &F32 } else { &F64 });
     let r2 = b.mul(r, r);
+    let q = if b.dtype(r) == DType::F32 { by_pairs(b, r, r2, &F32) } else { polynomial(b, r, &F64) };
     step(b, q, r2, r)
 }
 
@@ -117,21 +117,27 @@ pub(super) fn exp_sum(b: &mut Builder, x: Ref, tail: Option<Ref>) -> Ref {
     powers_of(b, x, tail)
 }
 
-/// `e^x` for `x` up to 89, or NaN.
-pub(super) fn exp_bounded(b: &mut Builder, x: Ref) -> Ref {
-    let least = b.num(x, least(b.dtype(x)));
+/// `e^x` for `x` up to 0, or NaN.
+pub(super) fn exp_of_negative(b: &mut Builder, x: Ref) -> Ref {
+    let float = b.dtype(x);
+    // Results that are denormal are rounded once, when the normal number that they are so much less than is lowered. At the least
+    // of `f32`, n is -191 and the scale has no bit: zero, and no product that only rounds to it (as in `least`).
+    let (least, raised) = if float == DType::F32 { (-132.4, 64.0) } else { (least(float), 512.0) };
+    let least = b.num(x, least);
     let x = b.max(least, x);
-    powers_of(b, x, None)
+    let Parts { n, p } = parts(b, x, None, bias(float) + raised);
+    let scale = power_of_two(b, n, float);
+    let y = step(b, p, scale, scale);
+    let lowered = b.num(x, f64::exp2(-raised));
+    b.mul(y, lowered)
 }
 
 /// `e^(x + tail)` where 2^(n/2) is neither zero nor infinite.
 fn powers_of(b: &mut Builder, x: Ref, tail: Option<Ref>) -> Ref {
     let float = b.dtype(x);
     let Parts { n, p } = parts(b, x, tail, 2.0 * bias(float));
-    let one = b.num(x, 1.0);
-    let y = b.add(p, one);
     let [down, up] = half_powers(b, n, float);
-    let y = b.mul(y, down);
+    let y = step(b, p, down, down);
     b.mul(y, up)
 }
 

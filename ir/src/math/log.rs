@@ -4,7 +4,7 @@
 //! `f32`: `ln m = f - f^2 / 2 + f^3 p(f)` (Moshier 1989). `f64`: with `s = f / (2 + f)`,
 //! `ln m = f - (f^2 / 2 - s (f^2 / 2 + s^2 p(s^2)))` (Ng 1993). The polynomials are Chebyshev interpolations.
 
-use super::{bits_of, exp::LN2_F32, in_f64, int, polynomial, step, to_bits};
+use super::{bits_of, by_pairs, exp::LN2_F32, in_f64, int, polynomial, step, to_bits};
 use crate::{
     dtype::DType,
     program::{Binary, Builder, Ref},
@@ -83,7 +83,7 @@ pub fn log(b: &mut Builder, x: Ref) -> Ref {
     let f = b.sub(m, one);
     let f2 = b.mul(f, f);
     let y = if b.dtype(x) == DType::F32 {
-        let p = polynomial(b, f, &F32);
+        let p = by_pairs(b, f, f2, &F32);
         let f3 = b.mul(f2, f);
         let tail = b.mul(f3, p);
         let ln2_lo = b.num(x, LN2_F32.1);

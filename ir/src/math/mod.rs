@@ -1,13 +1,14 @@
 //! math - mathematical functions spelt in primitives, so that evaluator and machine code agree bit for bit.
 //!
 //! Each function takes a builder and values of one compute type and gives the value of the function. `f32` versions of
-//! the functions that networks spend their time in ([`exp`], [`log`], [`tanh`], [`erf`], [`sigmoid`]) are free of
+//! the functions that networks spend their time in ([`exp`], [`log`], [`tanh`], [`erf`], [`gelu`], [`sigmoid`]) are free of
 //! branches and use `f32`, `i32` and `bool` alone, so that every instruction has a form for several lanes. The others
 //! compute `f32` by way of `f64`. Accuracy: docs/numerics.md.
 
 mod basic;
 mod erf;
 mod exp;
+mod gelu;
 mod hyperbolic;
 mod inverse;
 mod log;
@@ -19,6 +20,7 @@ mod trig;
 pub use basic::{abs, is_inf, is_nan, max, min, shift_right, sign};
 pub use erf::erf;
 pub use exp::{exp, expm1};
+pub use gelu::gelu;
 pub use hyperbolic::{acosh, asinh, atanh, cosh, sinh};
 pub use inverse::{acos, asin, atan};
 pub use log::{log, log1p};
@@ -46,6 +48,21 @@ fn polynomial(b: &mut Builder, x: Ref, coefficients: &[f64]) -> Ref {
         let c = b.num(x, c);
         step(b, sum, x, c)
     })
+}
+
+/// The same in pairs of coefficients, which are joined by powers of `x2`, the square of `x`: as many steps, of which about half wait
+/// for each other.
+fn by_pairs(b: &mut Builder, x: Ref, x2: Ref, coefficients: &[f64]) -> Ref {
+    let mut sum = None;
+    let (odd, pairs) = coefficients.split_at(coefficients.len() % 2);
+    if let &[c] = odd {
+        sum = Some(b.num(x, c));
+    }
+    for pair in pairs.chunks_exact(2) {
+        let pair = polynomial(b, x, pair);
+        sum = Some(sum.map_or(pair, |sum| step(b, sum, x2, pair)));
+    }
+    sum.expect("a polynomial has a coefficient")
 }
 
 /// `f` computed in `f64`, whatever float `x` is.

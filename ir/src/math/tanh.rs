@@ -1,7 +1,7 @@
 //! tanh - hyperbolic tangent, logistic function.
 
 use super::{
-    exp::{exp_bounded, exp_moderate},
+    exp::{exp_moderate, exp_of_negative},
     flip_sign, hyperbolic, polynomial, sign_bit,
 };
 use crate::{
@@ -40,7 +40,7 @@ pub fn tanh(b: &mut Builder, x: Ref) -> Ref {
 pub fn sigmoid(b: &mut Builder, x: Ref) -> Ref {
     let a = b.unary(Unary::Abs, x);
     let minus_a = b.unary(Unary::Neg, a);
-    let e = exp_bounded(b, minus_a);
+    let e = exp_of_negative(b, minus_a);
     let (zero, one) = (b.num(x, 0.0), b.num(x, 1.0));
     let is_negative = b.lt(x, zero);
     let numerator = b.select(is_negative, e, one);

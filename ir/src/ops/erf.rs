@@ -2,7 +2,7 @@
 //!
 //! * (C2) elements are floats
 //!
-//! ONNX Erf; decomposed Gelu. Accuracy: docs/numerics.md.
+//! ONNX Erf. Accuracy: docs/numerics.md.
 
 use crate::math;
 

@@ -87,6 +87,7 @@ ops! {
     Tanh              = "tanh"                 (input)                          in tanh;
     Erf               = "erf"                  (input)                          in erf;
     Sigmoid           = "sigmoid"              (input)                          in sigmoid;
+    Gelu              = "gelu"                 (input)                          in gelu;
     Sin               = "sin"                  (input)                          in sin;
     Cos               = "cos"                  (input)                          in cos;
     Tan               = "tan"                  (input)                          in tan;

@@ -80,7 +80,7 @@ pub(crate) fn samples() -> Vec<Op> {
     macro_rules! plain {
         ($($name:ident),*) => { ops.extend([$(Op::from($name {})),*]) };
     }
-    plain!(Abs, Neg, Sign, Relu, Sqrt, Exp, Log, Tanh, Erf, Sigmoid, Sin, Cos, Tan, Asin, Acos, Atan);
+    plain!(Abs, Neg, Sign, Relu, Sqrt, Exp, Log, Tanh, Erf, Gelu, Sigmoid, Sin, Cos, Tan, Asin, Acos, Atan);
     plain!(Sinh, Cosh, Asinh, Acosh, Atanh, Floor, Ceil, Trunc, Round, Not, BitNot, IsNan);
     plain!(Add, Sub, Mul, Div, Pow, Max, Min, And, Or, Xor, Shl, Shr, Equal, Less, LessOrEqual);
     for kind in [ReduceKind::Sum, ReduceKind::Product, ReduceKind::Max, ReduceKind::Min] {

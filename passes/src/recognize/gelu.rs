@@ -11,7 +11,7 @@ use nnc_ir::{
 use super::{
     pattern::{near, polynomial, product, resembles, sum, under, variables},
     scene::{Found, Pattern, Scene, found},
-    term::{add, erf, mul, sigmoid},
+    term::{add, gelu, mul, sigmoid},
 };
 use crate::pass::{Exactness, Rule};
 
@@ -20,7 +20,7 @@ pub(super) const PATTERNS: &[Pattern] =
 
 pub(super) static GELU_ERF: Rule = Rule {
     name: "gelu-erf",
-    law: "x (1 + erf(x / sqrt 2)) / 2, in any order = (x / 2) * (erf(x * sqrt(1/2)) + 1)",
+    law: "x (1 + erf(x / sqrt 2)) / 2, in any order = gelu(x)",
     source: "ONNX Gelu-20; Hendrycks & Gimpel, Gaussian Error Linear Units, 2016",
     exactness: Exactness::Rounding,
 };
@@ -60,7 +60,13 @@ fn gated(
 
 fn find_erf(scene: &Scene<'_>, node: NodeId) -> Result<Found, Option<String>> {
     let module = scene.module;
-    let (Op::Mul(_) | Op::Div(_), _, result) = scene.node(node).ok_or(None)? else { return Err(None) };
+    let (op, operands, result) = scene.node(node).ok_or(None)?;
+    if let Op::Gelu(_) = op {
+        return found(result, gelu(operands[0]));
+    }
+    if !matches!(op, Op::Mul(_) | Op::Div(_)) {
+        return Err(None);
+    }
     let gate = |g: ValueId| {
         let (shift, c, e) = sum(module, g).only()?;
         Some((shift, c, under::<Erf>(module, e)?))
@@ -70,7 +76,7 @@ fn find_erf(scene: &Scene<'_>, node: NodeId) -> Result<Found, Option<String>> {
     let [0.0, a, 0.0, 0.0] = u else { return Err(None) };
     let wrong = [(a, FRAC_1_SQRT_2, "1/sqrt 2"), (shift, 0.5, "1/2"), (c, 0.5, "1/2")];
     match wrong.into_iter().find(|(has, needs, _)| !near(dtype, *has, *needs)) {
-        None => found(result, mul(mul(x, 0.5), add(erf(mul(x, FRAC_1_SQRT_2)), 1.0))),
+        None => found(result, gelu(x)),
         Some((has, needs, name)) if resembles(has, needs) => {
             Err(Some(format!("looks like GELU, but a constant is {has} rather than {name}")))
         }

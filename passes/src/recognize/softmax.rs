@@ -10,7 +10,7 @@ use nnc_ir::{
 use super::{
     pattern::{Joined, both, joined, number, product, spread, under, unviewed},
     scene::{Found, Pattern, Scene},
-    term::{self, Term, div, exp, join, log, sub},
+    term::{self, Term, div, exp, join, log, mul, sub},
 };
 use crate::pass::{Exactness, Rule};
 
@@ -19,7 +19,7 @@ pub(super) const PATTERNS: &[Pattern] =
 
 pub(super) static SOFTMAX: Rule = Rule {
     name: "softmax",
-    law: "exp(x) / sum(exp(x)) = exp(x - max(x)) / sum(exp(x - max(x)))",
+    law: "exp(x) / sum(exp(x)) = exp(x - max(x)) * (1 / sum(exp(x - max(x))))",
     source: "ONNX Softmax-13; Blanchard, Higham & Higham, Accurately computing the log-sum-exp and softmax functions, 2021",
     exactness: Exactness::Rounding,
 };
@@ -74,11 +74,11 @@ fn shifted(x: impl Into<Term>, axes: &[usize], shape: &[Extent]) -> Term {
     sub(x.clone(), term::spread(join(ReduceKind::Max, x, axes), shape))
 }
 
-/// The canonical softmax of `x` of a shape.
+/// The canonical softmax of `x` of a shape, by the reciprocal of the sum: this is at least 1.
 pub(super) fn softmax_of(x: impl Into<Term>, axes: &[usize], shape: &[Extent]) -> Term {
     let e = exp(shifted(x, axes, shape));
-    let total = term::spread(join(ReduceKind::Sum, e.clone(), axes), shape);
-    div(e, total)
+    let part = div(1.0, join(ReduceKind::Sum, e.clone(), axes));
+    mul(e, term::spread(part, shape))
 }
 
 /// `value` as a softmax, and whether its exponentials are shifted.

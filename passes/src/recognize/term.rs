@@ -9,7 +9,7 @@ use nnc_ir::{
     extent::Extent,
     graph::{Provenance, ValueId, merge_locs},
     ops::{
-        Abs, Add, Broadcast, ConstantOp, Div, Erf, Exp, Log, Min, Mul, Neg, Op, Reduce, ReduceKind, Relu,
+        Abs, Add, Broadcast, ConstantOp, Div, Exp, Gelu, Log, Min, Mul, Neg, Op, Reduce, ReduceKind, Relu,
         Sigmoid, Sqrt, Sub, Tanh,
     },
 };
@@ -63,7 +63,7 @@ functions! {
     exp = Exp(x);
     log = Log(x);
     tanh = Tanh(x);
-    erf = Erf(x);
+    gelu = Gelu(x);
     sigmoid = Sigmoid(x);
     add = Add(x, y);
     sub = Sub(x, y);

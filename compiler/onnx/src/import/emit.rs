@@ -49,7 +49,7 @@ impl OpCx<'_> {
     }
 
     unary! {
-        abs Abs, neg Neg, sqrt Sqrt, exp Exp, log Log, tanh Tanh, erf Erf, sigmoid Sigmoid,
+        abs Abs, neg Neg, sqrt Sqrt, exp Exp, log Log, tanh Tanh, gelu Gelu, sigmoid Sigmoid,
         floor Floor, ceil Ceil, round Round, not Not, relu Relu,
     }
 

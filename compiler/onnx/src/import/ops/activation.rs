@@ -226,13 +226,7 @@ fn gelu(cx: &mut OpCx<'_>) -> Outcome {
     if cx.choice("approximate", &["none", "tanh"])? == "tanh" {
         return one(gelu_tanh(cx, x)?);
     }
-    let factor = cx.number_like(x, std::f64::consts::FRAC_1_SQRT_2)?;
-    let inner = cx.mul(x, factor)?;
-    let gate = cx.erf(inner)?;
-    let (half, unit) = (cx.number_like(x, 0.5)?, cx.number_like(x, 1.0)?);
-    let gate = cx.add(gate, unit)?;
-    let scaled = cx.mul(x, half)?;
-    one(cx.mul(scaled, gate)?)
+    one(cx.gelu(x)?)
 }
 
 /// `x (1 + tanh(u)) / 2`, `u = sqrt(2 / pi) (x + 0.044715 x^3)` (Hendrycks & Gimpel 2016), as `x * sigmoid(2 u)`: the gate is

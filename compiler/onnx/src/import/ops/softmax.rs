@@ -37,12 +37,14 @@ fn shifted(cx: &mut OpCx<'_>, x: ValueId, axes: &[usize]) -> Result<ValueId, Pro
     cx.sub(x, greatest)
 }
 
-/// `exp(x) / sum of exp(x)` along axes.
+/// `exp(x) / sum of exp(x)` along axes, by the reciprocal of the sum: this is at least 1.
 pub(crate) fn softmax_of(cx: &mut OpCx<'_>, x: ValueId, axes: &[usize]) -> Result<ValueId, Problem> {
     let x = shifted(cx, x, axes)?;
     let e = cx.exp(x)?;
     let sum = cx.sum(e, axes)?;
-    cx.div(e, sum)
+    let one = cx.number_like(sum, 1.0)?;
+    let part = cx.div(one, sum)?;
+    cx.mul(e, part)
 }
 
 /// `x - log of the sum of exp(x)` along axes.
