@@ -445,7 +445,7 @@ impl Driver<'_> {
         if self.cutting.across || next.result.is_some() || !next.row_bytes.is(4) || !reads || !one {
             return None;
         }
-        let (read, &[ref stored]) = (&nest.loads[load], &made.results[..]) else { return None };
+        let (read, [stored]) = (&nest.loads[load], &made.results[..]) else { return None };
         let (row_axes, inner) = (nest.space - 1, made.space - 1);
         let same_rows = read.coefficients[..row_axes] == stored.coefficients[..row_axes];
         let same_row = read.coefficients[nest.space].is(1) && nest.extents[nest.space] == made.extents[inner];
