@@ -40,7 +40,7 @@ pub(super) fn unary(g: &mut Gen) -> Option<Val> {
 
 fn float_unary(g: &mut Gen, v: Val) -> Val {
     let m = v.mag;
-    match g.rng.below(27) {
+    match g.rng.below(28) {
         0 => g.add(ops::Abs {}, &[v], m),
         1 => g.add(ops::Neg {}, &[v], m),
         2 => g.add(ops::Sign {}, &[v], 1.0),
@@ -97,6 +97,7 @@ fn float_unary(g: &mut Gen, v: Val) -> Val {
         23 => g.add(ops::Floor {}, &[v], m + 1.0),
         24 => g.add(ops::Ceil {}, &[v], m + 1.0),
         25 => g.add(ops::Trunc {}, &[v], m),
+        26 => g.add(ops::Gelu {}, &[v], m),
         _ => g.add(ops::Round {}, &[v], m + 1.0),
     }
 }
