@@ -12,7 +12,6 @@ use crate::{
     entry::{self, Callee, FuncId, Functions, Slots},
     frame::{Frame, PointerSlot},
     kernel::{Kernel, Pace},
-    lower::rows::result_of,
     plan::{BufferId, Plan, Span, Step, TiledStep, reads},
     turns::{Member, Turns, parts, turns},
     work::Amounts,
@@ -42,30 +41,18 @@ pub(crate) fn amounts(step: &TiledStep, plan: &Plan) -> Amounts {
 
 /// Elements of a step's result, and bytes of each.
 fn size(step: &Step) -> Option<(i64, i64)> {
-    let form = match step {
-        Step::Nest(nest) => &nest.form,
-        Step::Rows(rows) => &result_of(&rows.form)?.form,
-        _ => return None,
-    };
+    let form = step.member()?.form?;
     Some((product(&form.space).as_const()?, i64::try_from(form.results[0].bytes()).ok()?))
 }
 
 /// Operands of a kernel.
 fn operands(step: &Step) -> &[BufferId] {
-    match step {
-        Step::Nest(nest) => &nest.operands,
-        Step::Rows(rows) => &rows.operands,
-        _ => &[],
-    }
+    step.member().map_or(&[], |member| member.operands)
 }
 
 /// Number of a kernel.
 fn kernel(step: &Step) -> Option<usize> {
-    match step {
-        Step::Nest(nest) => Some(nest.kernel),
-        Step::Rows(rows) => Some(rows.kernel),
-        _ => None,
-    }
+    step.member().map(|member| member.kernel)
 }
 
 /// A region of steps.

@@ -82,7 +82,11 @@ impl Plan {
         if space.a_row > largest {
             return Err(format!("a row of {} bytes is too large for tiles", space.a_row));
         }
-        let nodes: Vec<Passing> = nodes.iter().map(|&n| Passing::of(module, n, nodes, (along, &around), target)).collect();
+        let (outside, result) = (captures(module, nodes), module.node(last).results[0]);
+        let nodes: Vec<Passing> = nodes
+            .iter()
+            .map(|&n| Passing::of(module, n, (&outside, result), (along, &around), target))
+            .collect();
         let apart = nodes.iter().map(|node| node.apart(rows * line, target)).sum();
         let rooms = std::iter::successors(Some(second), |room| Some(2 * room));
         let tiles: Vec<Tile> = rooms
@@ -149,10 +153,11 @@ struct Passing {
 }
 
 impl Passing {
+    /// Of a node of a region that reads values from `outside` and gives `result`.
     fn of(
         module: &Module,
         node: NodeId,
-        nodes: &[NodeId],
+        (outside, result): (&[ValueId], ValueId),
         (along, around): (&Axes, &[(i64, &Axes)]),
         target: &TargetDesc,
     ) -> Passing {
@@ -161,8 +166,6 @@ impl Passing {
         let plain = cost::Cost { flops: cost.flops - cost.contraction_flops, contraction_flops: 0, ..cost };
         let plain = cost::Cost { read: 0, written: 0, kernels: 0, ..plain }.cycles(target);
         let mut passing = Passing { arithmetic, products: arithmetic - plain, ..Passing::default() };
-        let outside = captures(module, nodes);
-        let result = module.node(nodes[nodes.len() - 1]).results[0];
         let this = module.node(node);
         let mut values = [&this.operands[..], &this.results].concat();
         values.sort_unstable();

@@ -208,7 +208,7 @@ pub(super) fn load(b: &mut FunctionBuilder, dtype: DType, addr: Value, disp: i32
 }
 
 /// Four lanes chosen of eight: those of `x`, then those of `y`.
-fn choose(b: &mut FunctionBuilder, x: Value, y: Value, lanes: [u8; 4]) -> Value {
+pub(super) fn choose(b: &mut FunctionBuilder, x: Value, y: Value, lanes: [u8; 4]) -> Value {
     let ty = b.func.dfg.value_type(x);
     let (x, y) = (bitcast(b, I8X16, x), bitcast(b, I8X16, y));
     let bytes: Vec<u8> = lanes.iter().flat_map(|lane| (0..4).map(move |i| lane * 4 + i)).collect();

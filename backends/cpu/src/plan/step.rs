@@ -10,6 +10,7 @@ use nnc_runtime::externs::Extern;
 
 use crate::{
     kernel::{OperandRef, Placement},
+    lower::rows::result_of,
     plan::BufferId,
     range::Range,
 };
@@ -76,6 +77,41 @@ pub(crate) enum Step {
     Loop(Box<LoopStep>),
     /// A block a step.
     Scan(Box<ScanStep>),
+}
+
+/// A nest or a row nest, as regions see it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct MemberStep<'a> {
+    /// Number of the kernel.
+    pub(crate) kernel: usize,
+    /// When it runs.
+    pub(crate) at: usize,
+    /// By number in the form's loads.
+    pub(crate) operands: &'a [BufferId],
+    /// One a result.
+    pub(crate) results: &'a [BufferId],
+    /// Numbers of the nodes it computes.
+    pub(crate) nodes: &'a [u32],
+    /// What gives the result, if that is one with its axes in their order.
+    pub(crate) form: Option<&'a LoopForm>,
+}
+
+impl Step {
+    /// The step as part of a region, if it can be one.
+    pub(crate) fn member(&self) -> Option<MemberStep<'_>> {
+        Some(match self {
+            Step::Nest(step) => {
+                let NestStep { kernel, at, operands, results, nodes, form, .. } = &**step;
+                MemberStep { kernel: *kernel, at: *at, operands, results, nodes, form: Some(form) }
+            }
+            Step::Rows(step) => {
+                let RowsStep { kernel, at, operands, results, nodes, form, .. } = &**step;
+                let form = result_of(form).map(|stage| &stage.form);
+                MemberStep { kernel: *kernel, at: *at, operands, results, nodes, form }
+            }
+            _ => return None,
+        })
+    }
 }
 
 /// A nest to be made into a kernel.

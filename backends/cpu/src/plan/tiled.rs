@@ -150,13 +150,8 @@ impl Plan {
     ) -> Result<Vec<BufferId>, Why> {
         let mut inner = Vec::new();
         for (step, walk) in members.iter().zip(walks).take(members.len() - 1) {
-            let (results, space) = match step {
-                Step::Nest(nest) => (&nest.results, &nest.form.space),
-                Step::Rows(rows) => {
-                    (&rows.results, &lower::rows::result_of(&rows.form).ok_or("")?.form.space)
-                }
-                _ => return Err("it has a step that is no kernel"),
-            };
+            let member = step.member().and_then(|m| Some((m.results, &m.form?.space)));
+            let Some((results, space)) = member else { return Err("it has a step that is no kernel") };
             let wide = walk.iter().filter(|&&a| !space[a].is(1));
             let placed = matches!(step, Step::Nest(nest) if nest.placement[0].is_some());
             let result = self.resolve(results[0]);
@@ -181,11 +176,7 @@ impl Plan {
     /// Elements of the last result in a turn, so that what is between has about so many bytes: whole positions of one of its
     /// axes, about as many in each turn.
     fn elements(&self, region: &Region<'_>, bytes: i64) -> Option<i64> {
-        let (space, walk) = match (region.steps.last()?, region.walks.last()?) {
-            (Step::Nest(nest), walk) => (&nest.form.space, walk),
-            (Step::Rows(rows), walk) => (&lower::rows::result_of(&rows.form)?.form.space, walk),
-            _ => return None,
-        };
+        let (space, walk) = (&region.steps.last()?.member()?.form?.space, region.walks.last()?);
         let extents: Vec<i64> = walk.iter().map(|&a| space[a].as_const()).collect::<Option<_>>()?;
         let between = |b: &BufferId| self.buffers[b.0].sizes.iter().filter_map(Extent::as_const).max();
         let between: i64 = region.inner.iter().filter_map(between).sum();
@@ -267,20 +258,11 @@ impl Plan {
 impl Tiling {
     /// Whether a step is part of it.
     fn has(&self, step: &Step) -> bool {
-        let at = match step {
-            Step::Nest(nest) => nest.at,
-            Step::Rows(rows) => rows.at,
-            _ => return false,
-        };
-        self.times.0 < at && at <= self.times.1
+        step.member().is_some_and(|m| self.times.0 < m.at && m.at <= self.times.1)
     }
 }
 
 /// Numbers of the nodes of a kernel.
 fn nodes_of(step: &Step) -> &[u32] {
-    match step {
-        Step::Nest(nest) => &nest.nodes,
-        Step::Rows(rows) => &rows.nodes,
-        _ => &[],
-    }
+    step.member().map_or(&[], |member| member.nodes)
 }

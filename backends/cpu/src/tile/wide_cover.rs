@@ -69,19 +69,20 @@ fn last_columns(level: Level, of: Extents, shape: (usize, usize)) -> Option<(u64
     }
     let before = of.n - last;
     let whole = last / lanes;
-    let plain = of_panel(level, m, last, rows, 1) * k as u64 + of_tiles(m, rows);
+    let one = |columns: usize| of_panel(level, m, columns, rows, 1) * k as u64 + of_tiles(m, rows);
+    let plain = one(last);
     let ways = (whole.saturating_sub(1)..=whole).filter(|vectors| last - vectors * lanes <= MOST_COLUMNS);
     let narrow = ways.filter_map(|vectors| {
         let columns = vectors * lanes;
         let plain = match vectors {
             0 => 0,
-            _ => of_panel(level, m, columns, rows, 1) * k as u64 + of_tiles(m, rows),
+            _ => one(columns),
         };
         let (cost, panels) = narrow::narrow_cover(level, (m, k), (before + columns, last - columns), rows)?;
         Some((cost.saturating_add(plain), panels))
     });
-    let panel = of_panel(level, m, shape.1 * lanes, rows, 1) * k as u64 + of_tiles(m, rows);
-    let all = (before / (shape.1 * lanes)) as u64 * panel + plain;
+    let width = shape.1 * lanes;
+    let all = (before / width) as u64 * one(width) + plain;
     let worth = |cost: &u64| *cost < plain && plain - *cost >= all / WORTH_ANOTHER_ORDER;
     narrow.min_by_key(|(cost, _)| *cost).filter(|(cost, _)| worth(cost))
 }

@@ -5,14 +5,14 @@
 //! two panels gain.
 
 use cranelift_codegen::ir::{
-    Endianness, InstBuilder, MemFlagsData, Value,
-    types::{F32, F32X4, I8X16},
+    InstBuilder, Value,
+    types::{F32, F32X4},
 };
 use nnc_ir::extent::Extent;
 use nnc_tile::product::Product;
 
 use super::{analyze::Problem, emit::Gen, pack::flags, panel::Panels};
-use crate::{kernel::LowerCx, tile::Arithmetic};
+use crate::{kernel::LowerCx, lower::vector::choose, tile::Arithmetic};
 
 /// Times that an element lies there.
 pub(super) const COPIES: i64 = 4;
@@ -38,7 +38,7 @@ pub(super) fn elements(g: &mut Gen<'_, '_>, (from, step): (Value, &Extent), n: V
         g.carry_index((zero, end), COPIES, &[from, to], |g, _, at| {
             let x = g.b.ins().load(F32X4, flags(), at[0], 0);
             for (lane, place) in (0..).zip([0, 16, 32, 48]) {
-                let x = lane_in_all(g, x, lane);
+                let x = choose(g.b, x, x, [lane; 4]);
                 g.b.ins().store(flags(), x, at[1], place);
             }
             vec![g.b.ins().iadd_imm_s(at[0], 16), g.b.ins().iadd_imm_s(at[1], 64)]
@@ -53,13 +53,4 @@ pub(super) fn elements(g: &mut Gen<'_, '_>, (from, step): (Value, &Extent), n: V
         g.b.ins().store(flags(), x, at[1], 0);
         vec![g.plus(at[0], &step_bytes), g.b.ins().iadd_imm_s(at[1], 16)]
     });
-}
-
-fn lane_in_all(g: &mut Gen<'_, '_>, x: Value, lane: u8) -> Value {
-    let little = MemFlagsData::new().with_endianness(Endianness::Little);
-    let bytes: Vec<u8> = (0..16).map(|i| 4 * lane + i % 4).collect();
-    let bytes = g.b.func.dfg.immediates.push(bytes.into());
-    let x = g.b.ins().bitcast(I8X16, little, x);
-    let x = g.b.ins().shuffle(x, x, bytes);
-    g.b.ins().bitcast(F32X4, little, x)
 }

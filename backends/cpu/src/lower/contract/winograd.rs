@@ -295,7 +295,7 @@ impl Shape {
         let (n, weights) = (way.n() as i64, self.weights(way));
         let cached = CACHED / (4 * n * n * (self.c + group)).max(1);
         let wanted = match weights {
-            w if w <= WEIGHTS[0] => cached.clamp(14, 56).min(self.spread(way, group)),
+            w if w <= WEIGHTS[0] => cached.clamp(14, 56).min(self.most_squares(way, group)),
             w if w <= WEIGHTS[1] => cached.clamp(28, 84),
             _ => cached.clamp(112, 168),
         };
@@ -303,7 +303,7 @@ impl Shape {
     }
 
     /// Squares of an item at most, so that there are enough items; each reads all weights.
-    fn spread(&self, way: Winograd, group: i64) -> i64 {
+    fn most_squares(&self, way: Winograd, group: i64) -> i64 {
         let (points, total) = ((way.n() * way.n()) as i64, self.total(way));
         let others = self.planes * (self.n / group);
         let work = points * total * self.c * group;
