@@ -10,7 +10,7 @@ mod support;
 use nnc_cpu::tile::{Arithmetic, Schedule, gemm_tile_function};
 use nnc_tile::Tile;
 use nnc_tile::epilogue::{EpilogueInput, EpilogueOperand};
-use nnc_tile::gemm::{BRows, Chains, Cols, GemmArg, GemmOperands, GemmOutput, GemmTile, Init, Stride};
+use nnc_tile::gemm::{Ahead, BRows, Chains, Cols, GemmArg, GemmOperands, GemmOutput, GemmTile, Init, Stride};
 use nnc_tile::product::Product;
 use nnc_tile::program::LaneType;
 use nnc_tile::stream::Element;
@@ -91,7 +91,7 @@ fn random_case(rng: &mut Rng, most_rows: usize, most_panel: usize) -> Case {
         a_runs: runs,
         a_spread: spread,
         b_rows: if from_table { BRows::Table } else { BRows::Apart(stride(b_k)) },
-        ahead: [0, 1 << 13][rng.below(2)],
+        ahead: [Ahead::Nothing, Ahead::Own(1 << 13), Ahead::Lines(1), Ahead::Lines(7)][rng.below(4)],
         chains: None,
         cols: if rng.below(3) == 0 { Cols::Arg } else { Cols::Const(cols) },
         init: if rng.below(2) == 0 { Init::Zero } else { Init::Load },
@@ -283,6 +283,8 @@ fn run(case: &Case, rng: &mut Rng, emitter: Emitter, what: &str) {
             GemmArg::BK => int(*b_k),
             GemmArg::BTable => table.as_ptr() as i64,
             GemmArg::Cols => int(*cols),
+            // What is asked for need not be there.
+            GemmArg::Ahead => gb.address() + (1 << 40),
             GemmArg::Epilogue(i) => guarded[i].address(),
             GemmArg::EpilogueStride(_) => int(stride),
             GemmArg::Output(i) => outputs[i - 1].address(),

@@ -113,6 +113,18 @@ pub enum Init {
     Load,
 }
 
+/// What a tile asks for from farther caches or from memory before anyone reads it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Ahead {
+    /// Nothing.
+    Nothing,
+    /// What the tile itself reads of B so many bytes later: of a B that few rows use.
+    Own(u32),
+    /// What later tiles read: so many cache lines for every four steps of k, from a place on that is an argument. It
+    /// need not be there.
+    Lines(u16),
+}
+
 /// One inner block of a matrix product. B has `panel` readable columns whatever [`Cols`] says (packing pads them); of A
 /// and C no element outside the tile is touched.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -137,9 +149,8 @@ pub struct GemmTile {
     pub a_spread: bool,
     /// Rows of B.
     pub b_rows: BRows,
-    /// Bytes from a row of B that is read to one that may be brought nearer meanwhile, 0 for none: for a B that is read
-    /// from memory. It changes no bit, and emissions need not heed it.
-    pub ahead: u32,
+    /// What may be brought nearer meanwhile. It changes no bit, and emissions need not heed it.
+    pub ahead: Ahead,
     /// Chains of a sum; `None` for one.
     pub chains: Option<Chains>,
     /// Start of the accumulators.
@@ -162,7 +173,7 @@ impl GemmTile {
             a_runs: None,
             a_spread: false,
             b_rows: BRows::Apart(Stride::Const(u32::from(panel))),
-            ahead: 0,
+            ahead: Ahead::Nothing,
             chains: None,
             init: Init::Zero,
             epilogue: None,
@@ -240,6 +251,7 @@ impl GemmTile {
             (self.b_rows == BRows::Apart(Stride::Arg), GemmArg::BK),
             (self.b_rows == BRows::Table, GemmArg::BTable),
             (self.cols == Cols::Arg, GemmArg::Cols),
+            (matches!(self.ahead, Ahead::Lines(_)), GemmArg::Ahead),
         ];
         args.extend(optional.into_iter().filter_map(|(used, arg)| used.then_some(arg)));
         args.extend(epilogue_args(self.epilogue.as_ref(), GemmArg::Epilogue, |idx| {
@@ -350,6 +362,8 @@ pub enum GemmArg {
     BTable,
     /// Columns of C, if they are not constant.
     Cols,
+    /// Pointer to what later tiles read, if the tile asks for it.
+    Ahead,
     /// Pointer of an epilogue input, by its index.
     Epilogue(usize),
     /// Row stride of an epilogue input of kind [`EpilogueInput::Tile`](crate::epilogue::EpilogueInput::Tile).

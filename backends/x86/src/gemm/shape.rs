@@ -6,7 +6,7 @@ use nnc_tile::{
     product::Product,
 };
 
-use super::{chains, edge::Edge, multiply};
+use super::{chains, edge::Edge, multiply, steps::OF_RUNS};
 use crate::{Level, asm::V, frame::POOL, program};
 
 /// How registers are given out.
@@ -127,7 +127,7 @@ pub(crate) fn supports(spec: &GemmTile, level: Level) -> bool {
         BRows::Apart(stride) => run_time(stride),
         BRows::Table => 1,
     };
-    let runs = if spec.a_runs.is_some() { 2 } else { 0 };
+    let runs = if spec.a_runs.is_some() { OF_RUNS } else { 0 };
     let registers = bases + run_time(spec.a_row) + run_time(spec.a_k) + b + runs;
     let epilogue = spec.epilogue.as_ref().is_none_or(|e| {
         let count = |what: fn(&EpilogueInput) -> bool| e.inputs.iter().filter(|i| what(i)).count();

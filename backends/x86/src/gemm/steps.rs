@@ -1,7 +1,7 @@
 //! steps - the steps of k of a tile: where A and B are at each, and the multiply-adds.
 
 use iced_x86::{Code, Register};
-use nnc_tile::gemm::{BRows, GemmArg, Stride};
+use nnc_tile::gemm::{Ahead, BRows, GemmArg, Stride};
 
 use super::{A, B, Gen, STEPS, edge::STEPS_AT_ONCE, multiply, shape::ROWS_OF_A_BASE};
 use crate::{
@@ -9,6 +9,11 @@ use crate::{
     asm::{K, Lanes, Mem, V},
     frame::TEMP,
 };
+
+/// Bytes of a line of the caches.
+const LINE: i64 = 64;
+/// Registers that runs of A take.
+pub(super) const OF_RUNS: usize = 2;
 
 /// A distance in bytes.
 #[derive(Clone, Copy)]
@@ -42,7 +47,8 @@ impl Gen<'_> {
             bases.extend((1..self.shape.rows.div_ceil(ROWS_OF_A_BASE)).map(|_| self.take()));
         }
         let mask = self.mask_of_b();
-        let block = Block { a_row, a_k, b_k, table, bases, mask };
+        let later = self.later();
+        let block = Block { a_row, a_k, b_k, table, bases, mask, later };
         let unroll: i64 = if self.shape.accumulators() >= 12 { 4 } else { 8 };
         match (self.spec.a_runs, self.shape.chains) {
             (_, Some(chains)) => self.chained(&block, chains),
@@ -51,6 +57,17 @@ impl Gen<'_> {
                 self.turns(unroll, &mut |g, steps| g.steps(&block, steps));
             }
             (Some(run), None) => self.runs(&block, i64::from(run), unroll),
+        }
+    }
+
+    /// What later tiles read, if a register is left for its address.
+    fn later(&mut self) -> Option<(Register, i64)> {
+        let runs = if self.spec.a_runs.is_some() { OF_RUNS } else { 0 };
+        match self.spec.ahead {
+            Ahead::Lines(lines) if self.free.len() > runs => {
+                Some((self.arg(GemmArg::Ahead), i64::from(lines)))
+            }
+            _ => None,
         }
     }
 
@@ -144,6 +161,12 @@ impl Gen<'_> {
             if within == Some(0) {
                 self.edge_read(block, a_disp);
             }
+            if let Some((from, lines)) = block.later.filter(|_| unroll >= 4) {
+                let until = |step: i64| lines * step / 4;
+                for line in until(step)..until(step + 1) {
+                    self.asm.prefetch(Mem::at(from, LINE * line));
+                }
+            }
             self.one_step(block, a_disp, b, within);
             if let Step::Register(bytes) = block.a_k {
                 for base in &block.bases {
@@ -159,6 +182,9 @@ impl Gen<'_> {
                 self.asm.add_imm(*base, bytes * unroll);
             }
         }
+        if let Some((from, lines)) = block.later.filter(|_| unroll >= 4) {
+            self.asm.add_imm(from, LINE * (lines * unroll / 4));
+        }
         match (block.table, block.b_k) {
             (Some(table), _) => self.asm.add_imm(table, 8 * unroll),
             (None, Step::Const(bytes)) => self.asm.add_imm(B, bytes * unroll),
@@ -170,9 +196,9 @@ impl Gen<'_> {
     fn one_step(&mut self, block: &Block, a_disp: i64, b: Mem, within: Option<u32>) {
         let (rows, vectors) = (self.shape.rows, self.shape.vectors);
         let (first, bytes) = (self.shape.accumulators(), 4 * self.asm.level.lanes() as i64);
-        if self.spec.ahead > 0 && block.table.is_none() {
-            for line in (0..bytes * vectors as i64).step_by(64) {
-                self.asm.prefetch(b.plus(line + i64::from(self.spec.ahead)));
+        if let (Ahead::Own(ahead), None) = (self.spec.ahead, block.table) {
+            for line in (0..bytes * vectors as i64).step_by(LINE as usize) {
+                self.asm.prefetch(b.plus(line + i64::from(ahead)));
             }
         }
         let lanes = |i: usize| if i + 1 == vectors { block.mask } else { Lanes::All };
@@ -233,6 +259,8 @@ pub(super) struct Block {
     /// Addresses in A of rows 0, 3, 6, ..., or of row 0 if rows are a constant apart.
     pub(super) bases: Vec<Register>,
     pub(super) mask: Lanes,
+    /// Where what later tiles read is asked for, and how many lines for every four steps.
+    pub(super) later: Option<(Register, i64)>,
 }
 
 impl Block {

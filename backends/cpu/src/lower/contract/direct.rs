@@ -14,6 +14,7 @@ use nnc_tile::gemm::{Cols, Stride};
 use super::{
     analyze::{BFrom, Linear, Problem},
     emit::{Gen, kernel_function},
+    fetch::Fetch,
     pack,
     panel::{self, At, Panels, Product, RowBlocks},
     spread,
@@ -34,11 +35,6 @@ const IN_PLACE_K: i64 = 192;
 const ITEM_WORK: i64 = 1 << 16;
 /// Items there should be where there is enough work.
 const ITEMS: i64 = 16;
-/// Bytes of weights that no second-level cache holds.
-const FROM_MEMORY: i64 = 1 << 20;
-/// Bytes ahead of a tile, enough for the time that memory takes: 1x4096x9216 on a Zen 5 core reads 47.8 GB/s without and
-/// 54.2 with them (nnc bench).
-const AHEAD: u32 = 8 << 10;
 /// Rows that a block has at least where copying a panel takes longer than reading A from beyond the second-level cache:
 /// magika's convolution takes 2.49 ms with all of its 512 rows, 2.76 ms with blocks of 128 (nnc bench --tune).
 const SLOW_ROWS: i64 = 512;
@@ -195,7 +191,7 @@ impl Direct {
         let spread_bytes =
             self.spread.as_ref().map_or(Extent::ZERO, |row| (row * &self.blocks.block).scale(4));
         let function = kernel_function(cx, |g, begin, end, worker| {
-            let mut tiles = Tiles::new(g, p).with_ahead(self.ahead(p));
+            let mut tiles = Tiles::new(g, p).with_fetch(self.fetch(p));
             if let Some(row) = &self.spread {
                 tiles = tiles.over_spread(g, row.clone());
             }
@@ -256,12 +252,14 @@ impl Direct {
         }
     }
 
-    /// How far ahead of a tile weights are asked for, where there are more than the second-level cache holds.
-    fn ahead(&self, p: &Problem) -> u32 {
-        let Source::Packed { .. } = self.b else { return 0 };
-        let columns = i64::try_from(self.panels.padded() * p.groups.len()).unwrap_or(i64::MAX);
-        let bytes = p.extent(&p.k).as_const().map_or(0, |k| k.saturating_mul(columns).saturating_mul(4));
-        if bytes >= FROM_MEMORY { AHEAD } else { 0 }
+    /// What is asked for of weights before it is read.
+    fn fetch(&self, p: &Problem) -> Fetch {
+        match (&self.b, self.panels.padded_steps(&p.extent(&p.k)).as_const()) {
+            (Source::Packed { .. }, Some(steps)) => {
+                Fetch::of_weights(self.panels.padded() * p.groups.len(), steps, self.blocks.block.as_const())
+            }
+            _ => Fetch::default(),
+        }
     }
 
     /// Where B begins for an item.

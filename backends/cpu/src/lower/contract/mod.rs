@@ -29,6 +29,7 @@ mod conv;
 mod depthwise;
 mod direct;
 mod epilogue;
+mod fetch;
 mod fill;
 mod fill_last;
 mod filters;

@@ -22,6 +22,7 @@ use nnc_tile::{
 
 use super::{
     emit::{Gen, kernel_function},
+    fetch::Fetch,
     fill_last::{self, Target},
     filters::Filters,
     last::{Last, Taps, Windows},
@@ -309,6 +310,9 @@ impl Parts<'_> {
         let c = Extent::Const(way.channels[0]);
         let point = 4 * self.padded() * way.channels[0];
         let weights = self.weights(g, group, points);
+        // The panels of a point lie behind those of the one before.
+        let columns = way.panels.padded() * (way.way.n() * way.way.n());
+        let fetch = Fetch::of_weights(columns, way.channels[0], Some(way.squares));
         let (zero, end, k) = (g.int(0), g.int(points), g.extent(&c));
         g.carry((zero, end), 1, &[v, weights, m], |g, _, at_point| {
             let (a, b, to) = (at_point[0], at_point[1], at_point[2]);
@@ -323,7 +327,7 @@ impl Parts<'_> {
             self.each_panel(g, &mut |g, at| {
                 let b = g.address(b, &[(at.start, c.clone())]);
                 let to = g.address(to, &[(at.start, Extent::ONE)]);
-                self.panel(g, at, [from, b, to], k, Init::Zero);
+                self.panel(g, at, [from, b, to], k, (Init::Zero, fetch));
             });
             self.next_point(g, [a, b, to], point)
         });
@@ -361,7 +365,7 @@ impl Parts<'_> {
                     );
                     g.carry((zero, points), 1, &[a, u, to], |g, _, at_point| {
                         let at_point = [at_point[0], at_point[1], at_point[2]];
-                        self.panel(g, at, at_point, k, init);
+                        self.panel(g, at, at_point, k, (init, Fetch::default()));
                         self.next_point(g, at_point, 4 * made.point)
                     });
                     vec![
@@ -381,7 +385,14 @@ impl Parts<'_> {
     }
 
     /// The product of a point and a panel, of `k` input channels: squares by weights to products.
-    fn panel(&self, g: &mut Gen<'_, '_>, at: At, [a, b, to]: [Value; 3], k: Value, init: Init) {
+    fn panel(
+        &self,
+        g: &mut Gen<'_, '_>,
+        at: At,
+        [a, b, to]: [Value; 3],
+        k: Value,
+        (init, fetch): (Init, Fetch),
+    ) {
         let squares = Extent::Const(self.way.squares);
         let blocks = RowBlocks { m: squares.clone(), block: squares };
         let (rows, ldc) = (g.int(self.way.squares), g.int(self.m.square));
@@ -398,7 +409,7 @@ impl Parts<'_> {
                 a_runs: None,
                 a_spread: self.way.spread,
                 b_rows: BRows::Apart(Stride::Const(u32::from(at.width))),
-                ahead: 0,
+                ahead: fetch.ahead(height, i64::from(at.width)),
                 chains: None,
                 init,
                 epilogue: None,
@@ -415,6 +426,7 @@ impl Parts<'_> {
                 b_k: None,
                 b_table: None,
                 cols: at.cols_value,
+                ahead: fetch.begin(g, &spec, b, row),
                 epilogue: vec![],
                 outputs: vec![],
             };

@@ -17,6 +17,7 @@ use nnc_ir::extent::{Extent, product};
 use super::{
     analyze::{BFrom, Problem},
     emit::kernel_function,
+    fetch::Fetch,
     fill_last::{self, Target},
     last::{Last, Windows},
     panel::{Panels, Product, RowBlocks},
@@ -168,7 +169,9 @@ impl TapsConv {
             let copy = self.spread.then(|| g.plus(memory, &block_bytes));
             let runs: Vec<Extent> = self.table.iter().map(|start| start.scale(copies)).collect();
             g.write_numbers(&runs, table);
-            let mut tiles = Tiles::new(g, p).with_runs(self.run, table);
+            let over = pixels.m.as_const().map(|pixels| self.rows * pixels);
+            let fetch = k.as_const().map(|k| Fetch::of_weights(self.panels.padded(), k, over));
+            let mut tiles = Tiles::new(g, p).with_runs(self.run, table).with_fetch(fetch.unwrap_or_default());
             if self.spread {
                 tiles = tiles.over_spread(g, a_row);
             }
@@ -253,6 +256,7 @@ impl TapsConv {
                         }
                         let mut origin = tiles.origin(g, request, &place, zero);
                         origin.a = g.address(input, &[(r, self.row.scale(copies))]);
+                        origin.done = Some(g.b.ins().imul(r, n_pixels));
                         tiles.panel(g, &origin, at, b, &pixels, n_pixels);
                     });
                 });

@@ -11,6 +11,7 @@ use nnc_tile::{
 use super::{
     analyze::{Linear, Problem},
     emit::Gen,
+    fetch::Fetch,
     panel::{At, RowBlocks},
     spread::COPIES,
 };
@@ -33,9 +34,6 @@ fn argument(g: &mut Gen<'_, '_>, distance: &Extent) -> Option<Value> {
     (stride(distance) == Stride::Arg).then(|| g.extent(distance))
 }
 
-/// Rows of tiles that take longer to read B from memory than to multiply.
-const FEW_ROWS: u16 = 8;
-
 fn bytes(element: Element) -> i64 {
     if element.bytes() == 1 { 1 } else { 4 }
 }
@@ -48,6 +46,8 @@ pub(super) struct Origin {
     pub(super) further: Vec<Value>,
     /// One an operand of the epilogue that a load reads; whoever has others puts them behind these.
     pub(super) operands: Vec<Value>,
+    /// Rows that went over the panel before, if these are not the first.
+    pub(super) done: Option<Value>,
 }
 
 /// Rows of B in a panel.
@@ -85,8 +85,8 @@ pub(super) struct Tiles<'p> {
     spread: bool,
     /// Elements of a run of A, and the table of runs.
     a_runs: Option<(u32, Value)>,
-    /// How far ahead of tiles of few rows B is asked for.
-    ahead: u32,
+    /// What tiles ask for before it is read.
+    fetch: Fetch,
     ldc: Value,
     /// Row strides of further results.
     further: Vec<Value>,
@@ -131,16 +131,16 @@ impl<'p> Tiles<'p> {
             a_k,
             spread: false,
             a_runs: None,
-            ahead: 0,
+            fetch: Fetch::default(),
             ldc,
             further,
             strides,
         }
     }
 
-    /// The same over a B that comes from memory.
-    pub(super) fn with_ahead(self, ahead: u32) -> Self {
-        Tiles { ahead, ..self }
+    /// The same over a B that comes from far away.
+    pub(super) fn with_fetch(self, fetch: Fetch) -> Self {
+        Tiles { fetch, ..self }
     }
 
     /// The same over so many elements of a sum, where these are groups of its terms.
@@ -192,6 +192,7 @@ impl<'p> Tiles<'p> {
                 })
                 .collect(),
             operands: p.operands.iter().map(|(o, at)| place(operand(o.load), at, &o.row_stride, 4)).collect(),
+            done: None,
         }
     }
 
@@ -255,6 +256,8 @@ impl<'p> Tiles<'p> {
                     OutputArg { ptr, stride }
                 })
                 .collect();
+            let row = origin.done.map_or(i, |done| g.b.ins().iadd(done, i));
+            let ahead = self.fetch.begin(g, &spec, start, row);
             let args = GemmArgs {
                 a: by_row(g, origin.a, &self.a[0]),
                 b: start,
@@ -267,6 +270,7 @@ impl<'p> Tiles<'p> {
                 b_k,
                 b_table,
                 cols: at.cols_value,
+                ahead,
                 epilogue,
                 outputs,
             };
@@ -289,7 +293,7 @@ impl<'p> Tiles<'p> {
                 BPanel::Apart(_, stride, _) => BRows::Apart(*stride),
                 BPanel::Table(..) => BRows::Table,
             },
-            ahead: if rows <= FEW_ROWS { self.ahead } else { 0 },
+            ahead: self.fetch.ahead(rows, i64::from(at.width) * self.problem.groups.len() as i64),
             chains: k.and_then(|k| Chains::of(at.chains, k)),
             init: match self.terms {
                 Terms::All | Terms::First => Init::Zero,

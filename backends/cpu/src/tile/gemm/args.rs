@@ -31,6 +31,8 @@ pub struct GemmArgs {
     pub b_table: Option<Value>,
     /// Columns of C.
     pub cols: Option<Value>,
+    /// Address of what later tiles read.
+    pub ahead: Option<Value>,
     /// Operands of the epilogue.
     pub epilogue: Vec<EpilogueArg>,
     /// Results of the epilogue but the first.
@@ -50,20 +52,19 @@ impl GemmArgs {
     /// Arguments of a tile whose strides and columns are constant and that has no epilogue.
     #[must_use]
     pub fn new(a: Value, b: Value, c: Value, k: Value, ldc: Value) -> Self {
-        let none = (None, None, None, None, None, None);
-        let (a_row, a_k, a_table, b_k, b_table, cols) = none;
         GemmArgs {
             a,
             b,
             c,
             k,
             ldc,
-            a_row,
-            a_k,
-            a_table,
-            b_k,
-            b_table,
-            cols,
+            a_row: None,
+            a_k: None,
+            a_table: None,
+            b_k: None,
+            b_table: None,
+            cols: None,
+            ahead: None,
             epilogue: vec![],
             outputs: vec![],
         }
@@ -89,6 +90,7 @@ impl GemmArgs {
             b_k: find(GemmArg::BK),
             b_table: find(GemmArg::BTable),
             cols: find(GemmArg::Cols),
+            ahead: find(GemmArg::Ahead),
             epilogue: EpilogueArg::all(
                 spec.epilogue.as_ref(),
                 |idx| find(GemmArg::Epilogue(idx)),
@@ -121,6 +123,7 @@ impl GemmArgs {
             GemmArg::BK => self.b_k,
             GemmArg::BTable => self.b_table,
             GemmArg::Cols => self.cols,
+            GemmArg::Ahead => self.ahead,
             GemmArg::Epilogue(i) => Some(self.epilogue[i].ptr),
             GemmArg::EpilogueStride(i) => self.epilogue[i].stride,
             GemmArg::Output(i) => Some(self.outputs[i - 1].ptr),
