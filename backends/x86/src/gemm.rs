@@ -6,7 +6,7 @@
 //!
 //! Of several groups of columns, each row has the vectors of the first group, then those of the second, and so on.
 //!
-//! A few columns beyond whole vectors: `edge`; panels of a few columns, whose lanes are steps of k as well: `chains`.
+//! A few columns beyond whole vectors: `edge`; rows of A that are read several steps at a time: `fours`; panels of a few columns, whose lanes are steps of k as well: `chains`.
 //!
 //! With `rows * v` of 24 or more accumulators in AVX-512 (10 or more in AVX2) the multipliers never wait. A single row takes B
 //! from memory in the multiply-add itself. Which shapes: nnc-cpu's `tile/wide_cover.rs`.
@@ -17,6 +17,7 @@
 mod chains;
 mod edge;
 mod finish;
+mod fours;
 mod multiply;
 mod shape;
 mod steps;

@@ -50,6 +50,7 @@ impl Shape {
             last_b: lanes,
             edge: None,
             chains: Some(chains),
+            fours: 0,
             b_in_memory: false,
             a_in_memory: false,
         }

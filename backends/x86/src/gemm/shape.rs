@@ -6,7 +6,7 @@ use nnc_tile::{
     product::Product,
 };
 
-use super::{chains, edge::Edge, multiply, steps::OF_RUNS};
+use super::{chains, edge::Edge, fours, multiply, steps::OF_RUNS};
 use crate::{Level, asm::V, frame::POOL, program};
 
 /// How registers are given out.
@@ -24,6 +24,8 @@ pub(super) struct Shape {
     pub(super) edge: Option<Edge>,
     /// Steps of k that are lanes.
     pub(super) chains: Option<Chains>,
+    /// Rows of A that are read four steps at a time.
+    pub(super) fours: usize,
     /// Whether B is an operand of the multiply-add.
     pub(super) b_in_memory: bool,
     /// Whether A is one, too (AVX-512).
@@ -36,13 +38,17 @@ impl Shape {
             return Self::of_chains(spec, chains, level);
         }
         let plain = Self::without_edge(spec, level);
-        match Edge::of(spec, level) {
+        let shape = match Edge::of(spec, level) {
             Some(edge) => {
                 let vectors = plain.vectors - 1;
                 Shape { vectors, edge: Some(edge), a_in_memory: false, b_in_memory: false, ..plain }
             }
             None => plain,
-        }
+        };
+        // Of the registers that others count, one is for elements of A.
+        let used = shape.accumulators() + shape.others(level) - 1;
+        let fours = fours::rows(spec, shape.vectors, level.registers().saturating_sub(used), level);
+        Shape { fours, ..shape }
     }
 
     fn without_edge(spec: &GemmTile, level: Level) -> Shape {
@@ -62,7 +68,8 @@ impl Shape {
         let a_in_memory =
             !b_in_memory && level == Level::Avx512 && rows * vectors + vectors + 1 > level.registers();
         let a_in_memory = a_in_memory && spec.product == Product::F32;
-        Shape { rows, vectors, own, last_cols, last_b, edge: None, chains: None, b_in_memory, a_in_memory }
+        let (edge, chains, fours) = (None, None, 0);
+        Shape { rows, vectors, own, last_cols, last_b, edge, chains, fours, b_in_memory, a_in_memory }
     }
 
     pub(super) fn accumulators(&self) -> usize {
@@ -111,7 +118,7 @@ impl Shape {
         let masked = self.last_b < level.lanes();
         let mask = usize::from(masked && level == Level::Avx2);
         let b = if self.b_in_memory { usize::from(masked && level == Level::Avx2) } else { self.vectors };
-        b + usize::from(!self.a_in_memory) + mask + self.edge.map_or(0, |edge| edge.others())
+        b + usize::from(!self.a_in_memory) + self.fours + mask + self.edge.map_or(0, |edge| edge.others())
     }
 }
 

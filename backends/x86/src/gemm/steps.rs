@@ -160,6 +160,7 @@ impl Gen<'_> {
             let within = (step - first + STEPS_AT_ONCE <= unroll).then_some(first as u32);
             if within == Some(0) {
                 self.edge_read(block, a_disp);
+                self.fours_read(block, a_disp);
             }
             if let Some((from, lines)) = block.later.filter(|_| unroll >= 4) {
                 let until = |step: i64| lines * step / 4;
@@ -226,7 +227,7 @@ impl Gen<'_> {
         let others = self.shape.others(self.asm.level) + multiply::scratch(self.spec.product);
         let spare = self.asm.level.registers() - first - others;
         let turns = (spare + 1).min(4);
-        let own = first + vectors + self.shape.edge.map_or(0, |edge| edge.others());
+        let own = first + vectors + self.shape.edge.map_or(0, |edge| edge.others()) + self.shape.fours;
         for m in 0..rows {
             let at = block.row(m, a_disp);
             if self.shape.a_in_memory {
@@ -242,7 +243,7 @@ impl Gen<'_> {
                 continue;
             }
             let a = V((own + m % turns) as u8);
-            self.asm.broadcast(a, at);
+            self.load_a(a, block, a_disp, m, within);
             for i in 0..vectors {
                 self.multiply(self.shape.acc(m, i), a, b_at(i), Lanes::All);
             }
