@@ -261,6 +261,32 @@ fn products_of_matrices() {
     }
 }
 
+/// Columns that do not fill vectors, of a constant or a matrix that is copied while running, as it lies or transposed.
+#[test]
+fn products_of_columns_in_parts() {
+    let mut rng = Rng::new(3);
+    for case in 0..36 {
+        let mut shapes = Shapes::new(false);
+        let [m, n, k] = [96 + rng.below(20), 13 + rng.below(35), 17 + rng.below(33)];
+        let [m, n, k] = [m, n, k].map(|x| shapes.dim(x as i64));
+        let mut g = Graph::new();
+        let x = g.input(&[m.clone(), k.clone()]);
+        let transposed = rng.below(3) == 0;
+        let w = match transposed {
+            false => g.input(&[k, n]),
+            true => {
+                let w = g.input(&[n, k]);
+                g.op(Transpose { perm: vec![1, 0] }, &[w])
+            }
+        };
+        let y = g.op(MatMul {}, &[x, w]);
+        let y = epilogue(&mut g, y, &mut rng);
+        let known = if rng.below(2) == 0 { vec![] } else { vec![1] };
+        let what = format!("case {case}: {:?} {transposed} {known:?}", shapes.values);
+        check(&what, &g.form(y), &shapes, &known, &mut rng);
+    }
+}
+
 /// Puts something after a product, or nothing.
 fn epilogue(g: &mut Graph, y: ValueId, rng: &mut Rng) -> ValueId {
     let shape = g.m.ty(y).shape.clone();

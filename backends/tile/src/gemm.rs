@@ -78,12 +78,29 @@ pub enum Cols {
 /// Chain j has the steps j, j + count, j + 2 count, ... of k. Sums of neighbouring chains are added, then sums of those, until
 /// one is left. Element (p, n) of B is at `(p / count * panel + n) * count + p % count`, with zeros where p is not below k: these are
 /// multiplied by a zero and not by what lies behind A.
+///
+/// In parts, the columns that fill vectors of `count` lanes have one chain, and the digits of the number of the others are parts of 8,
+/// 4, 2 or 1 columns, each with as many chains as fill a vector: 27 columns are 16 + 8 + 2 + 1 with 1, 2, 8 and 16 chains. Element
+/// (p, n) of B is where [`Chains::place`] says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Chains {
-    /// How many: 2, 4, 8 or 16.
+    /// How many: 2, 4, 8 or 16; in parts the most.
     pub count: u16,
     /// Steps of k beyond a multiple of the count.
     pub rest: u16,
+    /// Whether columns are in parts.
+    pub in_parts: bool,
+}
+
+/// Columns whose sums have as many chains.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Part {
+    /// The first.
+    pub first: usize,
+    /// How many.
+    pub cols: usize,
+    /// Chains of a sum.
+    pub chains: usize,
 }
 
 impl Chains {
@@ -91,7 +108,45 @@ impl Chains {
     #[must_use]
     pub fn of(count: u16, k: usize) -> Option<Chains> {
         let rest = u16::try_from(k % usize::from(count.max(1))).ok()?;
-        (count > 1).then_some(Chains { count, rest })
+        (count > 1).then_some(Chains { count, rest, in_parts: false })
+    }
+
+    /// The same with columns in parts.
+    #[must_use]
+    pub fn in_parts(self) -> Chains {
+        Chains { in_parts: true, ..self }
+    }
+
+    /// The parts of the columns of a panel.
+    #[must_use]
+    pub fn parts(self, panel: usize) -> Vec<Part> {
+        let count = usize::from(self.count);
+        if !self.in_parts {
+            return vec![Part { first: 0, cols: panel, chains: count }];
+        }
+        let whole = panel - panel % count;
+        let digits = (0..count.ilog2()).rev().map(|bit| 1 << bit).filter(|cols| panel & cols != 0);
+        let sizes = std::iter::once(whole).chain(digits).filter(|cols| *cols > 0);
+        let mut first = 0;
+        let part = |cols: usize| {
+            let chains = if cols == whole { 1 } else { count / cols };
+            first += cols;
+            Part { first: first - cols, cols, chains }
+        };
+        sizes.map(part).collect()
+    }
+
+    /// Where the element of B for step p and column n is.
+    ///
+    /// # Panics
+    /// If the panel has fewer columns.
+    #[must_use]
+    pub fn place(self, panel: usize, p: usize, n: usize) -> usize {
+        let part = self.parts(panel).into_iter().find(|part| n < part.first + part.cols);
+        let Part { first, cols, chains } = part.expect("the panel has the column");
+        let count = usize::from(self.count);
+        let (block, step) = (p / count, p % count);
+        count * (block * panel + first) + (step / chains * cols + n - first) * chains + step % chains
     }
 
     /// Sums of chains as one, neighbours first.
@@ -301,19 +356,18 @@ impl GemmTile {
                     Init::Zero => 0.0,
                     Init::Load => Element::F32.read(operands.c, 4 * at).f32(),
                 };
-                let chain = |chains: Chains, first: usize| {
-                    let count = usize::from(chains.count);
+                let chain = |chains: Chains, count: usize, first: usize| {
                     (first..operands.k.next_multiple_of(count)).step_by(count).fold(0.0, |acc, p| {
                         let a = if p < operands.k { operands.a[m * a_row + p] } else { 0.0 };
-                        let b = (p / count * usize::from(self.panel) + n) * count + first;
-                        step(a, operands.b[b], acc)
+                        step(a, operands.b[chains.place(usize::from(self.panel), p, n)], acc)
                     })
                 };
                 let sum = |group: usize| {
                     if let Some(chains) = self.chains {
-                        return Chains::added(
-                            (0..usize::from(chains.count)).map(|j| chain(chains, j)).collect(),
-                        );
+                        let parts = chains.parts(usize::from(self.panel));
+                        let part = parts.iter().find(|part| n < part.first + part.cols);
+                        let count = part.map_or(1, |part| part.chains);
+                        return Chains::added((0..count).map(|j| chain(chains, count, j)).collect());
                     }
                     (0..operands.k).fold(start, |acc, p| {
                         let a = operands.a[m * a_row + a_along(operands, p)];
@@ -412,4 +466,34 @@ pub struct GemmOperands<'a> {
     pub epilogue: Vec<EpilogueOperand<'a>>,
     /// Results of the epilogue but the first.
     pub outputs: Vec<GemmOutput<'a>>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_in_parts_have_places_of_their_own() {
+        for count in [8u16, 16] {
+            for panel in 1..60usize {
+                let chains = Chains::of(count, 0).unwrap().in_parts();
+                let turns = 2 * usize::from(count);
+                let mut places: Vec<usize> =
+                    (0..turns).flat_map(|p| (0..panel).map(move |n| chains.place(panel, p, n))).collect();
+                places.sort_unstable();
+                assert_eq!(places, (0..turns * panel).collect::<Vec<_>>(), "{panel} columns, {count} lanes");
+            }
+        }
+    }
+
+    #[test]
+    fn parts_are_whole_vectors_and_digits() {
+        let of = |panel| {
+            let parts = Chains::of(16, 0).unwrap().in_parts().parts(panel);
+            parts.iter().map(|part| (part.first, part.cols, part.chains)).collect::<Vec<_>>()
+        };
+        assert_eq!(of(27), [(0, 16, 1), (16, 8, 2), (24, 2, 8), (26, 1, 16)]);
+        assert_eq!(of(13), [(0, 8, 2), (8, 4, 4), (12, 1, 16)]);
+        assert_eq!(of(32), [(0, 32, 1)]);
+    }
 }

@@ -6,7 +6,8 @@
 //!
 //! Of several groups of columns, each row has the vectors of the first group, then those of the second, and so on.
 //!
-//! A few columns beyond whole vectors: `edge`; rows of A that are read several steps at a time: `fours`; panels of a few columns, whose lanes are steps of k as well: `chains`.
+//! A few columns beyond whole vectors: `edge`; rows of A that are read several steps at a time: `fours`; panels of a few columns, whose
+//! lanes are steps of k as well: `chains`; such columns beside whole vectors: `parts`.
 //!
 //! With `rows * v` of 24 or more accumulators in AVX-512 (10 or more in AVX2) the multipliers never wait. A single row takes B
 //! from memory in the multiply-add itself. Which shapes: nnc-cpu's `tile/wide_cover.rs`.
@@ -19,11 +20,12 @@ mod edge;
 mod finish;
 mod fours;
 mod multiply;
+mod parts;
 mod shape;
 mod steps;
 
-pub use self::edge::edge_vectors;
 pub(crate) use self::shape::supports;
+pub use self::{edge::edge_vectors, parts::part_rows};
 
 use iced_x86::Register;
 use nnc_tile::{
@@ -144,13 +146,8 @@ impl Gen<'_> {
         }
         self.edge_masks();
         if self.spec.init == Init::Zero {
-            for number in 0..self.shape.edge.map_or(0, |edge| edge.vectors) {
-                self.asm.zero(self.shape.edge_acc(number));
-            }
-            for m in 0..self.shape.rows {
-                for i in 0..self.shape.vectors {
-                    self.asm.zero(self.shape.acc(m, i));
-                }
+            for number in 0..self.shape.accumulators() {
+                self.asm.zero(V(number as u8));
             }
             return;
         }

@@ -23,7 +23,7 @@ mod stream;
 mod transpose;
 
 pub use asm::EncodeError;
-pub use gemm::edge_vectors;
+pub use gemm::{edge_vectors, part_rows};
 use nnc_tile::Tile;
 
 /// Instructions that may be used.

@@ -92,7 +92,14 @@ unsafe fn call_short(code: &Code, [a, b, c, d, e, f]: [i64; 6]) {
 pub(crate) fn product(m: usize, n: usize, k: usize) {
     let base = GemmTile { a_row: Stride::Const(k as u32), a_k: Stride::Const(1), ..GemmTile::packed(1, 4) };
     let uniform = |width: u16, rows: u16| {
-        let panel = |start| Panel { start, width, cols: width.min((n - start) as u16), rows, chains: 1 };
+        let panel = |start| Panel {
+            start,
+            width,
+            cols: width.min((n - start) as u16),
+            rows,
+            chains: 1,
+            in_parts: false,
+        };
         (0..n).step_by(usize::from(width)).map(panel).collect::<Vec<_>>()
     };
     let ways = [("cover", cover(m, n, arithmetic())), ("2x16", uniform(16, 2))];

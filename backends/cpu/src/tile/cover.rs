@@ -19,8 +19,10 @@ pub struct Panel {
     pub cols: u16,
     /// Rows of the tiles; those that remain below are one tile of `m % rows` rows.
     pub rows: u16,
-    /// Chains of a sum.
+    /// Chains of a sum; of columns in parts, the most.
     pub chains: u16,
+    /// Whether columns are in parts ([`nnc_tile::gemm::Chains`]).
+    pub in_parts: bool,
 }
 
 /// Measured speed of `rows x width` as a share of the 128-bit peak, in per mille; what is not listed has fewer
@@ -102,7 +104,7 @@ pub fn cover(m: usize, n: usize, arithmetic: Arithmetic) -> Vec<Panel> {
         quads -= width_quads;
         let width = WIDTHS[best[quads + width_quads].1].0;
         let cols = u16::try_from((n - 4 * quads).min(usize::from(width))).unwrap_or(width);
-        panels.push(Panel { start: 4 * quads, width, cols, rows, chains: 1 });
+        panels.push(Panel { start: 4 * quads, width, cols, rows, chains: 1, in_parts: false });
     }
     panels.reverse();
     panels

@@ -63,6 +63,7 @@ use super::memory::{
     store_lanes,
 };
 use super::multiply;
+use super::parts;
 
 /// Operations of an epilogue that leave no register for sums that wait.
 const LONG: usize = 12;
@@ -186,6 +187,7 @@ pub fn emit_gemm_tile(
     };
 
     let sums = match spec.chains {
+        Some(of) if of.in_parts => parts::emit_sums(builder, arithmetic, spec, of, args),
         Some(of) => chains::emit_sums(builder, arithmetic, spec, of, args),
         None => emit_sums(builder, spec, args, (schedule, arithmetic), n_vectors, init),
     };

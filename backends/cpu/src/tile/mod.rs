@@ -22,12 +22,14 @@ pub use epilogue::EpilogueArg;
 
 mod chains;
 mod gemm;
+mod parts;
 pub use gemm::{GemmArgs, OutputArg, Schedule, emit_gemm_tile, gemm_tile_function};
 
 mod cover;
 pub use cover::{Panel, cover, cover_cost};
 
 mod narrow;
+mod parts_cover;
 mod wide_cover;
 pub(crate) use wide_cover::MOST_COUNTED;
 pub use wide_cover::{

@@ -62,7 +62,7 @@ pub(super) fn narrow_cover(
         left -= way.columns;
         let [cols, rows, chains] =
             [way.columns, way.rows, way.chains].map(|x| u16::try_from(x).unwrap_or(u16::MAX));
-        panels.push(Panel { start: start + left, width: cols, cols, rows, chains });
+        panels.push(Panel { start: start + left, width: cols, cols, rows, chains, in_parts: false });
     }
     panels.reverse();
     Some((best[columns].0, panels))

@@ -1,7 +1,8 @@
 //! wide_cover - which wide tiles cover a matrix product of m rows and n columns best.
 //!
 //! All panels have tiles of one height, the last panel fewer vectors: a mask of its last vector leaves no work
-//! beyond the columns but the empty lanes. Costs come from a small model of the core and not from a table: two
+//! beyond the columns but the empty lanes. Products of few columns that leave lanes empty are one panel of parts (`parts_cover`),
+//! or have panels of chains at their end (`narrow`), where that saves enough. Costs come from a small model of the core and not from a table: two
 //! multiply-adds and two loads a cycle, a latency of four cycles for each accumulator's chain.
 
 use nnc_x86::Level;
@@ -9,6 +10,7 @@ use nnc_x86::Level;
 use super::{
     Panel,
     narrow::{self, MOST_COLUMNS, OF_TILE},
+    parts_cover::parts_cover,
 };
 
 /// Vectors of a panel, at most. A run-time number of columns has masks for four.
@@ -38,7 +40,22 @@ pub struct Extents {
 pub fn wide_cover(level: Level, of: Extents, most_vectors: Option<usize>) -> Vec<Panel> {
     let seen = Extents { m: of.m.clamp(1, 480), n: of.n.min(SEEN), ..of };
     let shape = best(level, seen, most_vectors.unwrap_or(MOST_VECTORS), 1);
-    wide_cover_by(level, of, shape)
+    match in_parts(level, seen, shape) {
+        Some(panel) => vec![panel],
+        None => wide_cover_by(level, of, shape),
+    }
+}
+
+/// The panel of all columns in parts, if it is enough faster than panels of single chains and faster than those of the shape.
+fn in_parts(level: Level, of: Extents, shape: (usize, usize)) -> Option<Panel> {
+    let k = of.chained?;
+    let (time, panel) = parts_cover(level, (of.m, of.n, k))?;
+    let single = Extents { chained: None, ..of };
+    let plain = best(level, single, MOST_VECTORS, 1);
+    let tiles = of.n.div_ceil(plain.1 * level.lanes()) as u64 * of_tiles(of.m, plain.0);
+    let plain = cost(level, single, plain, 1) * k as u64 + tiles;
+    let worth = time + plain / WORTH_ANOTHER_ORDER <= plain && time < cost(level, of, shape, 1);
+    worth.then_some(panel)
 }
 
 /// Panels from left to right that cover n columns by tiles of so many rows and vectors; what remains beyond the last panel of
@@ -130,7 +147,7 @@ fn cut(n: usize, (rows, vectors): (usize, usize), lanes: usize, quantum: usize) 
         let cols = (n - start).min(width);
         let padded = cols.next_multiple_of(quantum);
         let [cols, padded, rows] = [cols, padded, rows].map(|x| u16::try_from(x).unwrap_or(u16::MAX));
-        panels.push(Panel { start, width: padded, cols, rows, chains: 1 });
+        panels.push(Panel { start, width: padded, cols, rows, chains: 1, in_parts: false });
         start += width;
     }
     panels
@@ -198,7 +215,7 @@ fn of_panel(level: Level, m: usize, columns: usize, rows: usize, groups: usize) 
         let padded = columns.next_multiple_of(4);
         match nnc_x86::edge_vectors(level, rows, padded).filter(|_| groups == 1) {
             Some(edge) => tile_with_edge(rows, padded / level.lanes(), edge),
-            None => tile(rows, columns.div_ceil(level.lanes()) * groups),
+            None => tile(level, rows, columns.div_ceil(level.lanes()) * groups),
         }
     };
     let rest = m % rows;
@@ -220,10 +237,12 @@ fn tile_with_edge(rows: usize, vectors: usize, edge: usize) -> u64 {
 }
 
 /// One step of k of a tile, in thousandths of a cycle.
-fn tile(rows: usize, vectors: usize) -> u64 {
+fn tile(level: Level, rows: usize, vectors: usize) -> u64 {
+    // Three rows of a tile of one vector are read by fours (nnc-x86, `gemm/fours.rs`).
+    let by_fours = level == Level::Avx512 && vectors == 1 && rows >= 8;
     let (rows, vectors) = (rows as u64, vectors as u64);
     let multiply = 500 * rows * vectors;
-    let load = 500 * (rows + vectors);
+    let load = 500 * (rows + vectors) - if by_fours { 1_125 } else { 0 };
     let latency = if rows * vectors < 10 { 4600 } else { 0 };
     // What comes from beyond the first-level cache: B once for each tile, and a little for A.
     multiply.max(load).max(latency) + 120 * vectors + 30 * rows
@@ -259,8 +278,10 @@ mod tests {
             panels.iter().map(|p| (p.cols, p.chains)).collect::<Vec<_>>()
         };
         assert_eq!(panels(16), [(16, 1)]);
-        assert_eq!(panels(17), [(16, 1), (1, 16)]);
-        assert_eq!(panels(20), [(20, 4)]);
+        assert_eq!(panels(17), [(17, 16)]);
+        assert_eq!(panels(20), [(20, 16)]);
+        assert_eq!(panels(12), [(12, 4)]);
+        assert_eq!(panels(32), [(32, 1)]);
         assert_eq!(panels(8), [(8, 2)]);
     }
 

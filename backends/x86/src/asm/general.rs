@@ -32,6 +32,16 @@ impl Asm {
         self.push(Instruction::with2(Code::Mov_rm64_r64, to.operand(), from));
     }
 
+    /// Reads 32 bits; the others are zero.
+    pub(crate) fn mov_load_low(&mut self, to: Register, from: Mem) {
+        self.push(Instruction::with2(Code::Mov_r32_rm32, low_half(to), from.operand()));
+    }
+
+    /// Writes the low 32 bits.
+    pub(crate) fn mov_store_low(&mut self, to: Mem, from: Register) {
+        self.push(Instruction::with2(Code::Mov_rm32_r32, to.operand(), low_half(from)));
+    }
+
     /// `to += what is in memory`.
     pub(crate) fn add_load(&mut self, to: Register, from: Mem) {
         self.push(Instruction::with2(Code::Add_r64_rm64, to, from.operand()));

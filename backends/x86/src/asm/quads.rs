@@ -2,7 +2,7 @@
 
 use iced_x86::{Code, Instruction, Register};
 
-use super::{Asm, K, Mem, V, mask_register};
+use super::{Asm, K, Lanes, Mem, V, mask_register};
 
 /// Neighbouring lanes of a vector that belong together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,6 +44,22 @@ impl Asm {
         self.push(Instruction::with2(code, to, from.operand()));
     }
 
+    /// The lanes of the mask, the first of as many neighbours of memory as `count` says, a power of two, in every part of the lanes that
+    /// has as many; the others are zero.
+    pub(crate) fn repeat_masked(&mut self, count: usize, to: V, from: Mem, lanes: K) {
+        self.load(to, from, Lanes::Mask(lanes));
+        let (wide, narrow) = (self.wide(to), Self::xmm(to));
+        let made = match count {
+            4 | 8 => {
+                let quads: u32 = if count == 4 { 0x00 } else { 0x44 };
+                Instruction::with4(Code::EVEX_Vshuff32x4_zmm_k1z_zmm_zmmm512b32_imm8, wide, wide, wide, quads)
+            }
+            2 => Instruction::with2(Code::EVEX_Vbroadcastsd_zmm_k1z_xmmm64, wide, narrow),
+            _ => return,
+        };
+        self.push(made);
+    }
+
     /// One element of memory in all lanes, or in those of the mask alone.
     pub(crate) fn broadcast_into(&mut self, to: V, from: Mem, lanes: Option<K>) {
         let to = self.wide(to);
@@ -63,6 +79,14 @@ impl Asm {
         let (to, from) = (self.wide(to), self.wide(from));
         let code = Code::EVEX_Vpermilps_zmm_k1z_zmmm512b32_imm8;
         self.push(Instruction::with3(code, to, from, lane * 0b0101_0101));
+    }
+
+    /// The first half of each quad in both of its halves, or the second.
+    pub(crate) fn spread_in_twos(&mut self, to: V, from: V, half: u32) {
+        let (to, from) = (self.wide(to), self.wide(from));
+        let code = Code::EVEX_Vpermilps_zmm_k1z_zmmm512b32_imm8;
+        let lanes = if half == 0 { 0b0100_0100 } else { 0b1110_1110u32 };
+        self.push(Instruction::with3(code, to, from, lanes));
     }
 
     /// Writes part number `at`.

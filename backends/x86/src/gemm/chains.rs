@@ -50,6 +50,7 @@ impl Shape {
             last_b: lanes,
             edge: None,
             chains: Some(chains),
+            parts: None,
             fours: 0,
             b_in_memory: false,
             a_in_memory: false,
@@ -213,7 +214,7 @@ impl Gen<'_> {
 }
 
 /// Where each lane of the sums in their order is after neighbours have been added; `None` if it is there.
-fn order(count: usize, lanes: usize) -> Option<Vec<u32>> {
+pub(super) fn order(count: usize, lanes: usize) -> Option<Vec<u32>> {
     let lane = |out: usize| match count {
         // Quads have two sums of the first vector and two of the second.
         2 => {

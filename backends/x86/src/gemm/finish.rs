@@ -184,10 +184,20 @@ impl Gen<'_> {
             }
             self.chain_spill(&sums);
         }
-        let edge = self.shape.edge.map(|_| self.shape.edge_acc(0));
+        // Without an epilogue, pieces of rows go to C as they are.
+        let direct = self.shape.parts.is_some() && spec.epilogue.is_none();
+        let totals = if direct { self.part_totals() } else { vec![] };
+        if !direct {
+            self.parts_spill();
+        }
+        let tail = match (self.shape.edge, self.shape.narrow()) {
+            (Some(_), _) => Some(self.shape.edge_acc(0)),
+            (None, 0) => None,
+            (None, _) => Some(self.shape.part_acc(0, 0)),
+        };
         let together = spec.epilogue.as_ref().map_or(1, |e| self.together(e, free.len()));
         for m in 0..rows {
-            let all: Vec<usize> = (0..vectors).collect();
+            let all: Vec<usize> = (0..if direct { self.shape.vectors } else { vectors }).collect();
             for part in all.chunks(together) {
                 let lanes: Vec<Lanes> = (part.iter())
                     .map(|&i| match (known, i + 1 == vectors) {
@@ -199,13 +209,13 @@ impl Gen<'_> {
                 let mut sums = vec![];
                 let mut inputs = vec![];
                 for (&i, &lanes) in part.iter().zip(&lanes) {
-                    sums = match edge {
+                    sums = match tail {
                         _ if self.shape.chains.is_some() => {
                             self.chain_load(V(0), Register::RSP, m, i);
                             vec![V(0)]
                         }
                         Some(sum) if i == self.shape.vectors => {
-                            self.edge_load(sum, Register::RSP, m);
+                            self.tail_load(sum, Register::RSP, m);
                             vec![sum]
                         }
                         _ => self.shape.sums(m, i),
@@ -220,11 +230,23 @@ impl Gen<'_> {
                     self.store(&outputs, &values[at * outputs.len()..], i, lanes);
                 }
             }
+            if direct {
+                let to = Mem::at(outputs[0].row, (4 * self.asm.level.lanes() * self.shape.vectors) as i64);
+                self.store_pieces(&totals, m, to);
+            }
             if m + 1 < rows {
                 self.next_row(&operands, &outputs);
             }
         }
         self.asm.place(done);
+    }
+
+    /// Reads the sums of row `m` beyond whole vectors that are laid out, counted from where `base` is.
+    fn tail_load(&mut self, to: V, base: Register, m: usize) {
+        match self.shape.edge {
+            Some(_) => self.edge_load(to, base, m),
+            None => self.parts_load(to, base, m),
+        }
     }
 
     /// Stores sums in their order and goes on at `done`, if rows of C lie densely.
@@ -265,6 +287,7 @@ impl Gen<'_> {
             }
         }
         self.edge_spill();
+        self.parts_spill();
         if self.shape.chains.is_some() {
             let sums = self.chain_sums();
             self.chain_spill(&sums);
@@ -296,7 +319,7 @@ impl Gen<'_> {
                 for (group, &sum) in held.iter().enumerate() {
                     let vector = group * self.shape.own + i;
                     if vector == self.shape.vectors {
-                        self.edge_load(sum, sums, 0);
+                        self.tail_load(sum, sums, 0);
                         continue;
                     }
                     self.asm.load(sum, Mem::at(sums, bytes * vector as i64), Lanes::All);

@@ -3,7 +3,7 @@
 //! A tile of one vector a row takes one element of A for each multiply-add, and a vector of B beside: more than the two loads a cycle
 //! that there are. Where A lies densely along k, one load reads four elements of a row and a shuffle spreads each of them when its step
 //! comes, on a port that multiply-adds leave free. A few rows are enough: then the multipliers decide again. 24 x 1 over k = 100
-//! goes from 94 to 99 % of the peak on a Zen 5 core with three such rows; with one it has 97 %, with eight no more.
+//! goes from 94 to 99 % of the peak on a Zen 5 core with three such rows; with one it has 97 %, with four no more.
 
 use nnc_tile::{
     gemm::{GemmTile, Stride},
@@ -18,7 +18,7 @@ const ROWS: usize = 3;
 /// Rows of a tile that is held up by its loads: fewer wait for their sums.
 const LEAST_ROWS: usize = 8;
 /// Registers for other elements of A and those that are spread.
-const PASSING: usize = 2;
+pub(super) const PASSING: usize = 2;
 
 /// How many rows of a tile are read by fours, with so many registers free.
 pub(super) fn rows(spec: &GemmTile, vectors: usize, free: usize, level: Level) -> usize {
@@ -31,12 +31,12 @@ pub(super) fn rows(spec: &GemmTile, vectors: usize, free: usize, level: Level) -
 
 impl Shape {
     /// The number of a row among those that are read by fours.
-    fn four_of_row(&self, m: usize) -> Option<usize> {
+    pub(super) fn four_of_row(&self, m: usize) -> Option<usize> {
         (0..self.fours).find(|i| (i + 1) * self.rows / (self.fours + 1) == m)
     }
 
     /// Where four elements of such a row are: behind what a step uses of B.
-    fn four(&self, number: usize) -> V {
+    pub(super) fn four(&self, number: usize) -> V {
         let edge = self.edge.map_or(0, |edge| edge.others());
         V((self.accumulators() + self.vectors + edge + number) as u8)
     }

@@ -6,7 +6,13 @@ use nnc_tile::{
     product::Product,
 };
 
-use super::{chains, edge::Edge, fours, multiply, steps::OF_RUNS};
+use super::{
+    chains,
+    edge::Edge,
+    fours, multiply,
+    parts::{self, Parts},
+    steps::OF_RUNS,
+};
 use crate::{Level, asm::V, frame::POOL, program};
 
 /// How registers are given out.
@@ -24,6 +30,8 @@ pub(super) struct Shape {
     pub(super) edge: Option<Edge>,
     /// Steps of k that are lanes.
     pub(super) chains: Option<Chains>,
+    /// Columns in parts.
+    pub(super) parts: Option<Parts>,
     /// Rows of A that are read four steps at a time.
     pub(super) fours: usize,
     /// Whether B is an operand of the multiply-add.
@@ -34,6 +42,9 @@ pub(super) struct Shape {
 
 impl Shape {
     pub(super) fn of(spec: &GemmTile, level: Level) -> Shape {
+        if let Some(chains) = spec.chains.filter(|chains| chains.in_parts) {
+            return Self::of_parts(spec, chains, level);
+        }
         if let Some(chains) = spec.chains {
             return Self::of_chains(spec, chains, level);
         }
@@ -47,7 +58,12 @@ impl Shape {
         };
         // Of the registers that others count, one is for elements of A.
         let used = shape.accumulators() + shape.others(level) - 1;
-        let fours = fours::rows(spec, shape.vectors, level.registers().saturating_sub(used), level);
+        let free = level.registers().saturating_sub(used);
+        // An edge of eight has a multiply-add for every two rows more, and for those hardly a load.
+        let fours = match &shape.edge {
+            Some(edge) if edge.rows == 2 => 0,
+            _ => fours::rows(spec, shape.vectors, free, level),
+        };
         Shape { fours, ..shape }
     }
 
@@ -68,12 +84,12 @@ impl Shape {
         let a_in_memory =
             !b_in_memory && level == Level::Avx512 && rows * vectors + vectors + 1 > level.registers();
         let a_in_memory = a_in_memory && spec.product == Product::F32;
-        let (edge, chains, fours) = (None, None, 0);
-        Shape { rows, vectors, own, last_cols, last_b, edge, chains, fours, b_in_memory, a_in_memory }
+        let (edge, chains, parts, fours) = (None, None, None, 0);
+        Shape { rows, vectors, own, last_cols, last_b, edge, chains, parts, fours, b_in_memory, a_in_memory }
     }
 
     pub(super) fn accumulators(&self) -> usize {
-        self.rows * self.vectors + self.edge.map_or(0, |edge| edge.vectors)
+        self.rows * (self.vectors + self.narrow()) + self.edge.map_or(0, |edge| edge.vectors)
     }
 
     /// Bytes of a row of sums in scratch memory.
@@ -88,12 +104,13 @@ impl Shape {
     /// Bytes of scratch memory for all rows; the last vectors that are written and read may reach beyond these.
     pub(super) fn scratch_bytes(&self, level: Level) -> usize {
         let beyond = if self.chains.is_some() { 4 * level.lanes() } else { 0 };
-        (self.rows * self.row_bytes(level)).next_multiple_of(4 * level.lanes()) + beyond
+        let rows = (self.rows * self.row_bytes(level)).next_multiple_of(4 * level.lanes());
+        rows + beyond + self.piece_bytes(level)
     }
 
     /// Whether sums are in scratch memory before anything else is done to them.
     pub(super) fn is_laid_out(&self) -> bool {
-        self.edge.is_some() || self.chains.is_some()
+        self.edge.is_some() || self.chains.is_some() || self.parts.is_some()
     }
 
     /// Registers that hold sums while results are made: those of a tile of chains come from memory.
@@ -118,6 +135,7 @@ impl Shape {
         let masked = self.last_b < level.lanes();
         let mask = usize::from(masked && level == Level::Avx2);
         let b = if self.b_in_memory { usize::from(masked && level == Level::Avx2) } else { self.vectors };
+        let b = b + usize::from(self.parts.is_some());
         b + usize::from(!self.a_in_memory) + self.fours + mask + self.edge.map_or(0, |edge| edge.others())
     }
 }
@@ -149,7 +167,10 @@ pub(crate) fn supports(spec: &GemmTile, level: Level) -> bool {
     });
     // Groups begin on whole vectors.
     (spec.groups() == 1 || usize::from(spec.panel) == shape.own * level.lanes())
-        && spec.chains.is_none_or(|chains| chains::fits(spec, chains, level))
+        && spec.chains.is_none_or(|chains| match chains.in_parts {
+            true => parts::fits(chains, level),
+            false => chains::fits(spec, chains, level),
+        })
         && registers <= POOL.len()
         && shape.accumulators() + shape.others(level) + multiply::scratch(spec.product) <= level.registers()
         && multiply::has(spec.product, level)

@@ -52,6 +52,7 @@ impl Gen<'_> {
         let unroll: i64 = if self.shape.accumulators() >= 12 { 4 } else { 8 };
         match (self.spec.a_runs, self.shape.chains) {
             (_, Some(chains)) => self.chained(&block, chains),
+            _ if self.shape.parts.is_some() => self.in_parts(&block),
             (None, None) => {
                 self.spread_bases(&block);
                 self.turns(unroll, &mut |g, steps| g.steps(&block, steps));

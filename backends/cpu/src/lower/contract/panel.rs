@@ -2,7 +2,7 @@
 
 use cranelift_codegen::ir::{InstBuilder, Value, condcodes::IntCC};
 use nnc_ir::extent::Extent;
-use nnc_tile::gemm::Cols;
+use nnc_tile::gemm::{Chains, Cols};
 use nnc_x86::Level;
 
 use super::emit::Gen;
@@ -43,8 +43,10 @@ pub(super) struct Run {
     pub(super) cols: u16,
     /// Rows of a tile.
     pub(super) rows: u16,
-    /// Chains of a sum.
+    /// Chains of a sum; of columns in parts, the most.
     pub(super) chains: u16,
+    /// Whether columns are in parts.
+    pub(super) in_parts: bool,
 }
 
 /// A panel where its loop is.
@@ -60,8 +62,18 @@ pub(super) struct At {
     pub(super) cols_value: Option<Value>,
     /// Rows of a tile.
     pub(super) rows: u16,
-    /// Chains of a sum.
+    /// Chains of a sum; of columns in parts, the most.
     pub(super) chains: u16,
+    /// Whether columns are in parts.
+    pub(super) in_parts: bool,
+}
+
+impl At {
+    /// The chains of sums of k terms, where there are several.
+    pub(super) fn chains(&self, k: &Extent) -> Option<Chains> {
+        let chains = Chains::of(self.chains, usize::try_from(k.as_const()?).ok()?)?;
+        Some(if self.in_parts { chains.in_parts() } else { chains })
+    }
 }
 
 /// A product whose columns are cut into panels; an extent that only the run knows is `None`.
@@ -162,8 +174,8 @@ impl Panels {
         let width = usize::from(whole.width);
         if n > seen {
             let count = (n - seen / 2) / width;
-            let Panel { width: cols, rows, chains, .. } = whole;
-            runs.push(Run { first: 0, count, start: 0, width: cols, cols, rows, chains });
+            let Panel { width: cols, rows, chains, in_parts, .. } = whole;
+            runs.push(Run { first: 0, count, start: 0, width: cols, cols, rows, chains, in_parts });
             (start, number) = (count * width, count);
         }
         let rest = match code {
@@ -259,7 +271,18 @@ impl Panels {
                 g.range(from, last, |g, p| {
                     let start = g.b.ins().imul_imm_s(p, wide);
                     let cols = Cols::Const(*width);
-                    body(g, At { start, width: *width, cols, cols_value: None, rows: *rows, chains: 1 });
+                    body(
+                        g,
+                        At {
+                            start,
+                            width: *width,
+                            cols,
+                            cols_value: None,
+                            rows: *rows,
+                            chains: 1,
+                            in_parts: false,
+                        },
+                    );
                 });
                 // Beyond the whole ones there is at most one.
                 let more = g.b.ins().icmp(IntCC::SignedLessThan, whole, to);
@@ -267,7 +290,18 @@ impl Panels {
                     let start = g.b.ins().imul_imm_s(whole, wide);
                     let cols = g.b.ins().isub(n, start);
                     let (cols, cols_value) = (Cols::Arg, Some(cols));
-                    body(g, At { start, width: *width, cols, cols_value, rows: *rows, chains: 1 });
+                    body(
+                        g,
+                        At {
+                            start,
+                            width: *width,
+                            cols,
+                            cols_value,
+                            rows: *rows,
+                            chains: 1,
+                            in_parts: false,
+                        },
+                    );
                 });
             }
         }
@@ -308,8 +342,8 @@ impl Run {
         let p = g.b.ins().iadd_imm_s(p, -(self.first as i64));
         let start = g.b.ins().imul_imm_s(p, i64::from(self.width));
         let start = g.b.ins().iadd_imm_s(start, self.start as i64);
-        let (cols, chains) = (Cols::Const(self.cols), self.chains);
-        At { start, width: self.width, cols, cols_value: None, rows: self.rows, chains }
+        let (cols, chains, in_parts) = (Cols::Const(self.cols), self.chains, self.in_parts);
+        At { start, width: self.width, cols, cols_value: None, rows: self.rows, chains, in_parts }
     }
 }
 
@@ -320,7 +354,7 @@ fn runs_of(panels: &[Panel], number: usize, start: usize) -> Vec<Run> {
         match runs.last_mut() {
             Some(run)
                 if (run.width, run.cols, run.rows) == (panel.width, panel.cols, panel.rows)
-                    && run.chains == panel.chains =>
+                    && (run.chains, run.in_parts) == (panel.chains, panel.in_parts) =>
             {
                 run.count += 1;
             }
@@ -332,6 +366,7 @@ fn runs_of(panels: &[Panel], number: usize, start: usize) -> Vec<Run> {
                 cols: panel.cols,
                 rows: panel.rows,
                 chains: panel.chains,
+                in_parts: panel.in_parts,
             }),
         }
     }

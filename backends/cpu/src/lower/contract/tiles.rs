@@ -4,7 +4,7 @@ use cranelift_codegen::ir::{InstBuilder, Value};
 use nnc_ir::extent::Extent;
 use nnc_tile::{
     epilogue::EpilogueInput,
-    gemm::{BRows, Chains, GemmTile, Init, Stride},
+    gemm::{BRows, GemmTile, Init, Stride},
     stream::Element,
 };
 
@@ -279,7 +279,6 @@ impl<'p> Tiles<'p> {
     }
 
     fn spec(&self, rows: u16, at: At, b: &BPanel) -> GemmTile {
-        let k = self.problem.extent(&self.problem.k).as_const().and_then(|k| usize::try_from(k).ok());
         GemmTile {
             product: self.problem.product,
             rows,
@@ -294,7 +293,7 @@ impl<'p> Tiles<'p> {
                 BPanel::Table(..) => BRows::Table,
             },
             ahead: self.fetch.ahead(rows, i64::from(at.width) * self.problem.groups.len() as i64),
-            chains: k.and_then(|k| Chains::of(at.chains, k)),
+            chains: at.chains(&self.problem.extent(&self.problem.k)),
             init: match self.terms {
                 Terms::All | Terms::First => Init::Zero,
                 Terms::Middle | Terms::Last => Init::Load,

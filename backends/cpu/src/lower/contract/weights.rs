@@ -17,6 +17,7 @@ use nnc_ir::{
 };
 
 use nnc_runtime::AlignedBytes;
+use nnc_tile::gemm::Chains;
 
 use super::{
     analyze::Linear,
@@ -51,7 +52,7 @@ struct Panel {
     cols: usize,
     width: usize,
     /// Chains of sums.
-    chains: usize,
+    chains: Option<Chains>,
     /// Its first element among those that are packed, and how many it has.
     at: usize,
     len: usize,
@@ -117,7 +118,8 @@ impl Packing {
                 for first in (0..run.count).map(|number| run.start + number * width) {
                     end = end.max(origin + farthest(&self.columns[first..first + cols]) + beyond);
                     let len = self.rows * self.groups.len() * width;
-                    let chains = usize::from(run.chains);
+                    let chains = Chains::of(run.chains, self.sums.len());
+                    let chains = chains.map(|c| if run.in_parts { c.in_parts() } else { c });
                     all.push(Panel { origin, first, cols, width, chains, at, len, end });
                     at += len;
                 }
@@ -165,8 +167,8 @@ impl Packing {
     fn fill(&self, panel: &Panel, elements: &[[u8; 4]], into: &mut [[u8; 4]]) {
         let columns = &self.columns[panel.first..][..panel.cols];
         let row = self.groups.len() * panel.width;
-        if panel.chains > 1 {
-            return self.fill_chains(panel, elements, into);
+        if let Some(chains) = panel.chains {
+            return self.fill_chains(panel, chains, elements, into);
         }
         if columns.windows(2).all(|c| c[1] == c[0] + 1) {
             let rows = self.sums.iter().flat_map(|sum| self.groups.iter().map(move |group| sum + group));
@@ -190,13 +192,18 @@ impl Packing {
     }
 
     /// Fills a panel of chains; what is beyond the rows stays zero.
-    fn fill_chains(&self, panel: &Panel, elements: &[[u8; 4]], into: &mut [[u8; 4]]) {
-        let (chains, columns) = (panel.chains, &self.columns[panel.first..][..panel.cols]);
-        for (number, sums) in self.sums.chunks(NEAR).enumerate() {
-            for (c, column) in columns.iter().enumerate() {
-                for (p, sum) in (NEAR * number..).zip(sums) {
-                    let to = (p / chains * columns.len() + c) * chains + p % chains;
-                    into[to] = elements[panel.origin + column + sum];
+    fn fill_chains(&self, panel: &Panel, chains: Chains, elements: &[[u8; 4]], into: &mut [[u8; 4]]) {
+        let columns = &self.columns[panel.first..][..panel.cols];
+        let count = usize::from(chains.count);
+        // A turn of as many steps as there are chains lies behind the one before.
+        let turn = count * columns.len();
+        let places: Vec<Vec<usize>> = (0..columns.len())
+            .map(|c| (0..count).map(|p| chains.place(columns.len(), p, c)).collect())
+            .collect();
+        for (number, sums) in self.sums.chunks(count).enumerate() {
+            for (column, places) in columns.iter().zip(&places) {
+                for (place, sum) in places.iter().zip(sums) {
+                    into[turn * number + place] = elements[panel.origin + column + sum];
                 }
             }
         }
