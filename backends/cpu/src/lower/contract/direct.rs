@@ -29,6 +29,8 @@ use crate::{
 
 /// Rows from which on copying a panel that is read across many memory pages pays.
 const COPY_ROWS: i64 = 24;
+/// Likewise where its elements are put into an order for chains, one by one.
+const CHAINED_ROWS: i64 = 96;
 /// Rows of B that stay in the first-level cache where they lie.
 const IN_PLACE_K: i64 = 192;
 /// Multiply-adds an item should have at least.
@@ -113,11 +115,20 @@ impl Direct {
         };
         let pack =
             |panels: &Panels| constant.and_then(|c| weights::pack(c, at, extents, axes, (panels, &firsts)));
-        // Chains want a B in an order of their own.
-        let chained = k.as_const().filter(|_| constant.is_some() && problem.a_k.is(1) && groups == 1);
+        // Chains want a B in an order of their own: packed so when compiling, or copied into one panel of all columns,
+        // which kernels of regions, whose turns copy it again, rarely have: these multiply many matrices.
+        let step = at.stride(&problem.k, extents).filter(steps);
+        let may_copy = constant.is_none()
+            && problem.prologue.is_none()
+            && step.is_some()
+            && around.is_empty()
+            && m.as_const().is_some_and(|m| m >= CHAINED_ROWS);
+        let chained = k.as_const().filter(|_| problem.a_k.is(1) && groups == 1);
+        let chained = chained.filter(|_| constant.is_some() || may_copy);
         let mut panels_of = panels(chained, cx)?;
         let packed = pack(&panels_of);
-        if packed.is_none() && panels_of.has_chains() {
+        let may_copy = may_copy && panels_of.count(&n).is(1);
+        if packed.is_none() && panels_of.has_chains() && !may_copy {
             panels_of = panels(None, cx)?;
         }
         let panels = panels_of;
@@ -130,7 +141,7 @@ impl Direct {
                     around.iter().enumerate().map(|(i, &axis)| (axis, &block * &below(i))).collect();
                 Source::Packed { weight: cx.add_packing(packing), strides }
             }
-            None if problem.prologue.is_some() => Source::Copied,
+            None if problem.prologue.is_some() || panels.has_chains() => Source::Copied,
             None => {
                 let many_rows = m.as_const().is_none_or(|m| m >= COPY_ROWS);
                 let deep = k.as_const().is_none_or(|k| k > IN_PLACE_K);
@@ -185,7 +196,7 @@ impl Direct {
         let scratch = match self.b {
             Source::Packed { .. } => Extent::ZERO,
             // Without terms nothing is copied, but there is a place all the same.
-            _ => k.max_with(&Extent::ONE).scale(self.panels.widest() * 4),
+            _ => self.panels.padded_steps(&k.max_with(&Extent::ONE)).scale(self.panels.widest() * 4),
         };
         let panel_bytes = scratch.ceil_div(&Extent::Const(64)).scale(64);
         let spread_bytes =
@@ -197,19 +208,28 @@ impl Direct {
             }
             let scratch = (!scratch.is(0)).then(|| g.scratch(worker));
             let (columns, n_panels) = (g.extent(&n), g.extent(&n_panels));
-            // What is spread belongs to this place.
-            let none: Vec<Value> = self.spread.iter().map(|_| g.int(-1)).collect();
+            // What is spread belongs to this place, and the panel that has been copied to this one.
+            let once = self.is_copied_once(p);
+            let none: Vec<Value> =
+                self.spread.iter().map(|_| ()).chain(once.then_some(())).map(|()| g.int(-1)).collect();
             g.carry((begin, end), 1, &none, |g, item, carried| {
                 let at = g.digits(item, &digits);
                 let around: Vec<(usize, Value)> = p.outer.iter().copied().zip(at.iter().copied()).collect();
                 let (first_row, rows) = self.blocks.at(g, at[loops]);
                 let mut origin = tiles.origin(g, request, &around, first_row);
-                let place: Vec<Value> = carried.iter().map(|_| g.div_rem(item, &groups).0).collect();
+                let mut place: Vec<Value> = self.spread.iter().map(|_| g.div_rem(item, &groups).0).collect();
+                let mut stale = None;
+                if once {
+                    let around = g.div_rem(item, &(&self.blocks.count() * &groups)).0;
+                    let copied = carried[place.len()];
+                    stale = Some(g.b.ins().icmp(IntCC::NotEqual, around, copied));
+                    place.push(around);
+                }
                 if let Some(row) = &self.spread {
                     let to = g.scratch(worker);
                     let to = g.plus(to, &panel_bytes);
-                    let stale = g.b.ins().icmp(IntCC::NotEqual, place[0], carried[0]);
-                    g.when(stale, |g| spread_rows(g, p, (origin.a, rows), (to, row)));
+                    let other = g.b.ins().icmp(IntCC::NotEqual, place[0], carried[0]);
+                    g.when(other, |g| spread_rows(g, p, (origin.a, rows), (to, row)));
                     origin.a = to;
                 }
                 let b = match &p.prologue {
@@ -221,7 +241,7 @@ impl Direct {
                 let to = g.min(to, n_panels);
                 let panel = |g: &mut Gen<'_, '_>, at: At| {
                     let at = self.no_wider_than_columns(at);
-                    let b = self.b_panel(g, p, &b, scratch, at);
+                    let b = self.b_panel(g, p, &b, (scratch, stale), at);
                     tiles.panel(g, &origin, at, b, &self.blocks, rows);
                 };
                 let Some(turn) = self.turn.filter(|_| !self.panels.count(&n).is(1)) else {
@@ -293,20 +313,30 @@ impl Direct {
         }
     }
 
-    /// A panel of B, copied or computed first if need be.
+    /// Whether one panel has all columns, so that neighbouring items find it where the first of them has copied it to.
+    fn is_copied_once(&self, p: &Problem) -> bool {
+        let copied = !matches!(self.b, Source::Packed { .. });
+        copied && self.turn.is_none() && self.panels.count(&p.extent(&p.n)).is(1)
+    }
+
+    /// A panel of B, copied or computed first if need be: where that is known only at run time, `stale` says so.
     fn b_panel(
         &self,
         g: &mut Gen<'_, '_>,
         p: &Problem,
         b: &[Value],
-        scratch: Option<Value>,
+        (scratch, stale): (Option<Value>, Option<Value>),
         at: At,
     ) -> BPanel {
+        let fill = |g: &mut Gen<'_, '_>, copy: &mut dyn FnMut(&mut Gen<'_, '_>)| match stale {
+            Some(stale) => g.when(stale, |g| copy(g)),
+            None => copy(g),
+        };
         let k = p.extent(&p.k);
         let groups = p.groups.len() as i64;
         let own = Stride::Const(u32::from(at.width) * p.groups.len() as u32);
         if let (Some(prologue), Some(to)) = (&p.prologue, scratch) {
-            prologue.panel(g, p, b, to, at);
+            fill(g, &mut |g| prologue.panel(g, p, b, to, at));
             return BPanel::Apart(to, own, None);
         }
         let b = b[0];
@@ -327,8 +357,14 @@ impl Direct {
             return BPanel::Apart(start, apart, value);
         }
         let to = scratch.expect("operands that may be copied have scratch memory");
+        if let (Some(chains), Some(k), Some(step)) =
+            (at.chains(&k), k.as_const(), place.stride(&p.k, &p.nest.extents))
+        {
+            fill(g, &mut |g| pack::in_chains(g, [start, to], (at.width, k, chains), [&step, n_stride]));
+            return BPanel::Apart(to, own, None);
+        }
         let sums: Vec<(Extent, Extent)> = merged(p, place);
-        pack::columns(g, start, to, at, n_stride, &sums);
+        fill(g, &mut |g| pack::columns(g, start, to, at, n_stride, &sums));
         BPanel::Apart(to, own, None)
     }
 }

@@ -5,7 +5,7 @@ use cranelift_codegen::ir::{
     types::{F32, F32X4},
 };
 use nnc_ir::extent::Extent;
-use nnc_tile::gemm::Cols;
+use nnc_tile::gemm::{Chains, Cols, Part};
 
 use super::{emit::Gen, panel::At};
 
@@ -101,4 +101,61 @@ fn move_lanes(g: &mut Gen<'_, '_>, from: Value, to: Value, ty: Type, lanes: &[i6
         let x = g.b.ins().load(ty, flags(), addr, at);
         g.b.ins().store(flags(), x, to, disp(lane).unwrap_or(0));
     }
+}
+
+/// Copies a panel of k rows in the order of its chains: elements are `steps` apart along k and along columns. What is beyond the
+/// rows and is multiplied all the same becomes zero.
+pub(super) fn in_chains(
+    g: &mut Gen<'_, '_>,
+    [from, to]: [Value; 2],
+    (panel, k, chains): (u16, i64, Chains),
+    steps: [&Extent; 2],
+) {
+    let turn = i64::from(chains.count);
+    let (zero, turns) = (g.int(0), g.int(k / turn));
+    let (from_step, to_step) = (steps[0].scale(4 * turn), 4 * turn * i64::from(panel));
+    let parts = chains.parts(usize::from(panel));
+    let of_turn = |g: &mut Gen<'_, '_>, at: &[Value], some: i64| {
+        for part in &parts {
+            let from = g.plus(at[0], &steps[1].scale(4 * part.first as i64));
+            let to = g.b.ins().iadd_imm_s(at[1], 4 * turn * part.first as i64);
+            for first in (0..some).step_by(part.chains) {
+                let from = g.plus(from, &steps[0].scale(4 * first));
+                let to = g.b.ins().iadd_imm_s(to, 4 * first * part.cols as i64);
+                columns_of_chains(g, [from, to], (*part, some - first), steps);
+            }
+        }
+    };
+    let rest = g.carry((zero, turns), 1, &[from, to], |g, _, at| {
+        of_turn(g, at, turn);
+        vec![g.plus(at[0], &from_step), g.b.ins().iadd_imm_s(at[1], to_step)]
+    });
+    of_turn(g, &rest, k % turn);
+}
+
+/// One step of each chain, for all columns of a part; `left` rows are there.
+fn columns_of_chains(
+    g: &mut Gen<'_, '_>,
+    [from, to]: [Value; 2],
+    (part, left): (Part, i64),
+    [k_step, n_step]: [&Extent; 2],
+) {
+    let (zero, columns) = (g.int(0), g.int(part.cols as i64));
+    // Neighbours of one row stay neighbours.
+    let (ty, at_once) = if part.chains == 1 && n_step.is(1) { (F32X4, 4) } else { (F32, 1) };
+    let (from_step, to_step) = (n_step.scale(4 * at_once), 4 * at_once * part.chains as i64);
+    g.carry((zero, columns), at_once, &[from, to], |g, _, at| {
+        for (chain, place) in (0..part.chains as i64).zip((0i32..).step_by(4)) {
+            let x = if chain < left {
+                let distance = k_step.scale(4 * chain);
+                let near = distance.as_const().and_then(|bytes| i32::try_from(bytes).ok());
+                let from = if near.is_some() { at[0] } else { g.plus(at[0], &distance) };
+                g.b.ins().load(ty, flags(), from, near.unwrap_or(0))
+            } else {
+                g.b.ins().f32const(0.0)
+            };
+            g.b.ins().store(flags(), x, at[1], place);
+        }
+        vec![g.plus(at[0], &from_step), g.b.ins().iadd_imm_s(at[1], to_step)]
+    });
 }
