@@ -103,3 +103,52 @@ pub(super) fn scalar(slot: &Slot) -> Result<i64, EvalError> {
     let one = (slot.elements() == 1).then(|| slot.scalar(0));
     one.and_then(Scalar::as_i64).ok_or_else(|| EvalError::bug("a scalar integer was expected"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        dtype::DType,
+        eval::{EvalLimits, Tensor},
+        form::{Bounds, Ix, Load},
+    };
+
+    #[test]
+    fn updates_are_written_in_order() {
+        let load = |operand: usize, dtype: DType| Load {
+            operand,
+            dtype,
+            index: vec![Ix::Axis(0)],
+            extents: vec![Extent::Const(3)],
+            bounds: Bounds::Inside,
+        };
+        let scattered = |combine: ScatterCombine, places: &[i64]| {
+            let form = ScatterForm {
+                space: vec![Extent::Const(3)],
+                loads: vec![load(2, DType::F16), load(1, DType::I64)],
+                index: vec![Ix::Load(1)],
+                combine,
+            };
+            let half = |x: &[f32]| {
+                Tensor::from_scalars(
+                    DType::F16,
+                    &[x.len() as i64],
+                    &x.iter().map(|&x| Scalar::f32(x)).collect::<Vec<_>>(),
+                )
+            };
+            let operands = [half(&[1., 2.]), Tensor::i64s(&[3], places), half(&[3., 5., 7.])]
+                .map(|t| Slot::of_tensor(&t));
+            let known = |e: &Extent| Ok(e.as_const().expect("tests use constants"));
+            let result = scatter(&form, &operands, &known, &mut Budget::new(&EvalLimits::GENEROUS))?;
+            Ok::<_, EvalError>(
+                result.into_tensor().scalars().into_iter().map(Scalar::to_f32).collect::<Vec<_>>(),
+            )
+        };
+        assert_eq!(scattered(ScatterCombine::Replace, &[0, 1, 0]).expect("runs"), [7., 5.]);
+        assert_eq!(scattered(ScatterCombine::Add, &[0, 1, 0]).expect("runs"), [11., 7.]);
+        assert_eq!(scattered(ScatterCombine::Mul, &[0, 1, 0]).expect("runs"), [21., 10.]);
+        assert_eq!(scattered(ScatterCombine::Max, &[0, 0, 0]).expect("runs"), [7., 2.]);
+        assert_eq!(scattered(ScatterCombine::Min, &[0, 1, 1]).expect("runs"), [1., 2.]);
+        assert_eq!(scattered(ScatterCombine::Add, &[0, 2, 0]).expect_err("out of range").code, 805);
+    }
+}

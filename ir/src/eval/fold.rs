@@ -101,3 +101,39 @@ fn rounded(ty: &TensorType, value: Scalar) -> Scalar {
     value.store(ty.dtype, &mut element);
     Scalar::load(ty.dtype, &element)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{dtype::DType, entity::EntityId, extent::SymbolId, ops};
+
+    #[test]
+    fn folding_keeps_splats_and_shares_bytes() {
+        let fold = ConstEval { limits: EvalLimits { tensor_bytes: 1 << 20, points: 1 << 10 } };
+        let splat = |dims: &[i64], x: f32| {
+            Constant::new(DType::F32, dims, Payload::Splat(Scalar::f32(x))).expect("valid")
+        };
+        let got = fold
+            .fold(&ops::Add {}.into(), &[splat(&[300, 300], 1.5), splat(&[300, 300], 2.0)])
+            .expect("folds");
+        assert!(matches!(got[0].payload(), Payload::Splat(s) if *s == Scalar::f32(3.5)));
+        assert!(
+            fold.fold(&ops::Add {}.into(), &[splat(&[3000, 300], 1.5), splat(&[3000, 300], 2.0)]).is_none()
+        );
+
+        let vector = Constant::from_scalars(DType::F32, &[4], &[1., 2., 3., 4.].map(Scalar::f32));
+        let matrix = vec![Extent::Const(2), Extent::Const(2)];
+        let got =
+            fold.fold(&ops::Reshape { shape: matrix }.into(), std::slice::from_ref(&vector)).expect("folds");
+        assert_eq!(got[0].dims(), [2, 2]);
+        let got = fold.fold(&ops::Transpose { perm: vec![1, 0] }.into(), &got).expect("folds");
+        assert_eq!(got[0].scalars(), [1., 3., 2., 4.].map(Scalar::f32));
+        let wide = vec![Extent::Const(2000), Extent::Const(4)];
+        assert!(
+            fold.fold(&ops::Broadcast { shape: wide }.into(), &[vector]).is_none(),
+            "over the limit of points"
+        );
+        let unknown = ops::Extents { values: vec![Extent::symbol(SymbolId::new(0))] };
+        assert!(fold.fold(&unknown.into(), &[]).is_none());
+    }
+}

@@ -184,3 +184,6 @@ pub(super) fn splat(form: &LoopForm, operands: &[Option<Scalar>]) -> Option<Vec<
     (form.combine.is_none() && !indexed)
         .then(|| crate::eval::eval_program(&form.body, &|k| values[k], &[], &|_| 0))
 }
+
+#[cfg(test)]
+mod tests;
