@@ -9,6 +9,7 @@ use nnc_tile::winograd::Winograd;
 
 use crate::{
     choice::{Decided, Tuning},
+    elem_type::elem_type,
     emit,
     entry::{self, Callee, FuncId, Functions, Inlined, Program, Slots},
     frame::{Frame, PointerSlot},
@@ -379,11 +380,7 @@ fn signature(module: &Module) -> Signature {
             (_, Some(s)) => u32::try_from(s.index()).map_or(Dim::Derived, Dim::Symbol),
             _ => Dim::Derived,
         };
-        Port {
-            name: name.to_owned(),
-            elem: plan::elem_type(ty.dtype),
-            dims: ty.shape.iter().map(dim).collect(),
-        }
+        Port { name: name.to_owned(), elem: elem_type(ty.dtype), dims: ty.shape.iter().map(dim).collect() }
     };
     let ports = |names: &[String], values: &[nnc_ir::graph::ValueId]| {
         names.iter().zip(values).map(|(name, &value)| port(name, value)).collect()

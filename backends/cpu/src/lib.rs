@@ -6,6 +6,7 @@
 
 pub mod choice;
 mod compile;
+mod elem_type;
 mod emit;
 mod entry;
 pub mod frame;
@@ -26,6 +27,7 @@ pub mod wide;
 mod work;
 
 pub use compile::{CompileOptions, Compiled, compile, compile_owned, plan_memory};
+pub use elem_type::elem_type;
 pub use nnc_tile::winograd::Winograd;
-pub use plan::{PlanReport, elem_type};
+pub use plan::PlanReport;
 pub use target::{Target, TargetDesc};

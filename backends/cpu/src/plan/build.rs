@@ -1,28 +1,25 @@
-//! build - regions to steps: buffers, their lives, and what runs when.
+//! build - regions to steps, in the order in which they run.
 
 use std::rc::Rc;
 
 use nnc_ir::{
-    compose::fuse_region,
     definitions::Definitions,
     diag::Diagnostic,
-    dtype::DType,
     entity::EntityId,
-    extent::Extent,
-    form::{Class, Form, LoopForm},
-    graph::{Module, Node, NodeId, RegionId, ValueId},
+    extent::SymbolId,
+    form::Form,
+    graph::{Module, Node, NodeId, RegionId},
     ops::Op,
-    types::TensorType,
 };
-use nnc_runtime::{ElemType, externs::Extern};
+use nnc_runtime::externs::Extern;
 use nnc_x86::Level;
 use rustc_hash::FxHashMap;
 
 use super::{
-    Block, Bounds, Buffer, BufferId, BufferKind, ExternStep, NestStep, Plan, ScatterStep, Step,
-    concat::Joined, data_free, intermediate_bytes, layout::Machine, ranges::Ranges, resolve, tiled::Tiling,
+    Block, Bounds, Buffer, BufferId, BufferKind, ExternStep, Plan, Step, concat::Joined, intermediate_bytes,
+    layout::Machine, ranges::Ranges, tiled::Tiling,
 };
-use crate::{CompileOptions, kernel::Filtering, lower::concat::copy_form, weights::Constants};
+use crate::{CompileOptions, elem_type::elem_type, kernel::Filtering, weights::Constants};
 
 /// Code of what this backend cannot compile.
 const UNSUPPORTED: u16 = 410;
@@ -95,6 +92,7 @@ pub(crate) fn build(
     Ok(plan)
 }
 
+/// A plan under construction. What makes its parts is in [`super::buffers`], [`super::nests`] and the files beside them.
 pub(super) struct Planner<'m> {
     pub(super) module: &'m Module,
     pub(super) definitions: Rc<Definitions>,
@@ -113,21 +111,16 @@ pub(super) struct Planner<'m> {
     /// How often each value is read.
     pub(super) uses: Vec<usize>,
     /// Number of buffers when the steps of this region began: older ones belong to regions around it.
-    since: usize,
+    pub(super) since: usize,
     /// The joined tensors of this region.
     pub(super) joined: Vec<Joined>,
     /// How large integers are.
-    ranges: Ranges,
+    pub(super) ranges: Ranges,
     /// Regions that may be run tile by tile.
     pub(super) tilings: Vec<Tiling>,
 }
 
 impl Planner<'_> {
-    pub(super) fn new_buffer(&mut self, kind: BufferKind, bytes: Extent) -> BufferId {
-        self.buffers.push(Buffer::new(kind, bytes));
-        BufferId(self.buffers.len() - 1)
-    }
-
     /// The number of the next kernel.
     pub(super) fn next_kernel(&mut self) -> usize {
         self.kernels += 1;
@@ -138,109 +131,6 @@ impl Planner<'_> {
     pub(super) fn next_counter(&mut self) -> usize {
         self.counters += 1;
         self.counters - 1
-    }
-
-    /// A buffer of its own for a value of type `ty`.
-    pub(super) fn own(&mut self, ty: &TensorType) -> BufferId {
-        self.new_buffer(BufferKind::Own, ty.bytes())
-    }
-
-    pub(super) fn resolve(&self, buffer: BufferId) -> BufferId {
-        resolve(&self.buffers, buffer)
-    }
-
-    /// The buffer of a value that has been defined.
-    pub(super) fn buffer(&self, value: ValueId) -> BufferId {
-        self.of_value[value.index()]
-            .expect("the verifier has checked that values are defined before they are read")
-    }
-
-    pub(super) fn bind(&mut self, value: ValueId, buffer: BufferId) {
-        self.of_value[value.index()] = Some(buffer);
-    }
-
-    /// Notes that a buffer is in use now.
-    pub(super) fn touch(&mut self, buffer: BufferId) {
-        let at = self.clock;
-        let buffer = self.resolve(buffer);
-        for buffer in [Some(buffer), self.buffers[buffer.0].partner].into_iter().flatten() {
-            let live = &mut self.buffers[buffer.0].live;
-            *live = Some(live.map_or((at, at), |(first, last)| (first.min(at), last.max(at))));
-        }
-    }
-
-    /// Gives buffers that change places the same life, and what has parts theirs.
-    fn join_lives(&mut self) {
-        for i in 0..self.buffers.len() {
-            let Some((first, last)) = self.buffers[i].live else { continue };
-            let mut at = i;
-            while let BufferKind::Part(whole) = self.buffers[at].kind {
-                at = self.resolve(whole).0;
-                let live = &mut self.buffers[at].live;
-                *live = Some(live.map_or((first, last), |(a, b)| (a.min(first), b.max(last))));
-            }
-        }
-        for &(a, b) in &self.pairs {
-            let lives = [self.buffers[a.0].live, self.buffers[b.0].live];
-            let join = |x: (usize, usize), y: (usize, usize)| (x.0.min(y.0), x.1.max(y.1));
-            let both = lives.into_iter().flatten().reduce(join);
-            self.buffers[a.0].live = both;
-            self.buffers[b.0].live = both;
-        }
-    }
-
-    /// Makes `from`, which was made for a value of a block, the same memory as `to`, if nothing stands against it.
-    ///
-    /// `since` is the number of buffers when the block began: older ones belong to others.
-    pub(super) fn redirect(&mut self, from: BufferId, to: BufferId, since: usize) -> bool {
-        let (from, to) = (self.resolve(from), self.resolve(to));
-        let old = &self.buffers[from.0];
-        if from == to || from.0 < since || old.kind != BufferKind::Own || old.pinned {
-            return false;
-        }
-        // Addresses of parts are computed before all that data decide.
-        let known = |e: &Extent| data_free(&self.module.symbols, e);
-        let target = &self.buffers[to.0];
-        let moves = target.pinned || target.kind != BufferKind::Own || !target.sizes.iter().all(known);
-        if moves && self.has_parts(from) {
-            return false;
-        }
-        let (sizes, live) = (old.sizes.clone(), old.live);
-        self.buffers[from.0].kind = BufferKind::Same(to);
-        let target = &mut self.buffers[to.0];
-        target.sizes.extend(sizes);
-        target.sizes.dedup();
-        if let Some((first, last)) = live {
-            target.live = Some(target.live.map_or((first, last), |(a, b)| (a.min(first), b.max(last))));
-        }
-        true
-    }
-
-    /// Whether there are buffers that are parts of this one.
-    pub(super) fn has_parts(&self, buffer: BufferId) -> bool {
-        self.buffers.iter().any(|b| matches!(b.kind, BufferKind::Part(of) if self.resolve(of) == buffer))
-    }
-
-    /// Whether the buffer was made by the steps of this region.
-    pub(super) fn is_of_region(&self, buffer: BufferId) -> bool {
-        buffer.0 >= self.since
-    }
-
-    /// Has the value of `from` in `to` at the end of a block: produced there, or copied.
-    pub(super) fn deliver(
-        &mut self,
-        block: &mut Block,
-        from: BufferId,
-        to: BufferId,
-        bytes: &Extent,
-        since: usize,
-    ) {
-        self.touch(from);
-        self.touch(to);
-        if !self.redirect(from, to, since) {
-            block.steps.push(Step::Ensure { buffer: to, bytes: bytes.clone() });
-            block.steps.push(Step::Copy { from, to, bytes: bytes.clone() });
-        }
     }
 
     /// Numbers of the ONNX nodes of a node.
@@ -301,28 +191,7 @@ impl Planner<'_> {
             }
             Form::Constant => self.constant(node),
             Form::Concat { axis } => self.concat(node, axis, block),
-            Form::Scatter(form) => {
-                let ty = module.ty(node.results[0]).clone();
-                let result = self.results(node, block)[0];
-                let operands: Vec<BufferId> = node.operands.iter().map(|&v| self.buffer(v)).collect();
-                let (what, nodes) = (node.op.mnemonic().to_owned(), self.node_numbers(node));
-                block.steps.push(Step::Nest(Box::new(NestStep {
-                    kernel: self.next_kernel(),
-                    what: format!("{what}_copy"),
-                    form: copy_form(&ty),
-                    operands: vec![operands[0]],
-                    ranges: vec![],
-                    results: vec![result],
-                    placement: vec![None],
-                    nodes: nodes.clone(),
-                    at: self.clock,
-                    in_place: false,
-                    channels_last: false,
-                })));
-                let kernel = self.next_kernel();
-                let step = ScatterStep { kernel, what, form, ty, operands, result, nodes };
-                block.steps.push(Step::Scatter(Box::new(step)));
-            }
+            Form::Scatter(form) => self.scatter(node, form, block),
             Form::Extents(values) => {
                 let to = self.results(node, block)[0];
                 block.steps.push(Step::StoreExtents { to, values });
@@ -357,56 +226,6 @@ impl Planner<'_> {
         self.results(node, &mut Block::default());
     }
 
-    /// A buffer for each result, with room for it.
-    pub(super) fn results(&mut self, node: &Node, block: &mut Block) -> Vec<BufferId> {
-        let module = self.module;
-        let one = |&value: &ValueId| {
-            let buffer = self.own(module.ty(value));
-            self.bind(value, buffer);
-            self.touch(buffer);
-            block.steps.push(Step::Ensure { buffer, bytes: module.ty(value).bytes() });
-            buffer
-        };
-        node.results.iter().map(one).collect()
-    }
-
-    /// What a fusion does: its nodes, but for those that only move, each kind once.
-    pub(super) fn fusion_name(&self, node: &Node) -> String {
-        let mut names: Vec<&str> = Vec::new();
-        for &inner in &self.module.region(node.regions[0]).nodes {
-            let name = self.module.node(inner).op.mnemonic();
-            let moves = self.module.form(inner).loops().is_some_and(|l| l.class() == Class::Movement);
-            if !moves && !names.contains(&name) {
-                names.push(name);
-            }
-        }
-        let more = if names.len() > 4 { "_etc" } else { "" };
-        names.truncate(4);
-        if names.is_empty() { "move".into() } else { names.join("_") + more }
-    }
-
-    fn nest_step(&mut self, node: &Node, what: String, form: LoopForm, block: &mut Block) {
-        let operands = node.operands.iter().map(|&v| self.buffer(v)).collect();
-        let ranges = node.operands.iter().map(|&v| self.ranges.of(v)).collect();
-        let results = self.results(node, block);
-        let placement = vec![None; results.len()];
-        let nodes = self.node_numbers(node);
-        let kernel = self.next_kernel();
-        block.steps.push(Step::Nest(Box::new(NestStep {
-            kernel,
-            what,
-            form,
-            operands,
-            ranges,
-            results,
-            placement,
-            nodes,
-            at: self.clock,
-            in_place: false,
-            channels_last: false,
-        })));
-    }
-
     fn constant(&mut self, node: &Node) {
         let Op::ConstantOp(op) = &node.op else {
             return self.refuse(node, "it has the form of a constant, but no value");
@@ -421,7 +240,7 @@ impl Planner<'_> {
         id: NodeId,
         function: Extern,
         attrs: Vec<i64>,
-        defines: Vec<(usize, usize, nnc_ir::extent::SymbolId)>,
+        defines: Vec<(usize, usize, SymbolId)>,
         block: &mut Block,
     ) {
         let module = self.module;
@@ -456,18 +275,6 @@ impl Planner<'_> {
         })));
     }
 
-    /// A fusion is one nest, or one over rows; what did not become one runs node by node.
-    fn fusion(&mut self, node: &Node, block: &mut Block) {
-        if let Ok(form) = fuse_region(self.module, node.regions[0]) {
-            let what = self.fusion_name(node);
-            return self.nest_step(node, what, form, block);
-        }
-        if let Some(form) = self.row_form(node.regions[0]) {
-            return self.rows_step(node, form, block);
-        }
-        self.inline(node, block);
-    }
-
     /// The steps of a node's one region in its place.
     pub(super) fn inline(&mut self, node: &Node, block: &mut Block) {
         let module = self.module;
@@ -482,25 +289,5 @@ impl Planner<'_> {
             let buffer = self.buffer(value);
             self.bind(result, buffer);
         }
-    }
-}
-
-/// The runtime's name of an element type.
-#[must_use]
-pub fn elem_type(dtype: DType) -> ElemType {
-    match dtype {
-        DType::Bool => ElemType::Bool,
-        DType::U8 => ElemType::U8,
-        DType::I8 => ElemType::I8,
-        DType::U16 => ElemType::U16,
-        DType::I16 => ElemType::I16,
-        DType::U32 => ElemType::U32,
-        DType::I32 => ElemType::I32,
-        DType::U64 => ElemType::U64,
-        DType::I64 => ElemType::I64,
-        DType::F16 => ElemType::F16,
-        DType::BF16 => ElemType::Bf16,
-        DType::F32 => ElemType::F32,
-        DType::F64 => ElemType::F64,
     }
 }

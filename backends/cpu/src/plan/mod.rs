@@ -5,6 +5,7 @@
 //! decided here; the entry code (`crate::entry`) only carries it out.
 
 mod bound;
+mod buffers;
 mod build;
 mod concat;
 mod control;
@@ -12,6 +13,7 @@ mod groups;
 mod in_place;
 mod layout;
 mod memory;
+mod nests;
 mod outputs;
 mod positions;
 mod ranges;
@@ -25,7 +27,6 @@ mod trim;
 
 pub(crate) use bound::{Bounds, data_free};
 pub(crate) use build::build;
-pub use build::elem_type;
 pub(crate) use memory::{Packing, Request, pack, peak_live};
 pub(crate) use reach::{Span, reads};
 pub(crate) use step::{
