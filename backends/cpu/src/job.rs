@@ -8,7 +8,7 @@ use crate::{
     entry::Slots,
     frame::PointerSlot,
     kernel::{Kernel, LowerCx, NestRequest, OperandRef, Placement},
-    lower::{self, rows::RowsRequest, scatter::ScatterRequest},
+    lower::{self, LowerError, rows::RowsRequest, scatter::ScatterRequest},
     plan::{Block, BufferId, BufferKind, GroupsStep, NestStep, Plan, RowsStep, ScatterStep, Step, TiledStep},
     tiled,
     weights::Constants,
@@ -99,94 +99,136 @@ pub(crate) struct Shifted {
 pub(crate) fn lower(
     work: &Job<'_>,
     name: String,
-    &Sources { plan, slots, options, .. }: &Sources<'_>,
+    sources: &Sources<'_>,
     constants: &Constants,
     cx: &mut LowerCx<'_>,
     shifted: &mut Vec<Shifted>,
-) -> Result<(Kernel, Option<String>), lower::LowerError> {
-    let operand = |&buffer: &BufferId| OperandRef {
-        pointer: slots.buffer(plan, buffer),
-        constant: match plan.buffer(buffer).kind {
-            BufferKind::Constant(c) => Some(constants.get(c).clone()),
-            _ => None,
-        },
-        range: None,
-    };
-    let first = |nodes: &[u32]| nodes.first().map_or(-1, |&n| i64::from(n));
-    match work {
+) -> Result<(Kernel, Option<String>), LowerError> {
+    let buffers = Buffers { plan: sources.plan, slots: sources.slots, constants };
+    let kernel = match work {
         Job::Nest(step) => {
-            let mut results = Vec::with_capacity(step.results.len());
-            let mut placement = Vec::with_capacity(step.results.len());
-            for (k, &result) in step.results.iter().enumerate() {
-                let base = slots.buffer(plan, result);
-                match &step.placement[k] {
-                    Some(place) if !place.offset.is(0) && slots.is_settled(plan, result) => {
-                        let slot = cx.frame.add_pointer();
-                        let bytes = place.offset.scale(step.form.results[k].bytes() as i64);
-                        shifted.push(Shifted { slot, from: base, bytes });
-                        results.push(slot);
-                        placement
-                            .push(Some(Placement { offset: Extent::ZERO, strides: place.strides.clone() }));
-                    }
-                    place => {
-                        results.push(base);
-                        placement.push(place.clone());
-                    }
-                }
-            }
+            let (results, placement) = buffers.placed_results(step, cx, shifted);
             let request = NestRequest {
                 name,
                 form: step.form.clone(),
-                operands: step.operands_by(operand),
+                operands: step.operands_by(|buffer| buffers.operand(buffer)),
                 results,
                 placement,
                 fault_node: first(&step.nodes),
             };
-            if cx.choices.part().is_some() {
-                return Ok((lower::lower_nest(&request, cx)?, None));
-            }
-            let decides = options.record_choices || !options.tuning.is_empty();
-            let key = (decides && step.form.class() == Class::Contraction)
-                .then(|| choice::key(&request, cx.filtering.most));
-            let given = key.as_ref().and_then(|key| options.tuning.get(key));
-            cx.choices = Choices::new(given, options.record_choices);
-            Ok((lower::lower_nest(&request, cx)?, key))
+            return lower_nest(&request, step.form.class(), sources.options, cx);
         }
         Job::Groups(step) => {
             let nest = |step: &NestStep, name: String| NestRequest {
                 name,
                 form: step.form.clone(),
-                operands: step.operands.iter().map(operand).collect(),
-                results: step.results.iter().map(|&b| slots.buffer(plan, b)).collect(),
+                operands: buffers.operands(&step.operands),
+                results: buffers.results(&step.results),
                 placement: step.placement.clone(),
                 fault_node: first(&step.nodes),
             };
             let (product, finish) = (nest(&step.product, name), nest(&step.finish, String::new()));
             let pair = lower::Pair { product: &product, finish: &finish, read: step.read };
-            Ok((lower::lower_pair(&pair, step.counter.map(|c| slots.counter_slot(c)), cx)?, None))
+            let counter = step.counter.map(|c| sources.slots.counter_slot(c));
+            lower::lower_pair(&pair, counter, cx)?
         }
         Job::Rows(step) => {
             let request = RowsRequest {
                 name,
                 form: step.form.clone(),
-                operands: step.operands.iter().map(operand).collect(),
-                results: step.results.iter().map(|&b| slots.buffer(plan, b)).collect(),
+                operands: buffers.operands(&step.operands),
+                results: buffers.results(&step.results),
                 fault_node: first(&step.nodes),
             };
-            Ok((lower::rows::lower_rows(&request, cx)?, None))
+            lower::rows::lower_rows(&request, cx)?
         }
         Job::Scatter(step) => {
             let request = ScatterRequest {
                 name,
                 form: step.form.clone(),
-                operands: step.operands.iter().map(operand).collect(),
-                result: slots.buffer(plan, step.result),
+                operands: buffers.operands(&step.operands),
+                result: buffers.slot(step.result),
                 ty: step.ty.clone(),
                 fault_node: first(&step.nodes),
             };
-            Ok((lower::scatter::lower_scatter(&request, cx)?, None))
+            lower::scatter::lower_scatter(&request, cx)?
         }
-        Job::Tiled(_) => Err(lower::LowerError::Target("a region without its members")),
+        Job::Tiled(_) => return Err(LowerError::Target("a region without its members")),
+    };
+    Ok((kernel, None))
+}
+
+/// Lowers a nest by what a tuning says of it. One that is done in turns with others has its choices from these.
+fn lower_nest(
+    request: &NestRequest,
+    class: Class,
+    options: &CompileOptions,
+    cx: &mut LowerCx<'_>,
+) -> Result<(Kernel, Option<String>), LowerError> {
+    if cx.choices.part().is_some() {
+        return Ok((lower::lower_nest(request, cx)?, None));
+    }
+    let decides = options.record_choices || !options.tuning.is_empty();
+    let key = (decides && class == Class::Contraction).then(|| choice::key(request, cx.filtering.most));
+    let given = key.as_ref().and_then(|key| options.tuning.get(key));
+    cx.choices = Choices::new(given, options.record_choices);
+    Ok((lower::lower_nest(request, cx)?, key))
+}
+
+/// The node that faults name.
+fn first(nodes: &[u32]) -> i64 {
+    nodes.first().map_or(-1, |&n| i64::from(n))
+}
+
+/// What lowering is told of buffers.
+struct Buffers<'a> {
+    plan: &'a Plan,
+    slots: &'a Slots,
+    constants: &'a Constants,
+}
+
+impl Buffers<'_> {
+    fn slot(&self, buffer: BufferId) -> PointerSlot {
+        self.slots.buffer(self.plan, buffer)
+    }
+
+    fn operand(&self, buffer: BufferId) -> OperandRef {
+        let constant = match self.plan.buffer(buffer).kind {
+            BufferKind::Constant(c) => Some(self.constants.get(c).clone()),
+            _ => None,
+        };
+        OperandRef { pointer: self.slot(buffer), constant, range: None }
+    }
+
+    fn operands(&self, buffers: &[BufferId]) -> Vec<OperandRef> {
+        buffers.iter().map(|&b| self.operand(b)).collect()
+    }
+
+    fn results(&self, buffers: &[BufferId]) -> Vec<PointerSlot> {
+        buffers.iter().map(|&b| self.slot(b)).collect()
+    }
+
+    /// The results of a nest and how they lie there. One that begins somewhere within its buffer has a slot for that address,
+    /// where the buffer stays at one place.
+    fn placed_results(
+        &self,
+        step: &NestStep,
+        cx: &mut LowerCx<'_>,
+        shifted: &mut Vec<Shifted>,
+    ) -> (Vec<PointerSlot>, Vec<Option<Placement>>) {
+        let mut one = |k: usize, result: BufferId| {
+            let base = self.slot(result);
+            match &step.placement[k] {
+                Some(place) if !place.offset.is(0) && self.slots.is_settled(self.plan, result) => {
+                    let slot = cx.frame.add_pointer();
+                    let bytes = place.offset.scale(step.form.results[k].bytes() as i64);
+                    shifted.push(Shifted { slot, from: base, bytes });
+                    (slot, Some(Placement { offset: Extent::ZERO, strides: place.strides.clone() }))
+                }
+                place => (base, place.clone()),
+            }
+        };
+        step.results.iter().enumerate().map(|(k, &result)| one(k, result)).unzip()
     }
 }
 

@@ -143,9 +143,9 @@ pub(crate) struct NestStep {
 
 impl NestStep {
     /// Operands as lowering sees them, made of their buffers.
-    pub(crate) fn operands_by(&self, of: impl Fn(&BufferId) -> OperandRef) -> Vec<OperandRef> {
+    pub(crate) fn operands_by(&self, of: impl Fn(BufferId) -> OperandRef) -> Vec<OperandRef> {
         let range = |number: usize| self.ranges.get(number).copied().flatten();
-        let one = |(number, buffer)| OperandRef { range: range(number), ..of(buffer) };
+        let one = |(number, &buffer)| OperandRef { range: range(number), ..of(buffer) };
         self.operands.iter().enumerate().map(one).collect()
     }
 }

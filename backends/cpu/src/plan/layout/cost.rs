@@ -105,7 +105,7 @@ fn of_nest(plan: &Plan, view: &Tensors<'_>, nest: &NestStep, machine: Machine) -
 fn convolution(plan: &Plan, view: &Tensors<'_>, nest: &NestStep, input: usize, machine: Machine) -> Steps {
     let form = &nest.form;
     let step = plan.in_order(nest, view, true);
-    let operand = |&buffer: &BufferId| OperandRef {
+    let operand = |buffer: BufferId| OperandRef {
         pointer: PointerSlot(0),
         constant: plan.constant(buffer).cloned(),
         range: None,
