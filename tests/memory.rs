@@ -24,17 +24,10 @@ use nnc::{
 use std::sync::{Arc, Weak};
 
 use nnc_kit::generate::{Case, generate};
-use support::on_all_cores;
 
 /// Fails with all the seeds that fail, and gives what the others gave.
 fn for_seeds<R: Send>(test: impl Fn(&Case) -> Result<R, String> + Sync) -> Vec<R> {
-    let seeds = support::seeds(1000..1300);
-    let results =
-        on_all_cores(&seeds, |&seed| test(&generate(seed)).map_err(|e| format!("seed {seed}: {e}")));
-    let (passed, failed): (Vec<_>, Vec<_>) = results.into_iter().partition(Result::is_ok);
-    let failed: Vec<String> = failed.into_iter().filter_map(Result::err).collect();
-    assert!(failed.is_empty(), "{} of {} fail:\n{}", failed.len(), seeds.len(), failed.join("\n"));
-    passed.into_iter().filter_map(Result::ok).collect()
+    support::for_seeds(&support::seeds(1000..1300), |seed| test(&generate(seed)))
 }
 
 fn compile(module: &Module, level: OptLevel, options: CompileOptions) -> Result<Compiled, String> {

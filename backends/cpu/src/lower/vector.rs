@@ -111,7 +111,8 @@ fn lanes_type(dtype: DType) -> Type {
     if dtype.is_float() { F32X4 } else { I32X4 }
 }
 
-fn bitcast(b: &mut FunctionBuilder, ty: Type, x: Value) -> Value {
+/// The same bits as another type.
+pub(super) fn bitcast(b: &mut FunctionBuilder, ty: Type, x: Value) -> Value {
     b.ins().bitcast(ty, MemFlagsData::new().with_endianness(Endianness::Little), x)
 }
 

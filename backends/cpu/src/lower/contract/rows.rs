@@ -1,13 +1,14 @@
 //! rows - copies of rows: elements that are some distance apart become neighbours.
 
 use cranelift_codegen::ir::{
-    Endianness, InstBuilder, MemFlagsData, Value,
+    InstBuilder, Value,
     condcodes::IntCC,
-    types::{F32, F32X4, I8X16},
+    types::{F32, F32X4, I32X4},
 };
 use nnc_ir::extent::Extent;
 
 use super::{emit::Gen, pack::flags};
+use crate::lower::vector::{bitcast, interleaved};
 
 /// Elements `first..end` of a row.
 #[derive(Clone, Copy)]
@@ -33,7 +34,7 @@ pub(super) fn copy_row(g: &mut Gen<'_, '_>, part: &Part, step: &Extent) {
             for v in 0..vectors {
                 let x = match step {
                     Extent::Const(1) => g.b.ins().load(F32X4, flags(), at[0], 16 * v),
-                    _ => load_halves(g, at[0], false)[0],
+                    _ => load_halves(g, at[0])[0],
                 };
                 g.b.ins().store(flags(), x, at[1], 16 * v);
             }
@@ -86,7 +87,7 @@ pub(super) fn copy_pair(g: &mut Gen<'_, '_>, even: &Part, odd: &Part) {
     let to = [even, odd].map(|part| g.address(part.to, &[(first, Extent::ONE)]));
     let last = g.b.ins().iadd_imm_s(end, -3);
     let (done, _) = g.carry_index((first, last), 4, &[from, to[0], to[1]], |g, _, at| {
-        let halves = load_halves(g, at[0], true);
+        let halves = load_halves(g, at[0]);
         for (half, to) in halves.into_iter().zip(&at[1..]) {
             g.b.ins().store(flags(), half, *to, 0);
         }
@@ -106,25 +107,10 @@ pub(super) fn copy_pair(g: &mut Gen<'_, '_>, even: &Part, odd: &Part) {
     }
 }
 
-/// Elements 0, 2, 4, 6 of eight, and 1, 3, 5, 7 if `both`.
-fn load_halves(g: &mut Gen<'_, '_>, from: Value, both: bool) -> Vec<Value> {
-    let little = MemFlagsData::new().with_endianness(Endianness::Little);
-    let a = g.b.ins().load(I8X16, flags(), from, 0);
-    let b = g.b.ins().load(I8X16, flags(), from, 16);
-    let interleave = |g: &mut Gen<'_, '_>, a: Value, b: Value, first: u8| {
-        let lanes = [first, 4 + first, first + 1, 5 + first];
-        let mask: Vec<u8> = lanes.iter().flat_map(|l| (0..4).map(move |i| 4 * l + i)).collect();
-        let mask = g.b.func.dfg.immediates.push(mask.into());
-        g.b.ins().shuffle(a, b, mask)
-    };
-    // Lanes 0 4 1 5 and 2 6 3 7, and of these the first lanes by turns, or the last.
-    let (low, high) = (interleave(g, a, b, 0), interleave(g, a, b, 2));
-    let halves: &[u8] = if both { &[0, 2] } else { &[0] };
-    halves
-        .iter()
-        .map(|&first| {
-            let half = interleave(g, low, high, first);
-            g.b.ins().bitcast(F32X4, little, half)
-        })
-        .collect()
+/// Elements 0, 2, 4, 6 of eight, and 1, 3, 5, 7.
+fn load_halves(g: &mut Gen<'_, '_>, from: Value) -> [Value; 2] {
+    let both = [0, 16].map(|at| g.b.ins().load(I32X4, flags(), from, at));
+    // Elements 0 4 1 5, and 2 6 3 7.
+    let parts = interleaved(g.b, both);
+    interleaved(g.b, parts).map(|half| bitcast(g.b, F32X4, half))
 }
