@@ -7,7 +7,7 @@
 #[path = "tile/measure.rs"]
 #[allow(dead_code, reason = "each bench uses its own part")]
 mod measure;
-#[path = "../tests/support/nest.rs"]
+#[path = "../tests/support/nest/mod.rs"]
 mod nest;
 #[path = "../tests/support/mod.rs"]
 mod support;

@@ -3,7 +3,7 @@
 //! `cargo bench -p nnc-cpu --bench pointwise [-- name]`. One thread; the best of several runs, in nanoseconds an element.
 #![allow(clippy::unwrap_used, reason = "a bench may panic")]
 
-#[path = "../tests/support/nest.rs"]
+#[path = "../tests/support/nest/mod.rs"]
 mod nest;
 #[path = "../tests/support/mod.rs"]
 mod support;

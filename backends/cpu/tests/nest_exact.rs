@@ -1,7 +1,7 @@
 //! nest_exact - kernels of nests give the evaluator's bits, for every element type, form of index and shape.
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
-#[path = "support/nest.rs"]
+#[path = "support/nest/mod.rs"]
 mod nest;
 mod support;
 

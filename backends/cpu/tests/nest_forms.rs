@@ -1,7 +1,7 @@
 //! nest_forms - sums of floats stay within their error bound; concat and scatter.
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
-#[path = "support/nest.rs"]
+#[path = "support/nest/mod.rs"]
 mod nest;
 mod support;
 

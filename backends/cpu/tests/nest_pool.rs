@@ -3,7 +3,7 @@
 //! Elements are small whole numbers, so that sums are exact in any order.
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
-#[path = "support/nest.rs"]
+#[path = "support/nest/mod.rs"]
 mod nest;
 mod support;
 

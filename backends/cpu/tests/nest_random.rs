@@ -4,7 +4,7 @@
 //! results do not depend on the order, but for the sign of zero.
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
-#[path = "support/nest.rs"]
+#[path = "support/nest/mod.rs"]
 mod nest;
 mod support;
 

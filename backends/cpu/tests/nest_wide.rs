@@ -1,7 +1,7 @@
 //! nest_wide - nests that are to be done by wide streams are, and give the evaluator's bits.
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
-#[path = "support/nest.rs"]
+#[path = "support/nest/mod.rs"]
 mod nest;
 mod support;
 

@@ -2,7 +2,7 @@
 //! else.
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
-#[path = "support/nest.rs"]
+#[path = "support/nest/mod.rs"]
 mod nest;
 mod support;
 

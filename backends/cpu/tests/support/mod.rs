@@ -1,7 +1,7 @@
-//! support - compiles one emitted function and runs it in this process; random numbers; guarded buffers.
+//! support - compiles one emitted function and runs it in this process; random numbers.
 //!
 //! Tiles make position-independent code without relocations, so loading is a copy into executable pages.
-#![allow(dead_code, reason = "each test and bench uses its own part")]
+#![allow(dead_code, unused_imports, reason = "each test and bench uses its own part")]
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 use cranelift_codegen::binemit::Reloc;
@@ -13,12 +13,13 @@ use cranelift_codegen::isa::{self, OwnedTargetIsa};
 use cranelift_codegen::settings::{self, Configurable};
 use cranelift_codegen::{Context, FinalizedRelocTarget};
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
-use memmap2::{Mmap, MmapMut, MmapOptions};
-use std::fs::File;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use memmap2::{Mmap, MmapMut};
 
+pub(crate) mod guarded;
 pub(crate) mod lanes;
 pub(crate) mod random;
+
+pub(crate) use guarded::Guarded;
 
 /// The host as a target, at the given Cranelift optimisation level.
 pub(crate) fn host_isa(opt_level: &str) -> OwnedTargetIsa {
@@ -205,67 +206,6 @@ impl Rng {
     /// Uniform in [-1, 1).
     pub(crate) fn unit(&mut self) -> f32 {
         ((self.next() >> 40) as i32 - (1 << 23)) as f32 / (1 << 23) as f32
-    }
-}
-
-/// Memory for f32 that ends where an unmapped page begins: reading or writing past the end kills the process.
-pub(crate) struct Guarded {
-    map: MmapMut,
-    start: usize,
-    /// Bytes.
-    n: usize,
-}
-
-impl Guarded {
-    /// `n` elements, all `fill`.
-    pub(crate) fn new(n: usize, fill: f32) -> Self {
-        let mut guarded = Self::of_len(n * 4);
-        guarded.slice().fill(fill);
-        guarded
-    }
-
-    /// A copy of bytes.
-    pub(crate) fn of_bytes(bytes: &[u8]) -> Self {
-        let mut guarded = Self::of_len(bytes.len());
-        guarded.bytes().copy_from_slice(bytes);
-        guarded
-    }
-
-    /// So many bytes.
-    fn of_len(n: usize) -> Self {
-        const PAGE: usize = 4096;
-        static COUNT: AtomicUsize = AtomicUsize::new(0);
-        let pages = n.div_ceil(PAGE).max(1) * PAGE;
-        let name = format!("nnc-guarded-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
-        let path = std::env::temp_dir().join(name);
-        let file = File::options().read(true).write(true).create_new(true).open(&path).unwrap();
-        std::fs::remove_file(&path).unwrap();
-        file.set_len(pages as u64).unwrap();
-        // The page after the end of the file is mapped, but has nothing behind it.
-        // SAFETY: the file has no name any more, so nobody else changes it.
-        let map = unsafe { MmapOptions::new().len(pages + PAGE).map_mut(&file).unwrap() };
-        Guarded { map, start: pages - n, n }
-    }
-
-    /// A copy of elements.
-    pub(crate) fn from(elements: &[f32]) -> Self {
-        let mut guarded = Self::new(elements.len(), 0.0);
-        guarded.slice().copy_from_slice(elements);
-        guarded
-    }
-
-    pub(crate) fn slice(&mut self) -> &mut [f32] {
-        assert!(self.n.is_multiple_of(4), "f32 have four bytes");
-        // SAFETY: the bytes from start to the end of the file are n / 4 f32, aligned since pages are.
-        unsafe { std::slice::from_raw_parts_mut(self.map[self.start..].as_mut_ptr().cast(), self.n / 4) }
-    }
-
-    pub(crate) fn bytes(&mut self) -> &mut [u8] {
-        &mut self.map[self.start..][..self.n]
-    }
-
-    pub(crate) fn address(&self) -> i64 {
-        self.map[self.start..].as_ptr() as i64
     }
 }
 
