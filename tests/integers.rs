@@ -12,24 +12,17 @@ use nnc::{
     cpu::CompileOptions,
     ir::{
         Module,
-        constant::Constant,
-        dtype::{DType, Scalar},
+        dtype::DType,
         eval::{EvalLimits, Tensor, evaluate},
         extent::{Extent, Symbol, SymbolOrigin},
-        graph::{ValueId, loc},
-        ops::{Add, Broadcast, Cast, Conv, MatMul, Max, Min, Mul, Op, Relu, Round, Sub, Transpose},
+        graph::ValueId,
+        ops::{Add, Cast, Conv, MatMul, Max, Min, Mul, Relu, Round, Sub, Transpose},
         types::TensorType,
     },
     runtime::Program,
 };
-use nnc_kit::rng::Rng;
-use support::on_all_cores;
-
-/// A network under construction.
-struct Net {
-    m: Module,
-    rng: Rng,
-}
+use nnc_kit::{draft::Draft, rng::Rng};
+use support::for_seeds;
 
 /// What a layer gives: integers of 32 bits, and a value of what was made of them.
 struct Layer {
@@ -37,192 +30,163 @@ struct Layer {
     floats: ValueId,
 }
 
-impl Net {
-    fn op(&mut self, op: impl Into<Op>, operands: &[ValueId]) -> ValueId {
-        let body = self.m.body();
-        self.m.append(body, op, operands, &[], &loc("t")).unwrap()[0]
-    }
-
-    fn constant(&mut self, dtype: DType, dims: &[i64], mut element: impl FnMut(&mut Rng) -> f64) -> ValueId {
-        let n: i64 = dims.iter().product();
-        let scalar = |x: f64| match dtype {
-            DType::F32 => Scalar::f32(x as f32),
-            other => Scalar::int(other, x as i64),
-        };
-        let scalars: Vec<Scalar> = (0..n).map(|_| scalar(element(&mut self.rng))).collect();
-        let body = self.m.body();
-        self.m.append_constant(body, Constant::from_scalars(dtype, dims, &scalars), &loc("c"))
-    }
-
-    fn cast(&mut self, x: ValueId, to: DType) -> ValueId {
-        self.op(Cast { to }, &[x])
-    }
-
-    fn like(&mut self, x: ValueId, to: ValueId) -> ValueId {
-        let shape = self.m.ty(to).shape.clone();
-        self.op(Broadcast { shape }, &[x])
-    }
-
-    /// Bytes less a zero point, as i32.
-    fn centred(&mut self, bytes: ValueId, zero: ValueId) -> ValueId {
-        let (wide, zero) = (self.cast(bytes, DType::I32), self.cast(zero, DType::I32));
-        let zero = self.like(zero, wide);
-        self.op(Sub {}, &[wide, zero])
-    }
-
-    /// Weights: `dims[axis]` is the axis of the results.
-    fn weights(&mut self, dims: &[i64], axis: usize) -> ValueId {
-        let kind = self.rng.below(12);
-        let shift: Vec<i64> = (0..dims[axis]).map(|_| self.rng.range(-300, 300)).collect();
-        let inner: i64 = dims[axis + 1..].iter().product();
-        let mut at = 0;
-        let extremes = self.rng.chance(30);
-        self.constant(DType::I32, dims, |rng| {
-            let column = at / inner % dims[axis];
-            at += 1;
-            let byte = if extremes { *rng.pick(&[-128, 127]) } else { rng.range(-128, 127) };
-            let w = match kind {
-                0..=3 => byte,
-                4..=6 => byte + 57,
-                7 | 8 => byte + shift[column as usize],
-                9 | 10 => *rng.pick(&[-32768, 32767, 1000, -3]),
-                _ => byte * 1_000_003,
-            };
-            w as f64
-        })
-    }
-
-    /// What stands behind sums: a bias of integers, a scale, a residual, a rectifier.
-    fn after(&mut self, sums: ValueId, channels: usize) -> ValueId {
-        let shape = self.m.ty(sums).shape.clone();
-        let mut along = vec![1; shape.len()];
-        along[channels] = shape[channels].as_const().unwrap();
-        let mut y = sums;
-        if self.rng.chance(40) {
-            let bias = self.constant(DType::I32, &along, |rng| rng.range(-1000, 1000) as f64);
-            let bias = self.like(bias, y);
-            y = self.op(Add {}, &[y, bias]);
-        }
-        y = self.cast(y, DType::F32);
-        let dims = if self.rng.chance(50) { along.clone() } else { vec![] };
-        let scale = self.constant(DType::F32, &dims, |rng| 0.001 + 0.01 * rng.unit());
-        let scale = self.like(scale, y);
-        y = self.op(Mul {}, &[y, scale]);
-        if self.rng.chance(50) {
-            let bias = self.constant(DType::F32, &along, |rng| rng.unit() - 0.5);
-            let bias = self.like(bias, y);
-            y = self.op(Add {}, &[y, bias]);
-        }
-        if self.rng.chance(50) { self.op(Relu {}, &[y]) } else { y }
-    }
-
-    /// Floats as bytes, and the zero point.
-    fn quantized(&mut self, x: ValueId) -> (ValueId, ValueId) {
-        let to = *self.rng.pick(&[DType::U8, DType::U8, DType::I8]);
-        let (least, most) = if to == DType::U8 { (0.0, 255.0) } else { (-128.0, 127.0) };
-        let zero = self.constant(to, &[], |rng| least + rng.range(0, 255) as f64);
-        let [least, most, scale] = [least, most, 3.7].map(|v| {
-            let c = self.constant(DType::F32, &[], |_| v);
-            self.like(c, x)
-        });
-        let y = self.op(Mul {}, &[x, scale]);
-        let y = self.op(Round {}, &[y]);
-        let shift = self.cast(zero, DType::F32);
-        let shift = self.like(shift, y);
-        let y = self.op(Add {}, &[y, shift]);
-        let y = self.op(Max {}, &[y, least]);
-        let y = self.op(Min {}, &[y, most]);
-        (self.cast(y, to), zero)
-    }
-
-    fn product(&mut self, x: ValueId) -> Layer {
-        let shape = self.m.ty(x).shape.clone();
-        let k = shape[shape.len() - 1].as_const().unwrap();
-        let n = *self.rng.pick(&[1, 2, 3, 8, 15, 16, 17, 31, 40, 70, 130]);
-        let w = self.weights(&[k, n], 1);
-        let sums = self.op(MatMul {}, &[x, w]);
-        let floats = self.after(sums, shape.len() - 1);
-        Layer { sums, floats }
-    }
-
-    fn conv(&mut self, x: ValueId) -> Layer {
-        let shape: Vec<i64> = self.m.ty(x).shape.iter().map(|e| e.as_const().unwrap()).collect();
-        let m = *self.rng.pick(&[1, 4, 8, 12, 16, 24, 33, 48]);
-        let mut kernel = vec![m, shape[1]];
-        let (mut strides, mut dilations, mut pads_before, mut spatial) = (vec![], vec![], vec![], vec![]);
-        let stride = 1 + i64::from(self.rng.chance(25));
-        let point = self.rng.chance(30);
-        for &n in &shape[2..] {
-            let k = if point { 1 } else { *self.rng.pick(&[1, 3, 3, 3, 5]) };
-            let d = if self.rng.chance(15) { 2 } else { 1 };
-            kernel.push(k);
-            strides.push(stride);
-            dilations.push(d);
-            pads_before.push((k - 1) * d / 2);
-            spatial.push(Extent::Const((n - 1) / stride + 1));
-        }
-        let w = self.weights(&kernel, 0);
-        let sums = self.op(Conv { groups: 1, strides, dilations, pads_before, spatial }, &[x, w]);
-        let floats = self.after(sums, 1);
-        Layer { sums, floats }
-    }
+fn cast(d: &mut Draft, x: ValueId, to: DType) -> ValueId {
+    d.node(Cast { to }, &[x])
 }
 
-/// A network, its inputs, and whether it has convolutions.
+/// Bytes less a zero point, as i32.
+fn centred(d: &mut Draft, bytes: ValueId, zero: ValueId) -> ValueId {
+    let (wide, zero) = (cast(d, bytes, DType::I32), cast(d, zero, DType::I32));
+    let zero = d.like(zero, wide);
+    d.node(Sub {}, &[wide, zero])
+}
+
+/// Weights: `dims[axis]` is the axis of the results.
+fn weights(d: &mut Draft, dims: &[i64], axis: usize) -> ValueId {
+    let kind = d.rng.below(12);
+    let shift: Vec<i64> = (0..dims[axis]).map(|_| d.rng.range(-300, 300)).collect();
+    let inner: i64 = dims[axis + 1..].iter().product();
+    let mut at = 0;
+    let extremes = d.rng.chance(30);
+    d.weight_by(DType::I32, dims, |rng| {
+        let column = at / inner % dims[axis];
+        at += 1;
+        let byte = if extremes { *rng.pick(&[-128, 127]) } else { rng.range(-128, 127) };
+        let w = match kind {
+            0..=3 => byte,
+            4..=6 => byte + 57,
+            7 | 8 => byte + shift[column as usize],
+            9 | 10 => *rng.pick(&[-32768, 32767, 1000, -3]),
+            _ => byte * 1_000_003,
+        };
+        w as f64
+    })
+}
+
+/// What stands behind sums: a bias of integers, a scale, a residual, a rectifier.
+fn after(d: &mut Draft, sums: ValueId, channels: usize) -> ValueId {
+    let shape = d.module.ty(sums).shape.clone();
+    let mut along = vec![1; shape.len()];
+    along[channels] = shape[channels].as_const().unwrap();
+    let mut y = sums;
+    if d.rng.chance(40) {
+        let bias = d.weight_by(DType::I32, &along, |rng| rng.range(-1000, 1000) as f64);
+        let bias = d.like(bias, y);
+        y = d.node(Add {}, &[y, bias]);
+    }
+    y = cast(d, y, DType::F32);
+    let dims = if d.rng.chance(50) { along.clone() } else { vec![] };
+    let scale = d.weight_by(DType::F32, &dims, |rng| 0.001 + 0.01 * rng.unit());
+    let scale = d.like(scale, y);
+    y = d.node(Mul {}, &[y, scale]);
+    if d.rng.chance(50) {
+        let bias = d.weight_by(DType::F32, &along, |rng| rng.unit() - 0.5);
+        let bias = d.like(bias, y);
+        y = d.node(Add {}, &[y, bias]);
+    }
+    if d.rng.chance(50) { d.node(Relu {}, &[y]) } else { y }
+}
+
+/// Floats as bytes, and the zero point.
+fn quantized(d: &mut Draft, x: ValueId) -> (ValueId, ValueId) {
+    let to = *d.rng.pick(&[DType::U8, DType::U8, DType::I8]);
+    let (least, most) = if to == DType::U8 { (0.0, 255.0) } else { (-128.0, 127.0) };
+    let zero = d.weight_by(to, &[], |rng| least + rng.range(0, 255) as f64);
+    let [least, most, scale] = [least, most, 3.7].map(|v| {
+        let c = d.weight_by(DType::F32, &[], |_| v);
+        d.like(c, x)
+    });
+    let y = d.node(Mul {}, &[x, scale]);
+    let y = d.node(Round {}, &[y]);
+    let shift = cast(d, zero, DType::F32);
+    let shift = d.like(shift, y);
+    let y = d.node(Add {}, &[y, shift]);
+    let y = d.node(Max {}, &[y, least]);
+    let y = d.node(Min {}, &[y, most]);
+    (cast(d, y, to), zero)
+}
+
+fn product(d: &mut Draft, x: ValueId) -> Layer {
+    let shape = d.module.ty(x).shape.clone();
+    let k = shape[shape.len() - 1].as_const().unwrap();
+    let n = *d.rng.pick(&[1, 2, 3, 8, 15, 16, 17, 31, 40, 70, 130]);
+    let w = weights(d, &[k, n], 1);
+    let sums = d.node(MatMul {}, &[x, w]);
+    let floats = after(d, sums, shape.len() - 1);
+    Layer { sums, floats }
+}
+
+fn conv(d: &mut Draft, x: ValueId) -> Layer {
+    let shape = d.dims(x);
+    let m = *d.rng.pick(&[1, 4, 8, 12, 16, 24, 33, 48]);
+    let mut kernel = vec![m, shape[1]];
+    let (mut strides, mut dilations, mut pads_before, mut spatial) = (vec![], vec![], vec![], vec![]);
+    let stride = 1 + i64::from(d.rng.chance(25));
+    let point = d.rng.chance(30);
+    for &n in &shape[2..] {
+        let k = if point { 1 } else { *d.rng.pick(&[1, 3, 3, 3, 5]) };
+        let dilation = if d.rng.chance(15) { 2 } else { 1 };
+        kernel.push(k);
+        strides.push(stride);
+        dilations.push(dilation);
+        pads_before.push((k - 1) * dilation / 2);
+        spatial.push(Extent::Const((n - 1) / stride + 1));
+    }
+    let w = weights(d, &kernel, 0);
+    let sums = d.node(Conv { groups: 1, strides, dilations, pads_before, spatial }, &[x, w]);
+    let floats = after(d, sums, 1);
+    Layer { sums, floats }
+}
+
+/// A network and its inputs.
 fn network(seed: u64) -> (Module, Vec<Tensor>) {
-    let mut net = Net { m: Module::new(), rng: Rng::new(seed) };
-    let convolves = net.rng.chance(50);
-    let dtype = *net.rng.pick(&[DType::U8, DType::I8]);
+    let mut d = Draft::new(seed);
+    let convolves = d.rng.chance(50);
+    let dtype = *d.rng.pick(&[DType::U8, DType::I8]);
     let dims: Vec<i64> = if convolves {
-        vec![
-            net.rng.range(1, 2),
-            *net.rng.pick(&[1, 3, 4, 8, 17, 24]),
-            net.rng.range(1, 9),
-            net.rng.range(2, 20),
-        ]
+        vec![d.rng.range(1, 2), *d.rng.pick(&[1, 3, 4, 8, 17, 24]), d.rng.range(1, 9), d.rng.range(2, 20)]
     } else {
-        vec![*net.rng.pick(&[1, 1, 2, 5, 6, 7, 14, 33, 100]), *net.rng.pick(&[1, 3, 4, 5, 16, 18, 39, 100])]
+        vec![*d.rng.pick(&[1, 1, 2, 5, 6, 7, 14, 33, 100]), *d.rng.pick(&[1, 3, 4, 5, 16, 18, 39, 100])]
     };
     let mut shape: Vec<Extent> = dims.iter().map(|&d| Extent::Const(d)).collect();
-    if !convolves && net.rng.chance(40) {
+    if !convolves && d.rng.chance(40) {
         let origin = SymbolOrigin::Input { input: 0, axis: 0 };
-        shape[0] =
-            net.m.symbols.push(Symbol { name: "n".into(), min: 0, max: 1 << 20, origin, bound: None }).into();
+        let symbol = Symbol { name: "n".into(), min: 0, max: 1 << 20, origin, bound: None };
+        shape[0] = d.module.symbols.push(symbol).into();
     }
-    let x = net.m.add_input("x", TensorType::new(dtype, shape));
-    let zero = net.m.add_input("zero", TensorType::of(dtype, &[]));
-    let mut layer = net.centred(x, zero);
-    if !convolves && net.rng.chance(20) {
+    let x = d.module.add_input("x", TensorType::new(dtype, shape));
+    let zero = d.module.add_input("zero", TensorType::of(dtype, &[]));
+    let mut layer = centred(&mut d, x, zero);
+    if !convolves && d.rng.chance(20) {
         // Terms that lie apart.
-        layer = net.op(Transpose { perm: vec![1, 0] }, &[layer]);
-        let constant = net.m.ty(layer).shape[1].as_const().is_some();
+        layer = d.node(Transpose { perm: vec![1, 0] }, &[layer]);
+        let constant = d.module.ty(layer).shape[1].as_const().is_some();
         if !constant {
-            layer = net.op(Transpose { perm: vec![1, 0] }, &[layer]);
+            layer = d.node(Transpose { perm: vec![1, 0] }, &[layer]);
         }
     }
     let mut results = vec![];
-    for _ in 0..1 + net.rng.below(3) {
-        let Layer { sums, floats } = if convolves { net.conv(layer) } else { net.product(layer) };
+    for _ in 0..1 + d.rng.below(3) {
+        let Layer { sums, floats } = if convolves { conv(&mut d, layer) } else { product(&mut d, layer) };
         results = vec![floats];
-        if net.rng.chance(30) {
+        if d.rng.chance(30) {
             results.push(sums);
         }
-        let (bytes, zero) = net.quantized(floats);
-        if net.rng.chance(30) {
+        let (bytes, zero) = quantized(&mut d, floats);
+        if d.rng.chance(30) {
             results.push(bytes);
         }
-        layer = net.centred(bytes, zero);
+        layer = centred(&mut d, bytes, zero);
     }
-    let outputs: Vec<(String, ValueId)> =
-        results.iter().enumerate().map(|(i, &v)| (format!("y{i}"), v)).collect();
-    net.m.set_outputs(&outputs);
+    results.into_iter().for_each(|result| d.output(result));
     let n: i64 = dims.iter().product();
     let byte = |rng: &mut Rng| {
         if rng.chance(20) { *rng.pick(&[0u8, 255, 128, 127]) } else { rng.range(0, 255) as u8 }
     };
-    let bytes = (0..n).map(|_| byte(&mut net.rng)).collect();
-    let zero = vec![byte(&mut net.rng)];
-    (net.m, vec![Tensor { dtype, dims, bytes }, Tensor { dtype, dims: vec![], bytes: zero }])
+    let bytes = (0..n).map(|_| byte(&mut d.rng)).collect();
+    let zero = vec![byte(&mut d.rng)];
+    let (module, _) = d.finish();
+    (module, vec![Tensor { dtype, dims, bytes }, Tensor { dtype, dims: vec![], bytes: zero }])
 }
 
 /// Products that tiles did, and all of them.
@@ -265,11 +229,8 @@ fn bits_are_kept(seed: u64) -> Result<(usize, usize), String> {
 #[test]
 fn quantized_layers_have_the_bits_of_the_evaluator() {
     let seeds = support::seeds(0..150);
-    let results = on_all_cores(&seeds, |&seed| bits_are_kept(seed).map_err(|e| format!("seed {seed}: {e}")));
-    let (passed, failed): (Vec<_>, Vec<_>) = results.into_iter().partition(Result::is_ok);
-    let failed: Vec<String> = failed.into_iter().filter_map(Result::err).collect();
-    assert!(failed.is_empty(), "{} of {} fail:\n{}", failed.len(), seeds.len(), failed.join("\n"));
-    let counts = passed.into_iter().filter_map(Result::ok).fold((0, 0), |a, b| (a.0 + b.0, a.1 + b.1));
+    let results = for_seeds(&seeds, bits_are_kept);
+    let counts = results.into_iter().fold((0, 0), |a, b| (a.0 + b.0, a.1 + b.1));
     println!("{} of {} products by tiles", counts.0, counts.1);
     assert!(counts.0 >= 300 || seeds.len() < 150, "only {counts:?} products were done by tiles");
 }

@@ -11,150 +11,100 @@ use nnc::{
     Compiler, Options,
     ir::{
         Module,
-        constant::Constant,
-        dtype::{DType, Scalar},
-        eval::Tensor,
+        dtype::DType,
         extent::Extent,
-        graph::{ValueId, loc},
-        ops::{
-            Add, Broadcast, Conv, Div, Exp, MatMul, Max, Op, Reduce, ReduceKind, Relu, Reshape, Sub, Tanh,
-            Transpose,
-        },
-        types::TensorType,
+        graph::ValueId,
+        ops::{Add, Conv, Div, Exp, MatMul, Max, Reduce, ReduceKind, Relu, Reshape, Sub, Tanh, Transpose},
     },
     runtime::Program,
 };
-use nnc_kit::rng::Rng;
-use support::on_all_cores;
-
-/// A network under construction.
-struct Net {
-    m: Module,
-    rng: Rng,
-    inputs: Vec<Tensor>,
-}
-
-fn tensor(rng: &mut Rng, dims: &[i64]) -> Tensor {
-    let n: i64 = dims.iter().product();
-    let bytes = (0..n).flat_map(|_| ((rng.unit() - 0.5) as f32).to_le_bytes()).collect();
-    Tensor { dtype: DType::F32, dims: dims.to_vec(), bytes }
-}
+use nnc_kit::{
+    draft::{Draft, small},
+    rng::Rng,
+};
+use support::for_seeds;
 
 fn extents(dims: &[i64]) -> Vec<Extent> {
     dims.iter().map(|&d| Extent::Const(d)).collect()
 }
 
-impl Net {
-    fn op(&mut self, op: impl Into<Op>, operands: &[ValueId]) -> ValueId {
-        let body = self.m.body();
-        self.m.append(body, op, operands, &[], &loc("t")).unwrap()[0]
-    }
-
-    fn input(&mut self, dims: &[i64]) -> ValueId {
-        self.inputs.push(tensor(&mut self.rng, dims));
-        let name = format!("x{}", self.inputs.len());
-        self.m.add_input(&name, TensorType::of(DType::F32, dims))
-    }
-
-    fn weight(&mut self, dims: &[i64]) -> ValueId {
-        let n: i64 = dims.iter().product();
-        let scalars: Vec<Scalar> =
-            (0..n).map(|_| Scalar::f32((self.rng.unit() - 0.5) as f32 / 4.0)).collect();
-        let body = self.m.body();
-        self.m.append_constant(body, Constant::from_scalars(DType::F32, dims, &scalars), &loc("w"))
-    }
-
-    fn wide(&mut self, x: ValueId, like: ValueId) -> ValueId {
-        let shape = self.m.ty(like).shape.clone();
-        self.op(Broadcast { shape }, &[x])
-    }
-
-    /// Scores of heads, their softmax, what is mixed by it; perhaps with the heads together again, and a product.
-    fn attention(&mut self) {
-        let mut range = |from, to| self.rng.range(from, to);
-        let [heads, queries, keys, width] = [range(1, 3), range(500, 900), range(250, 400), range(5, 70)];
-        let (q, k) = (self.input(&[heads, queries, width]), self.input(&[heads, width, keys]));
-        let v = self.input(&[heads, keys, width]);
-        let scores = self.op(MatMul {}, &[q, k]);
-        let reduce = |kind| Reduce { kind, axes: vec![2], keep: true };
-        let most = self.op(reduce(ReduceKind::Max), &[scores]);
-        let most = self.wide(most, scores);
-        let y = self.op(Sub {}, &[scores, most]);
-        let y = self.op(Exp {}, &[y]);
-        let sum = self.op(reduce(ReduceKind::Sum), &[y]);
-        let sum = self.wide(sum, y);
-        let y = self.op(Div {}, &[y, sum]);
-        let mut y = self.op(MatMul {}, &[y, v]);
-        if self.rng.chance(50) {
-            y = self.op(Transpose { perm: vec![1, 0, 2] }, &[y]);
-            y = self.op(Reshape { shape: extents(&[queries, heads * width]) }, &[y]);
-            let out = self.weight(&[heads * width, 24]);
-            y = self.op(MatMul {}, &[y, out]);
-        }
-        self.finish(y);
-    }
-
-    /// Two products with something between, and perhaps the input added.
-    fn mlp(&mut self) {
-        let mut range = |from, to| self.rng.range(from, to);
-        let [rows, width, wide] = [range(3000, 6000), range(9, 50), range(130, 300)];
-        let x = self.input(&[rows, width]);
-        let (up, down) = (self.weight(&[width, wide]), self.weight(&[wide, width]));
-        let y = self.op(MatMul {}, &[x, up]);
-        let y = if self.rng.chance(50) { self.op(Relu {}, &[y]) } else { self.op(Tanh {}, &[y]) };
-        let y = self.op(MatMul {}, &[y, down]);
-        let y = if self.rng.chance(50) { self.op(Add {}, &[y, x]) } else { y };
-        self.finish(y);
-    }
-
-    fn conv(&mut self, x: ValueId, to: i64, (groups, kernel, stride): (i64, i64, i64)) -> ValueId {
-        let shape: Vec<i64> = self.m.ty(x).shape.iter().map(|e| e.as_const().unwrap()).collect();
-        let weight = self.weight(&[to, shape[1] / groups, kernel, kernel]);
-        let spatial = shape[2..].iter().map(|n| Extent::Const((n - 1) / stride + 1)).collect();
-        let op = Conv {
-            groups,
-            strides: vec![stride; 2],
-            dilations: vec![1; 2],
-            pads_before: vec![kernel / 2; 2],
-            spatial,
-        };
-        let y = self.op(op, &[x, weight]);
-        let bias = self.weight(&[to, 1, 1]);
-        let bias = self.wide(bias, y);
-        self.op(Add {}, &[y, bias])
-    }
-
-    /// Several blocks of expansion, depthwise window, projection, one after the other.
-    fn residuals(&mut self) {
-        let mut range = |from, to| self.rng.range(from, to);
-        let [images, rows, columns] = [range(1, 2), range(45, 90), range(17, 60)];
-        let x = self.input(&[images, 8, rows, columns]);
-        let mut x = self.conv(x, 16, (1, 1, 1));
-        for _ in 0..2 {
-            let (stride, kernel) = (self.rng.range(1, 2), self.rng.range(1, 2) * 2 + 1);
-            let (from, wide) = (16, 16 * self.rng.range(2, 5));
-            let y = self.conv(x, wide, (1, 1, 1));
-            let y = self.op(Relu {}, &[y]);
-            let y = self.conv(y, wide, (wide, kernel, stride));
-            let y = self.op(Max {}, &[y, y]);
-            let y = self.conv(y, from, (1, 1, 1));
-            x = if stride == 1 { self.op(Add {}, &[y, x]) } else { y };
-        }
-        let y = self.conv(x, 8, (1, 1, 1));
-        self.finish(y);
-    }
-
-    fn finish(&mut self, y: ValueId) {
-        let body = self.m.body();
-        self.m.set_results(body, vec![y]);
-        self.m.output_names = vec!["y".into()];
-    }
+fn weight(d: &mut Draft, dims: &[i64]) -> ValueId {
+    d.weight_by(DType::F32, dims, |rng| (rng.unit() - 0.5) / 4.0)
 }
 
-fn network(seed: u64, make: fn(&mut Net)) -> Net {
-    let mut net = Net { m: Module::new(), rng: Rng::new(seed), inputs: Vec::new() };
-    make(&mut net);
-    net
+/// Scores of heads, their softmax, what is mixed by it; perhaps with the heads together again, and a product.
+fn attention(d: &mut Draft) {
+    let mut range = |from, to| d.rng.range(from, to);
+    let [heads, queries, keys, width] = [range(1, 3), range(500, 900), range(250, 400), range(5, 70)];
+    let (q, k) = (d.small(&[heads, queries, width]), d.small(&[heads, width, keys]));
+    let v = d.small(&[heads, keys, width]);
+    let scores = d.node(MatMul {}, &[q, k]);
+    let reduce = |kind| Reduce { kind, axes: vec![2], keep: true };
+    let most = d.node(reduce(ReduceKind::Max), &[scores]);
+    let most = d.like(most, scores);
+    let y = d.node(Sub {}, &[scores, most]);
+    let y = d.node(Exp {}, &[y]);
+    let sum = d.node(reduce(ReduceKind::Sum), &[y]);
+    let sum = d.like(sum, y);
+    let y = d.node(Div {}, &[y, sum]);
+    let mut y = d.node(MatMul {}, &[y, v]);
+    if d.rng.chance(50) {
+        y = d.node(Transpose { perm: vec![1, 0, 2] }, &[y]);
+        y = d.node(Reshape { shape: extents(&[queries, heads * width]) }, &[y]);
+        let out = weight(d, &[heads * width, 24]);
+        y = d.node(MatMul {}, &[y, out]);
+    }
+    d.output(y);
+}
+
+/// Two products with something between, and perhaps the input added.
+fn mlp(d: &mut Draft) {
+    let mut range = |from, to| d.rng.range(from, to);
+    let [rows, width, wide] = [range(3000, 6000), range(9, 50), range(130, 300)];
+    let x = d.small(&[rows, width]);
+    let (up, down) = (weight(d, &[width, wide]), weight(d, &[wide, width]));
+    let y = d.node(MatMul {}, &[x, up]);
+    let y = if d.rng.chance(50) { d.node(Relu {}, &[y]) } else { d.node(Tanh {}, &[y]) };
+    let y = d.node(MatMul {}, &[y, down]);
+    let y = if d.rng.chance(50) { d.node(Add {}, &[y, x]) } else { y };
+    d.output(y);
+}
+
+fn conv(d: &mut Draft, x: ValueId, to: i64, (groups, kernel, stride): (i64, i64, i64)) -> ValueId {
+    let shape = d.dims(x);
+    let w = weight(d, &[to, shape[1] / groups, kernel, kernel]);
+    let spatial = shape[2..].iter().map(|n| Extent::Const((n - 1) / stride + 1)).collect();
+    let op = Conv {
+        groups,
+        strides: vec![stride; 2],
+        dilations: vec![1; 2],
+        pads_before: vec![kernel / 2; 2],
+        spatial,
+    };
+    let y = d.node(op, &[x, w]);
+    let bias = weight(d, &[to, 1, 1]);
+    let bias = d.like(bias, y);
+    d.node(Add {}, &[y, bias])
+}
+
+/// Several blocks of expansion, depthwise window, projection, one after the other.
+fn residuals(d: &mut Draft) {
+    let mut range = |from, to| d.rng.range(from, to);
+    let [images, rows, columns] = [range(1, 2), range(45, 90), range(17, 60)];
+    let x = d.small(&[images, 8, rows, columns]);
+    let mut x = conv(d, x, 16, (1, 1, 1));
+    for _ in 0..2 {
+        let (stride, kernel) = (d.rng.range(1, 2), d.rng.range(1, 2) * 2 + 1);
+        let (from, wide) = (16, 16 * d.rng.range(2, 5));
+        let y = conv(d, x, wide, (1, 1, 1));
+        let y = d.node(Relu {}, &[y]);
+        let y = conv(d, y, wide, (wide, kernel, stride));
+        let y = d.node(Max {}, &[y, y]);
+        let y = conv(d, y, from, (1, 1, 1));
+        x = if stride == 1 { d.node(Add {}, &[y, x]) } else { y };
+    }
+    let y = conv(d, x, 8, (1, 1, 1));
+    d.output(y);
 }
 
 /// A program, and how many of its kernels call others by turns.
@@ -167,13 +117,15 @@ fn program(module: &Module, without: &[&str]) -> Result<(Program, usize), String
 }
 
 /// How many regions ran by turns.
-fn keeps(seed: u64, make: fn(&mut Net)) -> Result<usize, String> {
-    let net = network(seed, make);
-    let (apart, none) = program(&net.m, &["form-regions"])?;
-    let (turns, count) = program(&net.m, &[])?;
-    let want = support::run(&apart, &net.inputs, &[DType::F32], 1)?;
+fn keeps(seed: u64, make: fn(&mut Draft)) -> Result<usize, String> {
+    let mut draft = Draft::new(seed);
+    make(&mut draft);
+    let (module, inputs) = draft.finish();
+    let (apart, none) = program(&module, &["form-regions"])?;
+    let (turns, count) = program(&module, &[])?;
+    let want = support::run(&apart, &inputs, &[DType::F32], 1)?;
     for threads in [1, 2, 3] {
-        if support::run(&turns, &net.inputs, &[DType::F32], threads)? != want {
+        if support::run(&turns, &inputs, &[DType::F32], threads)? != want {
             return Err(format!("{threads} threads give other bits than kernels apart"));
         }
     }
@@ -181,13 +133,10 @@ fn keeps(seed: u64, make: fn(&mut Net)) -> Result<usize, String> {
 }
 
 /// Runs seeds; at least a fourth of them have regions that run by turns.
-fn all(make: fn(&mut Net)) {
+fn all(make: fn(&mut Draft)) {
     let seeds = support::seeds(0..12);
-    let results = on_all_cores(&seeds, |&seed| keeps(seed, make).map_err(|e| format!("seed {seed}: {e}")));
-    let (passed, failed): (Vec<_>, Vec<_>) = results.into_iter().partition(Result::is_ok);
-    let failed: Vec<String> = failed.into_iter().filter_map(Result::err).collect();
-    assert!(failed.is_empty(), "{} of {} fail:\n{}", failed.len(), seeds.len(), failed.join("\n"));
-    let tiled = passed.into_iter().filter_map(Result::ok).filter(|&count| count > 0).count();
+    let results = for_seeds(&seeds, |seed| keeps(seed, make));
+    let tiled = results.into_iter().filter(|&count| count > 0).count();
     println!("{tiled} of {} with regions by turns", seeds.len());
     let wide = nnc::cpu::Target::native().is_ok_and(|target| target.wide.is_some());
     assert!(4 * tiled >= seeds.len() || !wide, "only {tiled} had regions by turns");
@@ -195,17 +144,17 @@ fn all(make: fn(&mut Net)) {
 
 #[test]
 fn attention_keeps_its_bits() {
-    all(Net::attention);
+    all(attention);
 }
 
 #[test]
 fn mlp_blocks_keep_their_bits() {
-    all(Net::mlp);
+    all(mlp);
 }
 
 #[test]
 fn inverted_residuals_keep_their_bits() {
-    all(Net::residuals);
+    all(residuals);
 }
 
 /// Attention over so many positions, or `s0`.
@@ -230,7 +179,7 @@ fn positions_that_only_a_run_knows_give_the_same_bits() {
     assert_eq!(none, 0, "turns are worked out when compiling");
     for n in [631, 817] {
         let mut rng = Rng::new(1);
-        let inputs = [[2, n, 24], [2, 24, n], [2, n, 24]].map(|dims| tensor(&mut rng, &dims));
+        let inputs = [[2, n, 24], [2, 24, n], [2, n, 24]].map(|dims| small(&mut rng, &dims));
         let (known, _) = program(&positions(&n.to_string(), ""), &[]).unwrap();
         for threads in [1, 3] {
             let [open, known] = [&open, &known]

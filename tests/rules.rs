@@ -28,7 +28,8 @@ use nnc::{
 use nnc_ir::graph::Phase;
 use nnc_kit::{
     bounds::{BoundTensor, check},
-    rules::{self, draft::Draft},
+    draft::Draft,
+    rules,
 };
 use support::on_all_cores;
 

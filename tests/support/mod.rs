@@ -60,6 +60,18 @@ pub(crate) fn on_all_cores<T: Sync, R: Send>(
     slots.into_iter().map(|slot| slot.into_inner().unwrap().unwrap()).collect()
 }
 
+/// What a test gives for each seed, from one thread a core. Fails with all the seeds that fail.
+pub(crate) fn for_seeds<R: Send>(seeds: &[u64], test: impl Fn(u64) -> Result<R, String> + Sync) -> Vec<R> {
+    let results = on_all_cores(seeds, |&seed| test(seed));
+    let told = seeds
+        .iter()
+        .zip(&results)
+        .filter_map(|(seed, r)| Some(format!("seed {seed}: {}", r.as_ref().err()?)));
+    let failed: Vec<String> = told.collect();
+    assert!(failed.is_empty(), "{} of {} fail:\n{}", failed.len(), seeds.len(), failed.join("\n"));
+    results.into_iter().filter_map(Result::ok).collect()
+}
+
 /// Runs a program on tensors of the evaluator, with `threads` threads.
 pub(crate) fn run(
     program: &runtime::Program,

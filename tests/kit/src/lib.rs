@@ -2,12 +2,13 @@
 //!
 //! Reading order: [`rng`], [`generate`] (random modules with inputs), [`bounds`] (what a run may give when sums are
 //! added in another order), [`cases`] and [`compare`] (test data of others), [`proto`] (ONNX files of our own),
-//! [`rules`] (left sides for the rules of passes).
+//! [`draft`] (a small random graph under way), [`rules`] (left sides for the rules of passes).
 #![forbid(unsafe_code)]
 
 pub mod bounds;
 pub mod cases;
 pub mod compare;
+pub mod draft;
 pub mod generate;
 pub mod proto;
 pub mod rng;

@@ -7,7 +7,8 @@ use nnc_ir::{
     ops::{Add, Broadcast, Cast, Exp, Extents, Mul, ReadExtents, Relu, Slice, Transpose},
 };
 
-use super::{Row, draft::Draft};
+use super::Row;
+use crate::draft::Draft;
 
 pub(super) const ELIMINATE_COMMON: &[Row] = &[("keep-one", twice)];
 pub(super) const ELIMINATE_DEAD: &[Row] = &[("remove-unread", unread)];

@@ -11,7 +11,8 @@ use nnc_ir::{
     },
 };
 
-use super::{Row, draft::Draft};
+use super::Row;
+use crate::draft::Draft;
 
 pub(super) const ROWS: &[Row] = &[
     ("scale-into-weight", scale_after),

@@ -6,7 +6,8 @@ use nnc_ir::{
     ops::{Add, Conv, MatMul, Relu, Reshape},
 };
 
-use super::{Row, draft::Draft};
+use super::Row;
+use crate::draft::Draft;
 
 pub(super) const ROWS: &[Row] = &[
     ("fold-1x1-1x1", |d| convs(d, [1, 1], [1, 1])),

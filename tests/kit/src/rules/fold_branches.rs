@@ -9,7 +9,8 @@ use nnc_ir::{
     types::TensorType,
 };
 
-use super::{Row, draft::Draft};
+use super::Row;
+use crate::draft::Draft;
 
 pub(super) const ROWS: &[Row] =
     &[("take-branch", branch), ("loop-never", |d| repeat(d, 0)), ("loop-once", |d| repeat(d, 1))];

@@ -7,7 +7,8 @@ use nnc_ir::{
     ops::{Conv, Pad, PadMode, Pool, PoolKind, Relu, Reshape, Slice, Transpose},
 };
 
-use super::{Row, draft::Draft};
+use super::Row;
+use crate::draft::Draft;
 
 pub(super) const ROWS: &[Row] = &[
     ("pad-into-conv", into_conv),

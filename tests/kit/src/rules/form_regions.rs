@@ -6,7 +6,8 @@ use nnc_ir::{
     ops::{Conv, Exp, MatMul, Mul, Reduce, ReduceKind, Relu, Sub},
 };
 
-use super::{Row, draft::Draft};
+use super::Row;
+use crate::draft::Draft;
 
 pub(super) const ROWS: &[Row] =
     &[("form-attention", attention), ("form-mlp", mlp), ("form-inverted-residual", inverted_residual)];

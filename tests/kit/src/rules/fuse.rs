@@ -6,7 +6,8 @@ use nnc_ir::{
     ops::{Add, Cast, Exp, MatMul, Mul, Neg, Reduce, ReduceKind, Relu, Round, Sigmoid, Sub, Transpose},
 };
 
-use super::{Row, draft::Draft};
+use super::Row;
+use crate::draft::Draft;
 
 pub(super) const ROWS: &[Row] = &[
     ("join-epilogue", epilogue),

@@ -5,7 +5,8 @@ use nnc_ir::{
     ops::{Abs, Add, Div, Exp, Mul, Reduce, ReduceKind, Relu, Sqrt, Sub},
 };
 
-use super::{Row, draft::Draft};
+use super::Row;
+use crate::draft::Draft;
 
 pub(super) const ROWS: &[Row] = &[("form-row-fusion", row_nest)];
 

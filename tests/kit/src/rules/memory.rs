@@ -9,7 +9,8 @@ use nnc_ir::{
     },
 };
 
-use super::{Row, draft::Draft};
+use super::Row;
+use crate::draft::Draft;
 
 pub(super) const SCHEDULE_NODES: &[Row] = &[("reorder", large_ones_first)];
 pub(super) const RECOMPUTE: &[Row] = &[("compute-again", kept_for_long), ("split-chain", wide_in_between)];

@@ -6,7 +6,8 @@ use nnc_ir::{
     ops::{Add, Conv, Exp, MatMul, Mul, Relu, Reshape, Sigmoid, Transpose},
 };
 
-use super::{Row, draft::Draft};
+use super::Row;
+use crate::draft::Draft;
 
 pub(super) const ROWS: &[Row] = &[("merge-matmuls", matmuls), ("merge-convs", convs)];
 

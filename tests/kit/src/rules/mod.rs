@@ -3,11 +3,10 @@
 //! A file for each pass, a row for each of its rules. A left side comes with what random graphs have around it: other
 //! readers, batch axes, symbols, movements in between. It need not fit the rule every time, but mostly should.
 //!
-//! Reading order: [`draft`] (a graph under way), then any pass.
+//! Reading order: [`crate::draft`] (a graph under way), then any pass.
 
 mod canonicalize;
 mod clean;
-pub mod draft;
 mod egraph;
 mod fold_affine;
 mod fold_bottlenecks;
@@ -22,7 +21,7 @@ mod recognize;
 mod sink_reshapes;
 mod training;
 
-use draft::Draft;
+use crate::draft::Draft;
 
 /// A rule by name, and how a graph is made that it fits.
 pub type Row = (&'static str, fn(&mut Draft));

@@ -15,7 +15,8 @@ use nnc_ir::{
     },
 };
 
-use super::{Row, draft::Draft};
+use super::Row;
+use crate::draft::Draft;
 
 pub(super) const ROWS: &[Row] = &[
     ("power", power),

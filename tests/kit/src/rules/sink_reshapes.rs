@@ -6,7 +6,8 @@ use nnc_ir::{
     ops::{Add, MatMul, Mul, Reduce, ReduceKind, Relu, Reshape, Tanh},
 };
 
-use super::{Row, draft::Draft};
+use super::Row;
+use crate::draft::Draft;
 
 pub(super) const ROWS: &[Row] = &[
     ("sink-below-pointwise", pointwise),

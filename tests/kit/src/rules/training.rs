@@ -6,7 +6,8 @@ use nnc_ir::{
     ops::{ConstantOp, Mul, Op, Relu, Training, TrainingKind},
 };
 
-use super::{Row, draft::Draft};
+use super::Row;
+use crate::draft::Draft;
 
 pub(super) const EXPAND: &[Row] = &[("expand-training-form", |d| form(d, TrainingKind::BatchNorm))];
 pub(super) const STRIP: &[Row] = &[

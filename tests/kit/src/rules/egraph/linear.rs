@@ -7,7 +7,7 @@ use nnc_ir::{
 };
 
 use super::{any_input, extents, factor, finish, large};
-use crate::rules::draft::Draft;
+use crate::draft::Draft;
 
 pub(super) fn group_to_the_right(d: &mut Draft) {
     let dims = large(d, 3);

@@ -82,8 +82,18 @@ impl Draft {
 
     fn input_of(&mut self, dims: &[i64], fill: Fill) -> ValueId {
         let elements = self.elements(dims, fill);
-        self.inputs.push(Tensor::from_scalars(self.dtype, dims, &elements));
-        let ty = TensorType::new(self.dtype, dims.iter().map(|&d| Extent::Const(d)).collect::<Vec<_>>());
+        self.add_input(Tensor::from_scalars(self.dtype, dims, &elements))
+    }
+
+    /// A new input of numbers between -1.5 and 0.5.
+    pub fn small(&mut self, dims: &[i64]) -> ValueId {
+        let tensor = small(&mut self.rng, dims);
+        self.add_input(tensor)
+    }
+
+    fn add_input(&mut self, tensor: Tensor) -> ValueId {
+        let ty = TensorType::of(tensor.dtype, &tensor.dims);
+        self.inputs.push(tensor);
         self.module.add_input(&format!("x{}", self.inputs.len()), ty)
     }
 
@@ -91,6 +101,18 @@ impl Draft {
     pub fn weight(&mut self, dims: &[i64]) -> ValueId {
         let elements = self.elements(dims, Fill::Finite);
         self.constant(Constant::from_scalars(self.dtype, dims, &elements))
+    }
+
+    /// A constant of elements that `element` gives, one after another.
+    pub fn weight_by(
+        &mut self,
+        dtype: DType,
+        dims: &[i64],
+        mut element: impl FnMut(&mut Rng) -> f64,
+    ) -> ValueId {
+        let n: i64 = dims.iter().product();
+        let elements: Vec<Scalar> = (0..n).map(|_| Scalar::float(dtype, element(&mut self.rng))).collect();
+        self.constant(Constant::from_scalars(dtype, dims, &elements))
     }
 
     /// A constant.
@@ -108,6 +130,12 @@ impl Draft {
     /// `value` broadcast to `dims` by ONNX's rule.
     pub fn spread(&mut self, value: ValueId, dims: &[i64]) -> ValueId {
         let shape = dims.iter().map(|&d| Extent::Const(d)).collect();
+        self.node(Broadcast { shape }, &[value])
+    }
+
+    /// `value` broadcast to the extents of another.
+    pub fn like(&mut self, value: ValueId, other: ValueId) -> ValueId {
+        let shape = self.module.ty(other).shape.clone();
         self.node(Broadcast { shape }, &[value])
     }
 
@@ -153,4 +181,12 @@ impl Draft {
         self.module.set_outputs(&self.outputs);
         (self.module, self.inputs)
     }
+}
+
+/// Numbers between -1.5 and 0.5.
+#[must_use]
+pub fn small(rng: &mut Rng, dims: &[i64]) -> Tensor {
+    let n: i64 = dims.iter().product();
+    let elements: Vec<f32> = (0..n).map(|_| (rng.unit() - 0.5) as f32).collect();
+    Tensor::f32s(dims, &elements)
 }
