@@ -5,18 +5,17 @@ use nnc_ir::{
     graph::Module,
 };
 use nnc_runtime::{Dim, Entries, Image, Port, Signature, Work, externs::Extern};
-use nnc_tile::winograd::Winograd;
 
 use crate::{
-    choice::{Decided, Tuning},
+    choice::Decided,
     elem_type::elem_type,
-    emit,
-    entry::{self, Callee, FuncId, Functions, Inlined, Program, Slots},
-    frame::{Frame, PointerSlot},
-    job::{self, Job, Shifted, Sources, collect},
+    entry::{self, Callee, FuncId, Functions, Inlined, Program, Shifted, Slots},
+    frame::{Frame, PointerSlot, offset},
+    job::{self, Job, Sources, collect},
     kernel::{Kernel, LowerCx},
     link::{self, Code, Place, Unit},
-    lower,
+    listing, lower,
+    options::CompileOptions,
     plan::{self, Bounds, BufferId, BufferKind, Plan, PlanReport, Step},
     share::{self, Lowered, Use},
     target::Target,
@@ -25,31 +24,6 @@ use crate::{
     wide::WideTiles,
     work::Amounts,
 };
-
-/// What to compile besides the program.
-#[derive(Clone, Debug, Default)]
-pub struct CompileOptions {
-    /// Name of the model, for reports.
-    pub name: String,
-    /// Whether to give the program as Cranelift IR.
-    pub emit_clif: bool,
-    /// Whether to give the program as assembly.
-    pub emit_asm: bool,
-    /// Facts to record in the program.
-    pub notes: Vec<(String, String)>,
-    /// Whether no result is written over an operand: for comparison.
-    pub keep_operands: bool,
-    /// Whether all tensors lie in the order of their axes: for comparison.
-    pub keep_layouts: bool,
-    /// Whether every kernel is called so that a profile sees it, also those that are not worth splitting.
-    pub trace: bool,
-    /// The largest squares by which convolutions may be done by minimal filtering, which rounds differently.
-    pub winograd: Option<Winograd>,
-    /// Decisions of kernels that are not to be the cost model's.
-    pub tuning: Tuning,
-    /// Whether to say what was decided for each kernel, and what else would do.
-    pub record_choices: bool,
-}
 
 /// A compiled module.
 #[derive(Debug)]
@@ -168,8 +142,8 @@ fn finish(
         ..report(&plan, &slots)
     };
     image.notes.extend(report.notes());
-    let clif = options.emit_clif.then(|| emit::clif(&functions));
-    let asm = options.emit_asm.then(|| emit::asm(&functions, &tiles, &blob));
+    let clif = options.emit_clif.then(|| listing::clif(&functions));
+    let asm = options.emit_asm.then(|| listing::asm(&functions, &tiles, &blob));
     Ok(Compiled { image, report, clif, asm, decided: kernels.decided })
 }
 
@@ -292,7 +266,7 @@ impl Kernels {
             }
             let read = share::frame_loads(&kernel.function);
             for operand in work.operands() {
-                let at = entry::offset(slots.buffer(plan, operand).0);
+                let at = offset(slots.buffer(plan, operand).0);
                 if let Some(c) = constant(&operand) {
                     // One whose address nobody reads, since it was packed, need not be stored.
                     out.constants[c.0] |= read.as_ref().is_none_or(|read| read.iter().any(|(_, r)| *r == at));

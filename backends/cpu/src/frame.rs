@@ -22,6 +22,11 @@ pub const SCRATCH_BYTES: usize = 2;
 /// First slot of the pointers and extents.
 pub const POINTERS: usize = 8;
 
+/// Byte offset of a slot.
+pub(crate) fn offset(slot: usize) -> i32 {
+    i32::try_from(8 * slot).expect("a frame stays below 2 GiB: there are fewer values than 2^27")
+}
+
 /// The slot of a pointer, counted from the frame's first slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PointerSlot(pub usize);

@@ -4,11 +4,11 @@ use nnc_ir::{extent::Extent, form::Class, graph::Module};
 
 use crate::{
     choice::{self, Choices},
-    compile::CompileOptions,
-    entry::Slots,
+    entry::{Shifted, Slots},
     frame::PointerSlot,
     kernel::{Kernel, LowerCx, NestRequest, OperandRef, Placement},
     lower::{self, LowerError, rows::RowsRequest, scatter::ScatterRequest},
+    options::CompileOptions,
     plan::{Block, BufferId, BufferKind, GroupsStep, NestStep, Plan, RowsStep, ScatterStep, Step, TiledStep},
     tiled,
     weights::Constants,
@@ -78,17 +78,6 @@ pub(crate) struct Sources<'a> {
     pub(crate) slots: &'a Slots,
     /// What the caller asks for.
     pub(crate) options: &'a CompileOptions,
-}
-
-/// A slot for an address within a buffer. Kernels that write at different places of a tensor are the same but for it.
-#[derive(Clone, Debug)]
-pub(crate) struct Shifted {
-    /// The slot.
-    pub(crate) slot: PointerSlot,
-    /// Slot of the buffer.
-    pub(crate) from: PointerSlot,
-    /// Bytes in between.
-    pub(crate) bytes: Extent,
 }
 
 /// The kernel, with its description where there is a tuning or choices are noted; `shifted` gains the slots of addresses

@@ -15,7 +15,7 @@ use std::hash::{Hash, Hasher};
 use cranelift_codegen::ir::{Function, Inst, InstructionData, Opcode, Value};
 use rustc_hash::{FxHashMap, FxHasher};
 
-use crate::entry::offset;
+use crate::frame::offset;
 
 /// First slot of the arguments: the number of the kernel is before them.
 const FIRST: usize = 1;

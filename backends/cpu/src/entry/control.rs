@@ -10,9 +10,11 @@ use nnc_runtime::abi::fault;
 use super::{
     Emitter,
     functions::{Body, FuncId, Functions},
-    slots::offset,
 };
-use crate::plan::{BufferId, Carried, IfStep, LoopStep, ScanStep, Slice};
+use crate::{
+    frame::offset,
+    plan::{BufferId, Carried, IfStep, LoopStep, ScanStep, Slice},
+};
 
 impl<'a> Emitter<'a> {
     pub(super) fn if_step(&mut self, functions: &mut Functions, body: &mut Body<'_>, step: &'a IfStep) {

@@ -7,11 +7,8 @@ use cranelift_codegen::ir::{
 };
 use nnc_runtime::abi::{context_offset as context, fault};
 
-use super::{
-    functions::{Body, FuncId, Functions},
-    slots::offset,
-};
-use crate::frame::CONTEXT;
+use super::functions::{Body, FuncId, Functions};
+use crate::frame::{CONTEXT, offset};
 
 /// A kernel with fewer scalar operations does not pay for waking another thread.
 pub(super) const PARALLEL_FROM: i64 = 1 << 15;

@@ -18,7 +18,7 @@ pub(crate) mod tiled;
 
 pub(crate) use functions::{FuncId, Functions};
 pub(crate) use inline::Inlined;
-pub(crate) use slots::{Slots, offset};
+pub(crate) use slots::{Shifted, Slots};
 pub(crate) use steps::is_small;
 
 use cranelift_codegen::ir::Value;
@@ -27,7 +27,6 @@ use rustc_hash::FxHashMap;
 
 use crate::{
     frame::{Frame, FrameValue, PointerSlot},
-    job::Shifted,
     plan::{Block, Plan, Step},
     weights::{ConstantId, WeightPlace},
 };

@@ -15,10 +15,10 @@ use super::{
     Emitter,
     extent::Eval,
     functions::{Body, FuncId, Functions},
-    slots::{Memory, OUTPUT_DIMS, OUTPUTS, offset},
+    slots::{Memory, OUTPUT_DIMS, OUTPUTS},
 };
 use crate::{
-    frame::{CONTEXT, SCRATCH, SCRATCH_BYTES},
+    frame::{CONTEXT, SCRATCH, SCRATCH_BYTES, offset},
     plan::{BufferKind, data_free},
     weights::ConstantId,
 };

@@ -18,10 +18,12 @@ use super::{
     Emitter,
     extent::{Eval, Relation, for_each_broadcast},
     functions::{Body, FuncId, Functions},
-    slots::offset,
     symbols::relation,
 };
-use crate::plan::{Bounds, data_free};
+use crate::{
+    frame::offset,
+    plan::{Bounds, data_free},
+};
 
 impl Emitter<'_> {
     /// `bind(input dims, inputs, symbols)`.

@@ -1,9 +1,13 @@
 //! slots - the frame as the entry uses it: a slot for every buffer, symbol and counter.
 
-use nnc_ir::{entity::EntityId, extent::SymbolId, graph::Module};
+use nnc_ir::{
+    entity::EntityId,
+    extent::{Extent, SymbolId},
+    graph::Module,
+};
 
 use crate::{
-    frame::{Frame, POINTERS, PointerSlot},
+    frame::{Frame, POINTERS, PointerSlot, offset},
     plan::{Bounds, BufferId, BufferKind, Packing, Plan, Request, pack, peak_live},
 };
 
@@ -11,11 +15,6 @@ use crate::{
 pub(super) const OUTPUTS: usize = 3;
 /// Slot of the table of output extents.
 pub(super) const OUTPUT_DIMS: usize = 4;
-
-/// Byte offset of a slot.
-pub(crate) fn offset(slot: usize) -> i32 {
-    i32::try_from(8 * slot).expect("a frame stays below 2 GiB: there are fewer values than 2^27")
-}
 
 /// Where the memory of a buffer comes from, now that all is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,6 +25,17 @@ pub(crate) enum Memory {
     Arena(usize, i64),
     /// The context's `alloc`; the slot after the address has the capacity.
     Dynamic,
+}
+
+/// A slot for an address within a buffer. Kernels that write at different places of a tensor are the same but for it.
+#[derive(Clone, Debug)]
+pub(crate) struct Shifted {
+    /// The slot.
+    pub(crate) slot: PointerSlot,
+    /// Slot of the buffer.
+    pub(crate) from: PointerSlot,
+    /// Bytes in between.
+    pub(crate) bytes: Extent,
 }
 
 /// The slots of a program.

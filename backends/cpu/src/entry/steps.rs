@@ -13,10 +13,9 @@ use super::{
     functions::{Body, Functions},
     helpers::PARALLEL_FROM,
     inline,
-    slots::offset,
 };
 use crate::{
-    frame::{CONTEXT, FrameValue},
+    frame::{CONTEXT, FrameValue, offset},
     plan::{BufferId, ExternStep, Step},
 };
 

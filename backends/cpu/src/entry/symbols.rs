@@ -13,9 +13,11 @@ use super::{
     Emitter, Program,
     extent::{Eval, Relation, for_each_broadcast},
     functions::{Body, FuncId, Functions},
-    slots::offset,
 };
-use crate::plan::{Block, Step};
+use crate::{
+    frame::offset,
+    plan::{Block, Step},
+};
 
 /// The functions that run when symbols are bound while running.
 pub(super) struct Definitions {

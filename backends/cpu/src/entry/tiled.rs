@@ -17,9 +17,8 @@ use cranelift_codegen::ir::{InstBuilder, Value, condcodes::IntCC, types::I64};
 use super::{
     functions::{Body, FuncId, Functions},
     helpers::copy_bytes,
-    slots::offset,
 };
-use crate::frame::{PointerSlot, SCRATCH, SCRATCH_BYTES};
+use crate::frame::{PointerSlot, SCRATCH, SCRATCH_BYTES, offset};
 
 /// A member of a region.
 pub(crate) struct Member {

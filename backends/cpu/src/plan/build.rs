@@ -19,7 +19,7 @@ use super::{
     Block, Bounds, Buffer, BufferId, BufferKind, ExternStep, Plan, Step, concat::Joined, intermediate_bytes,
     layout::Machine, ranges::Ranges, tiled::Tiling,
 };
-use crate::{CompileOptions, elem_type::elem_type, kernel::Filtering, weights::Constants};
+use crate::{elem_type::elem_type, kernel::Filtering, options::CompileOptions, weights::Constants};
 
 /// Code of what this backend cannot compile.
 const UNSUPPORTED: u16 = 410;

@@ -18,21 +18,25 @@ mod outputs;
 mod positions;
 mod ranges;
 mod reach;
+mod region;
 mod repeat;
 mod rows;
 mod shrink;
 mod step;
 mod tiled;
 mod trim;
+mod turns;
 
 pub(crate) use bound::{Bounds, data_free};
 pub(crate) use build::build;
 pub(crate) use memory::{Packing, Request, pack, peak_live};
 pub(crate) use reach::{Span, reads};
+pub(crate) use region::Region;
 pub(crate) use step::{
     Block, Carried, Define, ExternStep, GroupsStep, IfStep, LoopStep, NestStep, RowsStep, ScanStep,
     ScatterStep, Slice, Step, TiledStep,
 };
+pub(crate) use turns::Turns;
 
 use nnc_ir::{constant::Constant, extent::Extent};
 

@@ -11,7 +11,7 @@ use nnc_runtime::externs::Extern;
 use crate::{
     kernel::{OperandRef, Placement},
     lower::rows::result_of,
-    plan::BufferId,
+    plan::{BufferId, Region},
     range::Range,
 };
 
@@ -213,6 +213,13 @@ pub(crate) struct TiledStep {
     pub(crate) elements: i64,
     /// Numbers of the nodes that all of them compute.
     pub(crate) nodes: Vec<u32>,
+}
+
+impl TiledStep {
+    /// Its members as their turns see them.
+    pub(crate) fn region(&self) -> Region<'_> {
+        Region { steps: self.members.steps.iter().collect(), inner: &self.inner, walks: &self.walks }
+    }
 }
 
 /// Updates written into a copy of a tensor that has been made already.

@@ -3,7 +3,7 @@
 //! A pass has put nodes into a region whose last result needs, row by row, few rows of what is between. Here the steps of such
 //! a region become one step, if all of them go through their results from the first element to the last (`lower::walk`), and
 //! nobody else reads what is between. That is then no part of the arena: it lies in the scratch memory of each worker, for as
-//! many rows as a turn needs (`crate::turns`). Regions are left apart where all memory together would be more.
+//! many rows as a turn needs (`super::turns`). Regions are left apart where all memory together would be more.
 
 use nnc_ir::{
     extent::Extent,
@@ -13,13 +13,9 @@ use nnc_ir::{
 use nnc_x86::Level;
 
 use super::{
-    Block, BufferId, BufferKind, Plan, Request, Step, TiledStep, build::Planner, layout::others, pack,
+    Block, BufferId, BufferKind, Plan, Region, Request, Step, TiledStep, build::Planner, layout::others, pack,
 };
-use crate::{
-    lower,
-    tiled::{Region, scratch_bytes},
-    weights::Constants,
-};
+use crate::{lower, weights::Constants};
 
 /// Workers whose scratch memory is counted beside the arena.
 const WORKERS: i64 = 4;
@@ -122,9 +118,9 @@ impl Plan {
         let walks =
             members.iter().map(|step| self.walk(step)).collect::<Result<Vec<_>, _>>().map_err(refuse)?;
         let inner = self.between(tiling, &members, &walks).map_err(refuse)?;
-        let region = Region { steps: &members, inner: &inner, walks: &walks };
+        let region = Region { steps: members, inner: &inner, walks: &walks };
         let turns = self.elements(&region, tiling.op.bytes).and_then(|elements| {
-            let scratch = scratch_bytes(self, &region, elements)?;
+            let scratch = region.scratch_bytes(self, elements)?;
             Some((elements, scratch))
         });
         let (elements, scratch) = turns.ok_or_else(|| refuse("turns would need most of what is between"))?;

@@ -1,4 +1,4 @@
-//! emit - programs as text: Cranelift IR and assembly.
+//! listing - programs as text: Cranelift IR and assembly.
 
 use std::fmt::Write;
 

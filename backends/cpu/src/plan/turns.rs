@@ -4,7 +4,8 @@
 //! the first turn of a thread all that is needed, in a later one what has not been computed yet. So within a thread nothing
 //! is computed twice; where a thread begins, the rows that windows reach back are.
 
-use crate::{kernel::Pace, plan::Span};
+use super::Span;
+use crate::kernel::Pace;
 
 /// One kernel of a region.
 pub(crate) struct Member<'a> {
