@@ -122,7 +122,9 @@ fn cancel(module: &mut Module, cx: &mut PassCx<'_>) -> Result<(), Bug> {
         if readers.count(old) == 0 {
             return Ok(Action::Keep);
         }
-        let Some(new) = sink::cancel_around_pointwise(cursor, node, &readers)? else { return Ok(Action::Keep) };
+        let Some(new) = sink::cancel_around_pointwise(cursor, node, &readers)? else {
+            return Ok(Action::Keep);
+        };
         cx.fired(&sink::CANCEL_AROUND_POINTWISE, &cursor.module.node(node).loc);
         readers.inherit(cursor.module, old, new);
         Ok(Action::Replace(vec![new]))

@@ -105,11 +105,7 @@ fn replace(
 }
 
 /// Results of `nodes` that others or the region read, with these others.
-fn readers_outside(
-    module: &Module,
-    region: RegionId,
-    nodes: &[NodeId],
-) -> FxHashMap<ValueId, Vec<NodeId>> {
+fn readers_outside(module: &Module, region: RegionId, nodes: &[NodeId]) -> FxHashMap<ValueId, Vec<NodeId>> {
     let inside: FxHashSet<NodeId> = nodes.iter().copied().collect();
     let mut readers: FxHashMap<ValueId, Vec<NodeId>> = FxHashMap::default();
     let is_ours = |value: ValueId| module.def_node(value).is_some_and(|n| inside.contains(&n));

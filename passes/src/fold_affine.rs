@@ -53,8 +53,8 @@ use nnc_ir::{
 };
 
 use crate::{
-    readers::Readers,
     pass::{Bug, Exactness, PassCx, Rule},
+    readers::Readers,
     rewrite::{Action, Cursor, rewrite},
 };
 use coefficient::{Consts, number};

@@ -152,7 +152,8 @@ fn join(cursor: &mut Cursor<'_>, piece: &[Placed], cx: &mut PassCx<'_>) -> Resul
     if count == 1 {
         return Ok(Action::Keep);
     }
-    let locs = |placed: &[Placed], module: &Module| merge_locs(placed.iter().map(|p| &module.node(p.first).loc));
+    let locs =
+        |placed: &[Placed], module: &Module| merge_locs(placed.iter().map(|p| &module.node(p.first).loc));
     // Operands of nodes before this one are up to date.
     let mut value = cursor.module.node(piece[0].first).operands[0];
     let loc = locs(&piece[..count], cursor.module);

@@ -140,7 +140,8 @@ fn find(module: &Module, left: &mut dyn FnMut(NodeId, String)) -> Option<Found> 
 
 /// What the node does, or why that is not known.
 fn known(module: &Module, node: &Node) -> Result<Fold, String> {
-    let number = |value: ValueId| module.as_constant(value).filter(|c| c.elements() == 1)?.element(0).as_i64();
+    let number =
+        |value: ValueId| module.as_constant(value).filter(|c| c.elements() == 1)?.element(0).as_i64();
     match &node.op {
         Op::If(_) => match number(node.operands[0]) {
             Some(condition) => Ok(Fold::Branch(node.regions[usize::from(condition == 0)])),
@@ -159,9 +160,8 @@ fn known(module: &Module, node: &Node) -> Result<Fold, String> {
 /// Types of what will stand for the results.
 fn types(module: &Module, node: &Node, fold: Fold) -> Vec<TensorType> {
     let of = |values: &[ValueId]| values.iter().map(|&v| module.ty(v).clone()).collect::<Vec<_>>();
-    let stacked = |ty: &TensorType, count: i64| {
-        ty.with_shape([&[Extent::Const(count)], &ty.shape[..]].concat())
-    };
+    let stacked =
+        |ty: &TensorType, count: i64| ty.with_shape([&[Extent::Const(count)], &ty.shape[..]].concat());
     match (fold, &node.op) {
         (Fold::Branch(region), _) => of(&module.region(region).results),
         (Fold::Once(region), Op::Loop(op)) => {

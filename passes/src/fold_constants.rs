@@ -159,7 +159,8 @@ fn weights(module: &Module) -> FxHashSet<usize> {
             let read = this.results.iter().any(|v| weights.contains(&v.index()));
             let passes = match module.form(node) {
                 Form::Loops(form) => {
-                    let looks_up = form.loads.iter().flat_map(|l| &l.index).any(|ix: &Ix| !ix.loads().is_empty());
+                    let looks_up =
+                        form.loads.iter().flat_map(|l| &l.index).any(|ix: &Ix| !ix.loads().is_empty());
                     form.class() == Class::Contraction || (read && form.combine.is_none() && !looks_up)
                 }
                 Form::View => read,

@@ -176,7 +176,8 @@ impl Windows<'_> {
     fn ends_inside(&self, i: usize, extent: &Extent) -> bool {
         let one = Extent::ONE;
         let reach = &(&self.kernel[i] - &one).scale(self.dilations[i]) + &one;
-        let end = &(&self.spatial[i] - &one).scale(self.strides[i]) + &(&reach - &Extent::Const(self.pads_before[i]));
+        let end = &(&self.spatial[i] - &one).scale(self.strides[i])
+            + &(&reach - &Extent::Const(self.pads_before[i]));
         (&end - extent).as_const().is_some_and(|beyond| beyond <= 0)
     }
 
@@ -188,7 +189,8 @@ impl Windows<'_> {
 
 fn into_conv(cursor: &mut Cursor<'_>, node: NodeId, conv: &Conv, padding: &Padding) -> Result<Folded, Bug> {
     let this = cursor.module.node(node).clone();
-    let (data, weight) = (cursor.module.ty(this.operands[0]).clone(), cursor.module.ty(this.operands[1]).clone());
+    let (data, weight) =
+        (cursor.module.ty(this.operands[0]).clone(), cursor.module.ty(this.operands[1]).clone());
     if padding.value != Scalar::zero(data.dtype) {
         return Ok(Err(format!("it pads with {:?}, a convolution with zero", padding.value)));
     }

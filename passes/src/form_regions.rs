@@ -46,7 +46,10 @@ use nnc_ir::{
 };
 use rustc_hash::FxHashMap;
 
-use crate::{enclose::{enclose, regions_outside}, pass::{Bug, Exactness, PassCx, Rule}};
+use crate::{
+    enclose::{enclose, regions_outside},
+    pass::{Bug, Exactness, PassCx, Rule},
+};
 use plan::Plan;
 
 pub(crate) const RULES: &[&Rule] = &[&FORM_ATTENTION, &FORM_MLP, &FORM_INVERTED_RESIDUAL];
@@ -171,11 +174,14 @@ fn members(module: &Module, region: RegionId, last: NodeId) -> Option<(Vec<NodeI
             continue;
         }
         for &operand in &module.node(member).operands {
-            let Some(producer) = module.def_node(operand).filter(|n| position.contains_key(n)) else { continue };
+            let Some(producer) = module.def_node(operand).filter(|n| position.contains_key(n)) else {
+                continue;
+            };
             let kind = contraction(module, producer);
             // What is not on the way to a contraction is left outside.
             let leads = kind.is_some() || leads_to_contraction(module, producer, &position);
-            let alone = module.node(producer).results.len() == 1 && read_inside(module, region, operand, &members);
+            let alone =
+                module.node(producer).results.len() == 1 && read_inside(module, region, operand, &members);
             if members.contains(&producer) || !is_kernel(module, producer) || !leads || !alone {
                 continue;
             }
@@ -210,7 +216,9 @@ fn leads_to_contraction(module: &Module, node: NodeId, position: &FxHashMap<Node
     let mut work = vec![(node, 0)];
     while let Some((node, depth)) = work.pop() {
         for &operand in &module.node(node).operands {
-            let Some(producer) = module.def_node(operand).filter(|n| position.contains_key(n)) else { continue };
+            let Some(producer) = module.def_node(operand).filter(|n| position.contains_key(n)) else {
+                continue;
+            };
             if contraction(module, producer).is_some() {
                 return true;
             }

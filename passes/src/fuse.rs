@@ -51,17 +51,16 @@ mod cluster;
 mod grow;
 mod merge;
 
-use nnc_ir::{
-    Module,
-    definitions::Definitions,
-    ops::Op,
-};
+use nnc_ir::{Module, definitions::Definitions, ops::Op};
 
 use self::{
     cluster::{Readers, Units},
     grow::{Growth, Refusals},
 };
-use crate::{enclose::regions_outside, pass::{Bug, Exactness, PassCx, Rule}};
+use crate::{
+    enclose::regions_outside,
+    pass::{Bug, Exactness, PassCx, Rule},
+};
 
 pub(crate) const RULES: &[&Rule] = &[
     &JOIN_EPILOGUE,
@@ -128,8 +127,7 @@ fn tell(module: &Module, units: &Units, refusals: &Refusals, cx: &mut PassCx<'_>
     for cluster in units.list.iter().flatten() {
         for &value in &cluster.captures {
             let Some(producer) = module.def_node(value) else { continue };
-            let reason =
-                cluster.nodes.iter().rev().find_map(|&n| Some((n, refusals.get(&(n, value))?)));
+            let reason = cluster.nodes.iter().rev().find_map(|&n| Some((n, refusals.get(&(n, value))?)));
             if let Some((node, reason)) = reason {
                 let op = module.node(producer).op.mnemonic();
                 cx.miss(module, node, format!("stays apart from `{op}`: {reason}"));

@@ -58,7 +58,11 @@ use nnc_ir::{
 };
 use rustc_hash::FxHashSet;
 
-use crate::{cost, enclose::regions_outside, pass::{Bug, Exactness, PassCx, Rule}};
+use crate::{
+    cost,
+    enclose::regions_outside,
+    pass::{Bug, Exactness, PassCx, Rule},
+};
 use grow::Graph;
 
 /// Bytes of one row that may be kept between stages.
@@ -124,7 +128,8 @@ fn reduces(module: &Module, node: NodeId) -> bool {
 fn worth_it(module: &Module, form: &RowForm, cx: &PassCx<'_>) -> Result<(), String> {
     let points = |extents: &[Extent]| cost::points(module, extents);
     let rows = points(&form.rows);
-    let largest = form.stages.iter().map(|s| points(&s.form.space).saturating_mul(points(&s.form.reduce))).max();
+    let largest =
+        form.stages.iter().map(|s| points(&s.form.space).saturating_mul(points(&s.form.reduce))).max();
     if rows < FEW_ROWS && largest.is_some_and(|elements| elements > LARGE) {
         return Err(format!("only {rows} rows: too few to share among threads"));
     }

@@ -92,7 +92,9 @@ pub(crate) fn run(module: &mut Module, cx: &mut PassCx<'_>) -> Result<(), Bug> {
                     cx.fired(rule, &plan.loc(cursor.module));
                     slices.extend(made);
                 }
-                None => cx.miss(cursor.module, node, "the evaluator declined to put the weights side by side"),
+                None => {
+                    cx.miss(cursor.module, node, "the evaluator declined to put the weights side by side")
+                }
             }
         }
         Ok(match cursor.module.node(node).results[..] {

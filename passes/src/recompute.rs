@@ -210,7 +210,8 @@ impl<'m> State<'m> {
             }
             let cycles = plan.copies.iter().map(|&n| cost::of_node(self.module, n).cycles(target));
             let cycles = i128::from(cycles.fold(1, i64::saturating_add));
-            let better = best.as_ref().is_none_or(|(g, c, _)| gain.saturating_mul(*c) > g.saturating_mul(cycles));
+            let better =
+                best.as_ref().is_none_or(|(g, c, _)| gain.saturating_mul(*c) > g.saturating_mul(cycles));
             if better {
                 best = Some((gain, cycles, plan));
             }
@@ -253,7 +254,8 @@ impl<'m> State<'m> {
                 wanted.extend(&self.module.node(node).operands);
             }
         }
-        let copies: Vec<NodeId> = self.nodes[..before].iter().copied().filter(|n| copies.contains(n)).collect();
+        let copies: Vec<NodeId> =
+            self.nodes[..before].iter().copied().filter(|n| copies.contains(n)).collect();
         (!copies.is_empty()).then_some(Recompute { copies, before, values })
     }
 

@@ -116,8 +116,8 @@ impl<'m> Graph<'m> {
             before.push(makers);
             let form = module.form(node);
             constant.push(matches!(form, Form::Constant));
-            let defines =
-                !definitions.of_node(node).is_empty() || matches!(form, Form::ReadExtents(_) | Form::Extern(_));
+            let defines = !definitions.of_node(node).is_empty()
+                || matches!(form, Form::ReadExtents(_) | Form::Extern(_));
             number += usize::from(defines);
             stretch.push(number);
             number += usize::from(defines);

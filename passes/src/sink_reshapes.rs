@@ -53,7 +53,8 @@ use crate::{
     rewrite::{Action, Cursor, rewrite},
 };
 
-pub(crate) const RULES: &[&Rule] = &[&SINK_BELOW_POINTWISE, &SINK_BELOW_ROWS, &SINK_BELOW_REDUCE, &SINK_BELOW_BROADCAST];
+pub(crate) const RULES: &[&Rule] =
+    &[&SINK_BELOW_POINTWISE, &SINK_BELOW_ROWS, &SINK_BELOW_REDUCE, &SINK_BELOW_BROADCAST];
 
 static SINK_BELOW_POINTWISE: Rule = Rule {
     name: "sink-below-pointwise",
@@ -213,7 +214,9 @@ fn below_pointwise(cursor: &mut Cursor<'_>, node: NodeId) -> Result<Result<Value
         let plan = plan_operand(module, operand, &joining);
         let Some(plan) = plan else {
             let op = module.def_node(operand).map_or("input", |n| module.node(n).op.mnemonic());
-            return Ok(Err(Some(format!("keeps its axes: `{op}` varies along some of those that were joined"))));
+            return Ok(Err(Some(format!(
+                "keeps its axes: `{op}` varies along some of those that were joined"
+            ))));
         };
         foreign |= matches!(plan, Plan::Reshape(_));
         plans.push(plan);

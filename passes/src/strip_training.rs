@@ -60,8 +60,7 @@ pub(crate) const RULES: &[&Rule] = &[
 
 macro_rules! rule {
     ($id:ident, $name:literal, $law:literal, $source:literal) => {
-        static $id: Rule =
-            Rule { name: $name, law: $law, source: $source, exactness: Exactness::Exact };
+        static $id: Rule = Rule { name: $name, law: $law, source: $source, exactness: Exactness::Exact };
     };
 }
 rule!(

@@ -101,7 +101,8 @@ fn widen_cast(cursor: &mut Cursor<'_>, node: NodeId, cast: Cast) -> Result<Optio
 /// The node on `f32` operands, its half results rounded.
 fn widen(cursor: &mut Cursor<'_>, node: NodeId) -> Result<Vec<ValueId>, Bug> {
     let this = cursor.module.node(node).clone();
-    let operands = this.operands.iter().map(|&v| wide(cursor, v, &this.loc)).collect::<Result<Vec<_>, _>>()?;
+    let operands =
+        this.operands.iter().map(|&v| wide(cursor, v, &this.loc)).collect::<Result<Vec<_>, _>>()?;
     let results = cursor.emit(this.op, &operands, &this.loc)?;
     let narrow = |(new, old): (ValueId, &ValueId)| {
         let to = cursor.module.ty(*old).dtype;

@@ -82,9 +82,8 @@ pub(super) fn drop_identity_movement(cursor: &mut Cursor<'_>, node: NodeId) -> R
 /// Whether the only load reads operand 0 at the place of the result.
 fn reads_identity(l: &LoopForm) -> bool {
     let [load] = &l.loads[..] else { return false };
-    let in_place = |(axis, ix): (usize, &Ix)| {
-        *ix == Ix::Axis(axis) || (l.space[axis].is(1) && *ix == Ix::int(0))
-    };
+    let in_place =
+        |(axis, ix): (usize, &Ix)| *ix == Ix::Axis(axis) || (l.space[axis].is(1) && *ix == Ix::int(0));
     load.bounds != Bounds::Check && load.extents == l.space && load.index.iter().enumerate().all(in_place)
 }
 
@@ -115,7 +114,9 @@ pub(super) fn merge_reshapes(cursor: &mut Cursor<'_>, node: NodeId) -> Result<Op
 pub(super) fn merge_transposes(cursor: &mut Cursor<'_>, node: NodeId) -> Result<Option<ValueId>, Bug> {
     let this = cursor.module.node(node).clone();
     let Op::Transpose(outer) = &this.op else { return Ok(None) };
-    let Some((inner, source)) = cursor.module.defined_by::<Transpose>(this.operands[0]) else { return Ok(None) };
+    let Some((inner, source)) = cursor.module.defined_by::<Transpose>(this.operands[0]) else {
+        return Ok(None);
+    };
     let perm = outer.perm.iter().map(|&p| inner.perm[p]).collect();
     let source = source.operands[0];
     Ok(Some(cursor.emit1(Transpose { perm }, &[source], &this.loc)?))
@@ -130,7 +131,10 @@ pub(super) fn merge_broadcasts(cursor: &mut Cursor<'_>, node: NodeId) -> Result<
 }
 
 /// A transpose that keeps the order of all axes with an extent other than 1 moves nothing.
-pub(super) fn reshape_for_unit_transpose(cursor: &mut Cursor<'_>, node: NodeId) -> Result<Option<ValueId>, Bug> {
+pub(super) fn reshape_for_unit_transpose(
+    cursor: &mut Cursor<'_>,
+    node: NodeId,
+) -> Result<Option<ValueId>, Bug> {
     let this = cursor.module.node(node).clone();
     let Op::Transpose(op) = &this.op else { return Ok(None) };
     let input = cursor.module.ty(this.operands[0]);

@@ -36,7 +36,9 @@ const MAX_STEP: i64 = 1 << 31;
 pub(super) fn merge_slices(cursor: &mut Cursor<'_>, node: NodeId) -> Result<Option<ValueId>, Bug> {
     let this = cursor.module.node(node).clone();
     let Op::Slice(outer) = &this.op else { return Ok(None) };
-    let Some((inner, producer)) = cursor.module.defined_by::<Slice>(this.operands[0]) else { return Ok(None) };
+    let Some((inner, producer)) = cursor.module.defined_by::<Slice>(this.operands[0]) else {
+        return Ok(None);
+    };
     let steps: Vec<i64> = inner.steps.iter().zip(&outer.steps).map(|(d, e)| d.saturating_mul(*e)).collect();
     if steps.iter().any(|s| s.unsigned_abs() > MAX_STEP.unsigned_abs()) {
         return Ok(None);
@@ -93,7 +95,9 @@ pub(super) fn concat_of_slices(cursor: &mut Cursor<'_>, node: NodeId) -> Result<
     let Op::Concat(Concat { axis }) = this.op else { return Ok(None) };
     let of = |v: ValueId| cursor.module.defined_by::<Slice>(v).map(|(s, node)| (s.clone(), node.operands[0]));
     for at in 1..this.operands.len() {
-        let (Some((a, x)), Some((b, y))) = (of(this.operands[at - 1]), of(this.operands[at])) else { continue };
+        let (Some((a, x)), Some((b, y))) = (of(this.operands[at - 1]), of(this.operands[at])) else {
+            continue;
+        };
         let Some(joined) = meet(&a, &b, axis).filter(|_| x == y) else { continue };
         let joined = cursor.emit1(joined, &[x], &this.loc)?;
         let mut operands = this.operands;

@@ -47,8 +47,11 @@ pub(super) fn drop_unit_reduction(cursor: &mut Cursor<'_>, node: NodeId) -> Resu
 pub(super) fn merge_reductions(cursor: &mut Cursor<'_>, node: NodeId) -> Result<Option<ValueId>, Bug> {
     let this = cursor.module.node(node).clone();
     let Op::Reduce(outer) = &this.op else { return Ok(None) };
-    let Some((inner, producer)) = cursor.module.defined_by::<Reduce>(this.operands[0]) else { return Ok(None) };
-    if inner.kind != outer.kind || inner.keep != outer.keep || inner.axes.is_empty() || outer.axes.is_empty() {
+    let Some((inner, producer)) = cursor.module.defined_by::<Reduce>(this.operands[0]) else {
+        return Ok(None);
+    };
+    if inner.kind != outer.kind || inner.keep != outer.keep || inner.axes.is_empty() || outer.axes.is_empty()
+    {
         return Ok(None);
     }
     let x = producer.operands[0];

@@ -88,7 +88,11 @@ pub(super) fn sink_broadcast(cursor: &mut Cursor<'_>, node: NodeId) -> Result<Op
         let own = cursor.module.ty(value).shape.to_vec();
         if own.len() > joint.len() {
             // What is left out is of extent 1.
-            value = cursor.emit1(Reshape { shape: own[own.len() - joint.len()..].to_vec() }, &[value], &this.loc)?;
+            value = cursor.emit1(
+                Reshape { shape: own[own.len() - joint.len()..].to_vec() },
+                &[value],
+                &this.loc,
+            )?;
         }
         if cursor.module.ty(value).shape != joint {
             value = cursor.emit1(Broadcast { shape: joint.clone() }, &[value], &this.loc)?;
@@ -210,7 +214,9 @@ pub(super) fn cancel_around_pointwise(
         let Some(step) = movement(module, at) else { return Ok(None) };
         after.insert(0, step);
         let value = module.node(at).operands[0];
-        let Some(producer) = module.def_node(value).filter(|_| readers.count(value) == 1) else { return Ok(None) };
+        let Some(producer) = module.def_node(value).filter(|_| readers.count(value) == 1) else {
+            return Ok(None);
+        };
         if !matches!(module.node(producer).op, Op::Reshape(_) | Op::Transpose(_)) {
             break value;
         }

@@ -126,7 +126,9 @@ pub(super) fn merge_bounds(cursor: &mut Cursor<'_>, node: NodeId) -> Result<Opti
     let less = match (inner.as_f64(), outer.as_f64(), inner.as_i64(), outer.as_i64()) {
         (Some(a), Some(b), ..) if a < b || b < a => a < b,
         (_, _, Some(a), Some(b)) if a != b && inner.dtype != DType::U64 => a < b,
-        _ if inner == outer && inner.as_f64().is_none_or(|a| !a.is_nan() && a != 0.0) => return Ok(Some(inner_value)),
+        _ if inner == outer && inner.as_f64().is_none_or(|a| !a.is_nan() && a != 0.0) => {
+            return Ok(Some(inner_value));
+        }
         _ => return Ok(None),
     };
     if less != is_max {

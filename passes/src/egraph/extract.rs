@@ -43,8 +43,8 @@ impl Choices {
             first.values().enumerate().map(|(number, &class)| (class, number)).collect();
         let mut forms = vec![Vec::new(); number.len()];
         for (class, ids) in members {
-            let is_given = graph.fact(class).constant
-                || ids.iter().any(|&id| matches!(graph.term(id), Term::Leaf(_)));
+            let is_given =
+                graph.fact(class).constant || ids.iter().any(|&id| matches!(graph.term(id), Term::Leaf(_)));
             if is_given {
                 continue;
             }

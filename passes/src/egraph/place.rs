@@ -191,7 +191,9 @@ impl Placing<'_> {
             }
             if let Some(from) = self.graph.born[usize::from(id)] {
                 let joins = self.graph.joins.iter().filter(|join| join.from == from);
-                open.extend(joins.filter(|join| self.found.credited.contains(&join.law)).flat_map(|j| &j.seen));
+                open.extend(
+                    joins.filter(|join| self.found.credited.contains(&join.law)).flat_map(|j| &j.seen),
+                );
                 open.push(from);
             } else if let Some(&node) = self.island.node_of.get(&id) {
                 nodes.push(node);

@@ -88,7 +88,8 @@ impl Snapshot {
         let class: Vec<Id> = graph.ids().map(|id| graph.class(id)).collect();
         let mut ids: Vec<Id> = graph.members().into_values().flatten().collect();
         ids.sort_unstable();
-        let mut snapshot = Self { all: Vec::new(), class, by_class: FxHashMap::default(), stepped: FxHashSet::default() };
+        let mut snapshot =
+            Self { all: Vec::new(), class, by_class: FxHashMap::default(), stepped: FxHashSet::default() };
         for id in ids {
             if let super::term::Term::Apply(op, _) = graph.term(id) {
                 let seen = Seen { id, op: *op, operands: graph.term(id).children().to_vec() };

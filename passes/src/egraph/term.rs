@@ -86,14 +86,12 @@ impl Analysis<Term> for Facts {
     /// Types stay; what is known of the operands may have grown.
     fn remake(egraph: &mut EGraph<Term, Self>, term: &Term, id: Id) -> Fact {
         let mut fact = egraph[id].data.clone();
-        fact.fixed |=
-            !term.children().is_empty() && term.children().iter().all(|&c| egraph[c].data.fixed);
+        fact.fixed |= !term.children().is_empty() && term.children().iter().all(|&c| egraph[c].data.fixed);
         fact
     }
 
     fn merge(&mut self, to: &mut Fact, from: Fact) -> DidMerge {
-        let joined =
-            (to.fixed || from.fixed, to.constant || from.constant, to.splat.or(from.splat));
+        let joined = (to.fixed || from.fixed, to.constant || from.constant, to.splat.or(from.splat));
         let had = (to.fixed, to.constant, to.splat);
         let other = (from.fixed, from.constant, from.splat);
         (to.fixed, to.constant, to.splat) = joined;

@@ -116,12 +116,7 @@ impl Consts<'_> {
     }
 
     /// The coefficient of a tensor of shape `to`, given that of the same elements in shape `from`.
-    pub(super) fn reshaped(
-        self,
-        c: &Constant,
-        from: &[Extent],
-        to: &[Extent],
-    ) -> Result<Constant, Refused> {
+    pub(super) fn reshaped(self, c: &Constant, from: &[Extent], to: &[Extent]) -> Result<Constant, Refused> {
         if c.elements() == 1 {
             return Ok(c.clone());
         }
@@ -147,12 +142,7 @@ impl Consts<'_> {
     }
 
     /// `op` of two coefficients.
-    pub(super) fn join(
-        self,
-        op: impl Into<Op>,
-        a: &Constant,
-        b: &Constant,
-    ) -> Result<Constant, Refused> {
+    pub(super) fn join(self, op: impl Into<Op>, a: &Constant, b: &Constant) -> Result<Constant, Refused> {
         let rank = a.dims().len().max(b.dims().len());
         let (a, b) = (self.padded(a, rank)?, self.padded(b, rank)?);
         let dims: Vec<i64> = a.dims().iter().zip(b.dims()).map(|(&a, &b)| a.max(b)).collect();

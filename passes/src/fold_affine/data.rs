@@ -108,7 +108,8 @@ impl Search<'_> {
             let neutral = number(c.dtype(), if taken.scales { 1.0 } else { 0.0 }).element(0);
             let before = only(extents[..at].iter().sum());
             let after = only(extents[at + 1..].iter().sum());
-            self.consts.least(&self.consts.one(Pad { before, after, mode: PadMode::Constant(neutral) }, &[c])?)
+            self.consts
+                .least(&self.consts.one(Pad { before, after, mode: PadMode::Constant(neutral) }, &[c])?)
         };
         let by = spread().map_err(|_| None)?;
         Ok(Taken { by, data: Plan::Through { node, operands: vec![(at, taken.data)] }, ..taken })

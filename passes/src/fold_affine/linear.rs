@@ -59,7 +59,15 @@ impl Linear {
                 (0..rank).map(|i| (i == axis).then_some(weight)).collect::<Vec<_>>()
             };
             let (data_axes, result_axes) = (at(1, 1), at(1, 0));
-            return Some(Self { node, data_at, weight_at, weight, data_axes, result_axes, groups: conv.groups });
+            return Some(Self {
+                node,
+                data_at,
+                weight_at,
+                weight,
+                data_axes,
+                result_axes,
+                groups: conv.groups,
+            });
         }
         let labels = labels?;
         let (ours, theirs) = (&labels[weight_at], &labels[data_at]);
@@ -117,7 +125,11 @@ impl Linear {
         for (axis, &extent) in s.dims().iter().enumerate().filter(|(_, extent)| **extent != 1) {
             match axes[axis].filter(|&w| self.weight.dims()[w] == extent) {
                 Some(w) => varying.push((axis, w)),
-                None => return Err(format!("it varies along axis {axis} of {of}, which is none of the weight's")),
+                None => {
+                    return Err(format!(
+                        "it varies along axis {axis} of {of}, which is none of the weight's"
+                    ));
+                }
             }
         }
         let dims: Vec<i64> = varying.iter().map(|&(axis, _)| s.dims()[axis]).collect();
@@ -137,7 +149,8 @@ impl Linear {
         if s.elements() == 1 {
             return consts.reshape(s, &[]);
         }
-        if s.dims()[1..].iter().skip(1).chain(&s.dims()[..1]).any(|&d| d != 1) || s.dims()[1] != self.groups * dims[1]
+        if s.dims()[1..].iter().skip(1).chain(&s.dims()[..1]).any(|&d| d != 1)
+            || s.dims()[1] != self.groups * dims[1]
         {
             return Err("it varies along other axes than the channels".into());
         }
@@ -147,7 +160,12 @@ impl Linear {
     }
 
     /// What data that is `t` everywhere adds to the result: a coefficient of it.
-    pub(super) fn of_shift(&self, module: &Module, consts: Consts<'_>, t: &Constant) -> Result<Constant, Refused> {
+    pub(super) fn of_shift(
+        &self,
+        module: &Module,
+        consts: Consts<'_>,
+        t: &Constant,
+    ) -> Result<Constant, Refused> {
         let this = module.node(self.node);
         let dims = self.weight.dims();
         let t = consts.padded(t, self.data_axes.len())?;
@@ -156,7 +174,9 @@ impl Linear {
         for (axis, &extent) in t.dims().iter().enumerate() {
             let along = self.data_axes[axis];
             if extent != 1 && along.is_none() {
-                return Err(format!("it varies along axis {axis} of the data, which is none of the weight's"));
+                return Err(format!(
+                    "it varies along axis {axis} of the data, which is none of the weight's"
+                ));
             }
             if let (None, Op::Contract(c)) = (along, &this.op) {
                 let label = if self.data_at == 0 { c.lhs[axis] } else { c.rhs[axis] };

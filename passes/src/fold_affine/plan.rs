@@ -14,7 +14,6 @@ use nnc_ir::{
 use super::{
     coefficient::{Consts, Refused, extents, is_positive},
     linear::Linear,
-
     step::{Step, step},
 };
 use crate::{cost, pass::Bug, readers::Readers, rewrite::Cursor, target::TargetDesc};
@@ -88,7 +87,9 @@ impl Search<'_> {
                 Ok(Plan::Shift { x: Box::new(inner), by, node })
             }
             (Op::Relu(_), _) if is_positive(s) => through(0, Ok(s.clone())),
-            (Op::Pool(p), _) if p.kind == PoolKind::Min || (p.kind == PoolKind::Max && !is_positive(s)) => Err(None),
+            (Op::Pool(p), _) if p.kind == PoolKind::Min || (p.kind == PoolKind::Max && !is_positive(s)) => {
+                Err(None)
+            }
             (Op::Concat(c), _) => self.parts(node, c.axis, s, &up),
             (Op::Add(_) | Op::Sub(_), _) => {
                 let (a, b) = (up(0, s)?, up(1, s)?);
@@ -132,7 +133,11 @@ impl Search<'_> {
         self.sole(value, found)
     }
 
-    pub(super) fn producer(&self, value: ValueId, depth: usize) -> Result<(NodeId, &nnc_ir::graph::Node), Option<Refused>> {
+    pub(super) fn producer(
+        &self,
+        value: ValueId,
+        depth: usize,
+    ) -> Result<(NodeId, &nnc_ir::graph::Node), Option<Refused>> {
         let node = self.module.def_node(value).filter(|_| depth > 0).ok_or(None)?;
         let this = self.module.node(node);
         if this.results.len() == 1 && this.regions.is_empty() { Ok((node, this)) } else { Err(None) }
@@ -183,7 +188,8 @@ impl Search<'_> {
     /// Whether a movement leaves an axis as it is.
     pub(super) fn stays(&self, node: NodeId, axis: usize) -> bool {
         let this = self.module.node(node);
-        let same = self.module.ty(this.operands[0]).shape[axis] == self.module.ty(this.results[0]).shape[axis];
+        let same =
+            self.module.ty(this.operands[0]).shape[axis] == self.module.ty(this.results[0]).shape[axis];
         same && match &this.op {
             Op::Slice(s) => s.starts[axis].is(0) && s.steps[axis] == 1,
             Op::Pad(p) => p.before[axis].is(0) && p.after[axis].is(0),

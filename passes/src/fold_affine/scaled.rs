@@ -41,7 +41,10 @@ pub(super) fn scaled(weight: &Constant, by: &Constant) -> Option<Constant> {
             append(&mut out, row.iter().map(|&x| (f32::from_le_bytes(x), factor)))
         } else {
             let factors = factors.get(from..from + run)?;
-            append(&mut out, row.iter().zip(factors).map(|(&x, &f)| (f32::from_le_bytes(x), f32::from_le_bytes(f))))
+            append(
+                &mut out,
+                row.iter().zip(factors).map(|(&x, &f)| (f32::from_le_bytes(x), f32::from_le_bytes(f))),
+            )
         };
         if !sound {
             return None;
@@ -101,7 +104,9 @@ mod tests {
     #[test]
     fn every_alignment_gives_the_products() {
         let weight = constant(&[2, 3, 4], |i| i as f32 - 7.5);
-        for dims in [&[][..], &[4], &[3, 1], &[3, 4], &[2, 1, 1], &[2, 1, 4], &[1, 3, 1], &[1, 1, 1], &[2, 3, 4]] {
+        for dims in
+            [&[][..], &[4], &[3, 1], &[3, 4], &[2, 1, 1], &[2, 1, 4], &[1, 3, 1], &[1, 1, 1], &[2, 3, 4]]
+        {
             let by = constant(dims, |i| 0.25 + i as f32 / 3.0);
             let full: Vec<i64> = [&vec![1; 3 - dims.len()], dims].concat();
             let product = |i: i64| {

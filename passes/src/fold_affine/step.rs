@@ -21,7 +21,9 @@ pub(super) enum Step {
 pub(super) fn step(module: &Module, consts: Consts<'_>, node: NodeId) -> Option<Step> {
     let this = module.node(node);
     let dtype = module.ty(*this.results.first()?).dtype;
-    if let (Op::Neg(_), true) = (&this.op, matches!(dtype, nnc_ir::dtype::DType::F32 | nnc_ir::dtype::DType::F64)) {
+    if let (Op::Neg(_), true) =
+        (&this.op, matches!(dtype, nnc_ir::dtype::DType::F32 | nnc_ir::dtype::DType::F64))
+    {
         return Some(Step::Scale { x: this.operands[0], by: number(dtype, -1.0), exact: true });
     }
     let &[a, b] = &this.operands[..] else { return None };

@@ -54,7 +54,11 @@ fn find_in(module: &Module, region: RegionId, uses: &[usize], cx: &mut PassCx<'_
                 break;
             }
             if uses[read.index()] != 1 {
-                cx.miss(module, reader.first, "apart from the contraction before it: its value has another reader");
+                cx.miss(
+                    module,
+                    reader.first,
+                    "apart from the contraction before it: its value has another reader",
+                );
                 break;
             }
             taken.insert(previous.first);
@@ -78,7 +82,9 @@ fn link_at(module: &Module, node: NodeId, uses: &[usize]) -> Option<Placed> {
     for (sum, bias) in [(0, 1), (1, 0)] {
         let (sum, bias) = (this.operands[sum], this.operands[bias]);
         let Some(first) = behind_reshapes(module, sum, uses) else { continue };
-        let Some(mut placed) = contraction(module, first).filter(|p| reshapes_rows(module, p, sum)) else { continue };
+        let Some(mut placed) = contraction(module, first).filter(|p| reshapes_rows(module, p, sum)) else {
+            continue;
+        };
         let axis = if placed.link.groups().is_some() { 1 } else { module.ty(sum).rank() - 1 };
         let Some(bias) = channel::along(module, bias, axis) else { continue };
         // Without the addition of zeros only signs of zeros change.

@@ -56,7 +56,9 @@ impl Link {
         let numbers = match self.bias {
             Bias::None => 0,
             Bias::Channel => cost::nominal(module, &self.output.shape[self.channel_axis()]),
-            Bias::Map => self.output.shape[1..].iter().map(|e| cost::nominal(module, e)).fold(1, i64::saturating_mul),
+            Bias::Map => {
+                self.output.shape[1..].iter().map(|e| cost::nominal(module, e)).fold(1, i64::saturating_mul)
+            }
         };
         let width = i64::try_from(self.output.dtype.bytes()).unwrap_or(i64::MAX);
         cost.read = cost.read.saturating_add(numbers.saturating_mul(width));
@@ -106,7 +108,8 @@ impl Link {
             return Err(format!("{} groups and {} groups do not nest", a.groups, b.groups));
         }
         let taken = self.weight.shape[1].scale(a.groups).floor_div(&Extent::Const(groups));
-        let mut op = Conv { groups, strides: vec![], dilations: vec![], pads_before: vec![], spatial: vec![] };
+        let mut op =
+            Conv { groups, strides: vec![], dilations: vec![], pads_before: vec![], spatial: vec![] };
         let mut shape = vec![next.weight.shape[0].clone(), taken];
         let mut reads_padding = false;
         for i in 0..a.strides.len() {
@@ -125,7 +128,10 @@ impl Link {
         };
         let spatial = self.output.shape[2..].iter().chain(&next.output.shape[2..]);
         if bias == Bias::Map && !spatial.into_iter().all(|e| e.as_const().is_some()) {
-            return Err("the later one reads padding, where the bias in between is not, and extents are not known".into());
+            return Err(
+                "the later one reads padding, where the bias in between is not, and extents are not known"
+                    .into(),
+            );
         }
         Ok(Link {
             op: op.into(),
@@ -179,7 +185,9 @@ impl<'a> Axis<'a> {
         }
         if !next.is_inside() {
             if self.taps > 1 {
-                return Err("the later one reads padding, where the earlier one's windows would not be zero".into());
+                return Err(
+                    "the later one reads padding, where the earlier one's windows would not be zero".into()
+                );
             }
             // Positions beyond either end must be outside of the input too.
             let end = &self.windows.scale(self.stride) - &Extent::Const(self.pad);

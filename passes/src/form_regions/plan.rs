@@ -67,8 +67,10 @@ impl Plan {
         };
         let (axis, along) = (along.0, &along.1);
         let around: Vec<&(usize, Axes)> = local.iter().filter(|(other, _)| *other != axis).collect();
-        let between: i64 =
-            nodes[..nodes.len() - 1].iter().map(|&n| cost::value_bytes(module, module.node(n).results[0])).sum();
+        let between: i64 = nodes[..nodes.len() - 1]
+            .iter()
+            .map(|&n| cost::value_bytes(module, module.node(n).results[0]))
+            .sum();
         let (rows, outer) = (extent(axis), around.iter().map(|(a, _)| extent(*a)).product());
         // Pixels of a line are rows of a product, too; columns are not.
         let line = follow(module, nodes, shape.len() - 1).map_or(1, |_| extent(shape.len() - 1));
@@ -89,10 +91,8 @@ impl Plan {
             .collect();
         let apart = nodes.iter().map(|node| node.apart(rows * line, target)).sum();
         let rooms = std::iter::successors(Some(second), |room| Some(2 * room));
-        let tiles: Vec<Tile> = rooms
-            .take_while(|&room| room <= largest)
-            .map(|room| space.tile(room, &nodes, target))
-            .collect();
+        let tiles: Vec<Tile> =
+            rooms.take_while(|&room| room <= largest).map(|room| space.tile(room, &nodes, target)).collect();
         let least = tiles.iter().map(|tile| tile.cycles).min().unwrap_or(i64::MAX);
         let good = |tile: &&Tile| tile.cycles <= least.saturating_add(least / RESOLUTION);
         let Some(&tile) = tiles.iter().find(good) else { return Err("there are no tiles".into()) };
@@ -103,7 +103,10 @@ impl Plan {
     /// What the decision was made for.
     pub(super) fn figures(&self) -> String {
         let Tile { rows, bytes, count, cycles } = self.tile;
-        format!("{cycles} cycles in {count} tiles of {rows} rows with {bytes} bytes between, {} apart", self.apart)
+        format!(
+            "{cycles} cycles in {count} tiles of {rows} rows with {bytes} bytes between, {} apart",
+            self.apart
+        )
     }
 
     /// The operation with this plan.
@@ -207,7 +210,8 @@ impl Passing {
 
     /// Cycles in so many tiles with products of so many rows and so many bytes between.
     fn by_tiles(&self, (tiles, rows): (i64, i64), bytes: i64, target: &TargetDesc) -> i64 {
-        let again = |&(one, all): &(i64, i64)| all.max(one.saturating_mul(tiles)) / speed(one + bytes, target);
+        let again =
+            |&(one, all): &(i64, i64)| all.max(one.saturating_mul(tiles)) / speed(one + bytes, target);
         let traffic = self.between / speed(bytes, target)
             + self.once / speed(self.once, target)
             + self.every.iter().map(again).sum::<i64>();
@@ -228,8 +232,7 @@ fn overlapped(arithmetic: i64, traffic: i64) -> i64 {
 
 /// Axes of the outside values that go with `axis` of the result through all nodes; `None` if what is between does not.
 fn follow(module: &Module, nodes: &[NodeId], axis: usize) -> Option<Axes> {
-    let made: FxHashMap<ValueId, NodeId> =
-        nodes.iter().map(|&n| (module.node(n).results[0], n)).collect();
+    let made: FxHashMap<ValueId, NodeId> = nodes.iter().map(|&n| (module.node(n).results[0], n)).collect();
     let mut axes = Axes::default();
     axes.insert(module.node(nodes[nodes.len() - 1]).results[0], Some(axis));
     for &node in nodes.iter().rev() {

@@ -10,7 +10,10 @@ use nnc_ir::{
 };
 use rustc_hash::{FxHashMap, FxHashSet};
 
-use crate::{enclose::{captures, enclose}, pass::Bug};
+use crate::{
+    enclose::{captures, enclose},
+    pass::Bug,
+};
 
 /// Nodes that compose to one nest.
 #[derive(Clone, Debug)]

@@ -59,7 +59,8 @@ pub(super) fn grow(graph: &Graph<'_>, seed: NodeId) -> (Result<Cluster, String>,
         for node in graph.position[&seed] + 1..graph.nodes.len() {
             graph.take(&mut cluster, node, widest, false, &mut refused);
         }
-        while let Some(node) = graph.producers(&cluster).into_iter().rev().find(|n| !refused.contains_key(n)) {
+        while let Some(node) = graph.producers(&cluster).into_iter().rev().find(|n| !refused.contains_key(n))
+        {
             graph.take(&mut cluster, node, widest, true, &mut refused);
             if !cluster.at.contains(&node) {
                 refused.entry(node).or_default();
@@ -94,8 +95,10 @@ impl<'m> Graph<'m> {
         let position: FxHashMap<NodeId, usize> =
             nodes.iter().enumerate().map(|(at, &node)| (node, at)).collect();
         let producer = |&v: &ValueId| position.get(&module.def_node(v)?).copied();
-        let producers =
-            nodes.iter().map(|&node| module.node(node).operands.iter().filter_map(producer).collect()).collect();
+        let producers = nodes
+            .iter()
+            .map(|&node| module.node(node).operands.iter().filter_map(producer).collect())
+            .collect();
         let results = region.results.iter().copied().collect();
         let nests = vec![OnceCell::new(); nodes.len()];
         Self { module, nodes, nests, position, producers, readers, results }
@@ -172,7 +175,8 @@ impl<'m> Graph<'m> {
         if form.rows.len() != cluster.rows {
             return Err("it goes over other rows".into());
         }
-        let bytes = form.local_bytes().iter().map(|e| cost::nominal(self.module, e)).fold(0, i64::saturating_add);
+        let bytes =
+            form.local_bytes().iter().map(|e| cost::nominal(self.module, e)).fold(0, i64::saturating_add);
         if bytes > ROW_BYTES {
             return Err(format!("a row would have to keep {bytes} bytes"));
         }
@@ -211,7 +215,9 @@ impl<'m> Graph<'m> {
             Some(nest) => nest,
             None => match self.module.form(self.nodes[at]) {
                 Form::Loops(_) => return Err("it has several results".into()),
-                Form::View | Form::Concat { .. } | Form::Scatter(_) => return Err("it is no loop nest".into()),
+                Form::View | Form::Concat { .. } | Form::Scatter(_) => {
+                    return Err("it is no loop nest".into());
+                }
                 _ => return Err(String::new()),
             },
         };
@@ -269,7 +275,8 @@ impl<'m> Graph<'m> {
             for &operand in self.operands(node) {
                 let Some(producer) = self.def(operand) else { continue };
                 let Some(nest) = self.nest(producer) else { continue };
-                if chain.contains(&producer) || self.read_outside(operand, &chain) || chain.len() >= MAX_NODES {
+                if chain.contains(&producer) || self.read_outside(operand, &chain) || chain.len() >= MAX_NODES
+                {
                     continue;
                 }
                 chain.insert(producer);
@@ -315,7 +322,10 @@ impl<'m> Graph<'m> {
             before: (0..=last).filter(|p| kept(p) && !after.contains(p)).map(node).collect(),
             nodes: self.nodes_of(cluster),
             results: self.results(at),
-            after: (0..self.nodes.len()).filter(|p| !at.contains(p) && (*p > last || after.contains(p))).map(node).collect(),
+            after: (0..self.nodes.len())
+                .filter(|p| !at.contains(p) && (*p > last || after.contains(p)))
+                .map(node)
+                .collect(),
         }
     }
 }

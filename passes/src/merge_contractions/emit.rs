@@ -103,10 +103,11 @@ fn pointwise(
                     message: "a vector of the plan was not joined".into(),
                 })?;
                 let dims = [vector.dims(), &vec![1; behind]].concat();
-                let value = Constant::new(vector.dtype(), &dims, vector.payload().clone()).ok_or_else(|| Bug {
-                    pass: super::NAME.into(),
-                    message: "a vector has another number of elements".into(),
-                })?;
+                let value =
+                    Constant::new(vector.dtype(), &dims, vector.payload().clone()).ok_or_else(|| Bug {
+                        pass: super::NAME.into(),
+                        message: "a vector has another number of elements".into(),
+                    })?;
                 let value = cursor.emit1(ConstantOp { value }, &[], loc)?;
                 cursor.emit1(Broadcast { shape: shape.clone() }, &[value], loc)?
             }

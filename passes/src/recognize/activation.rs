@@ -162,7 +162,9 @@ fn find_mish(scene: &Scene<'_>, node: NodeId) -> Result<Found, Option<String>> {
     for (x, g) in [(a, b), (b, a)] {
         let soft = under::<Tanh>(module, g);
         let Some(node) = soft.and_then(|s| module.def_node(s)) else { continue };
-        if find_softplus(scene, node).is_ok_and(|f| super::term::stands(module, soft.unwrap_or(x), &softplus(x)) || matches_x(&f, x)) {
+        if find_softplus(scene, node)
+            .is_ok_and(|f| super::term::stands(module, soft.unwrap_or(x), &softplus(x)) || matches_x(&f, x))
+        {
             return found(result, mul(x, tanh(softplus(x))));
         }
     }
@@ -191,7 +193,10 @@ fn find_hard_sigmoid(scene: &Scene<'_>, node: NodeId) -> Result<Found, Option<St
     let module = scene.module;
     let (op, _, result) = scene.node(node).ok_or(None)?;
     let dtype = module.ty(result).dtype;
-    let outer = matches!(op, Op::Add(_) | Op::Sub(_) | Op::Mul(_) | Op::Div(_) | Op::Min(_) | Op::Max(_) | Op::Relu(_));
+    let outer = matches!(
+        op,
+        Op::Add(_) | Op::Sub(_) | Op::Mul(_) | Op::Div(_) | Op::Min(_) | Op::Max(_) | Op::Relu(_)
+    );
     if !outer || !dtype.is_float() {
         return Err(None);
     }
@@ -231,7 +236,8 @@ fn find_hard_swish(scene: &Scene<'_>, node: NodeId) -> Result<Found, Option<Stri
                 continue;
             }
             if !near(dtype, q.factor * high, 1.0) {
-                let reason = format!("looks like hard-swish, but its gate reaches {} rather than 1", q.factor * high);
+                let reason =
+                    format!("looks like hard-swish, but its gate reaches {} rather than 1", q.factor * high);
                 return Err(Some(reason));
             }
             let (a, b) = (snap(module, x, q.factor * a), snap(module, x, q.factor * b));

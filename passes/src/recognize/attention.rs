@@ -92,7 +92,9 @@ fn find_attention(scene: &Scene<'_>, node: NodeId) -> Result<Found, Option<Strin
     let (Op::MatMul(_), &[weights, values], result) = scene.node(node).ok_or(None)? else { return Err(None) };
     let (found, is_shifted, e) = softmax(module, unviewed(module, weights)).ok_or(None)?;
     let shape = module.ty(found.x).shape.to_vec();
-    if !is_shifted || Some(&found.axes[..]) != shape.len().checked_sub(1).map(|last| [last]).as_ref().map(|a| &a[..]) {
+    if !is_shifted
+        || Some(&found.axes[..]) != shape.len().checked_sub(1).map(|last| [last]).as_ref().map(|a| &a[..])
+    {
         return Err(None);
     }
     let inner = scores(module, found.x, MAX_STEPS).ok_or(None)?;

@@ -14,8 +14,7 @@ use super::{
 };
 use crate::pass::{Exactness, Rule};
 
-pub(super) const PATTERNS: &[Pattern] =
-    &[
+pub(super) const PATTERNS: &[Pattern] = &[
     Pattern { rule: &GATES, find: find_gates },
     Pattern { rule: &LSTM_CELL, find: find_lstm },
     Pattern { rule: &GRU_CELL, find: find_blend },
@@ -116,13 +115,13 @@ fn gated(module: &Module, value: ValueId) -> Option<(ValueId, ValueId)> {
 fn find_blend(scene: &Scene<'_>, node: NodeId) -> Result<Found, Option<String>> {
     let module = scene.module;
     let (Op::Add(_), &[a, b], result) = scene.node(node).ok_or(None)? else { return Err(None) };
-    let ([a0, a1], [b0, b1]) =
-        (both::<Mul>(module, a).ok_or(None)?, both::<Mul>(module, b).ok_or(None)?);
+    let ([a0, a1], [b0, b1]) = (both::<Mul>(module, a).ok_or(None)?, both::<Mul>(module, b).ok_or(None)?);
     let complement = |v| match both::<Sub>(module, v) {
         Some([one, z]) if number(module, one) == Some(1.0) => Some(z),
         _ => None,
     };
-    for (rest, n, [c, d]) in [(a0, a1, [b0, b1]), (a1, a0, [b0, b1]), (b0, b1, [a0, a1]), (b1, b0, [a0, a1])] {
+    for (rest, n, [c, d]) in [(a0, a1, [b0, b1]), (a1, a0, [b0, b1]), (b0, b1, [a0, a1]), (b1, b0, [a0, a1])]
+    {
         let Some(z) = complement(rest) else { continue };
         let h = match (c == z, d == z) {
             (true, _) => d,
@@ -130,7 +129,9 @@ fn find_blend(scene: &Scene<'_>, node: NodeId) -> Result<Found, Option<String>> 
             _ => continue,
         };
         if under::<Sigmoid>(module, z).is_none() || under::<Tanh>(module, n).is_none() {
-            return Err(Some("looks like a GRU's blend, but not of a sigmoid and a tanh: rounding might grow".into()));
+            return Err(Some(
+                "looks like a GRU's blend, but not of a sigmoid and a tanh: rounding might grow".into(),
+            ));
         }
         return found(result, add(n, mul(z, sub(h, n))));
     }

@@ -101,15 +101,11 @@ fn find_tanh(scene: &Scene<'_>, node: NodeId) -> Result<Found, Option<String>> {
         return Err(None);
     }
     let dtype = module.ty(result).dtype;
-    let by_sigmoid = product(module, result, Some(x)).over.iter().any(|&g| under::<Sigmoid>(module, g).is_some());
+    let by_sigmoid =
+        product(module, result, Some(x)).over.iter().any(|&g| under::<Sigmoid>(module, g).is_some());
     // sigmoid(2 u) is the whole gate, (1 + tanh(u)) / 2 needs its half.
     let (a, b, shift, c) = if by_sigmoid { (a / 2.0, b / 2.0, shift, c) } else { (a, b, shift, c) };
-    let wrong = [
-        (a, root(), "sqrt(2/pi)"),
-        (b / a, CUBE, "0.044715"),
-        (shift, 0.5, "1/2"),
-        (c, 0.5, "1/2"),
-    ];
+    let wrong = [(a, root(), "sqrt(2/pi)"), (b / a, CUBE, "0.044715"), (shift, 0.5, "1/2"), (c, 0.5, "1/2")];
     match wrong.into_iter().find(|(has, needs, _)| !near(dtype, *has, *needs)) {
         None => {
             let line = add(mul(mul(x, x), 2.0 * root() * CUBE), 2.0 * root());

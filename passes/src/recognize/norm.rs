@@ -167,7 +167,8 @@ fn find_norm(scene: &Scene<'_>, node: NodeId, part: Part) -> Result<Found, Optio
     let shape = module.ty(result).shape.to_vec();
     let p = product(module, result, None);
     let over = p.over.iter().filter_map(|&f| Some((f, inverse_root(module, f)?, true)));
-    let below = p.under.iter().filter_map(|&f| Some((f, root(module, spread(module, f).unwrap_or(f))?, false)));
+    let below =
+        p.under.iter().filter_map(|&f| Some((f, root(module, spread(module, f).unwrap_or(f))?, false)));
     for (row, argument, is_over) in over.chain(below).collect::<Vec<_>>() {
         let (epsilon, v) = plus_number(module, argument);
         let Some(norm) = norm_of(module, v, epsilon, &shape) else { continue };
@@ -179,7 +180,8 @@ fn find_norm(scene: &Scene<'_>, node: NodeId, part: Part) -> Result<Found, Optio
         let mut below = q.under;
         let side = if is_over { &mut over } else { &mut below };
         side.retain(|&f| f != row);
-        let is_numerator = |&f: &ValueId| if norm.is_centred { centred(module, f, &norm.of) } else { f == norm.x };
+        let is_numerator =
+            |&f: &ValueId| if norm.is_centred { centred(module, f, &norm.of) } else { f == norm.x };
         let Some(at) = over.iter().position(is_numerator) else { continue };
         over.remove(at);
         let core = norm.spelt(norm.of.x, &norm.of.axes, &shape);
@@ -188,7 +190,8 @@ fn find_norm(scene: &Scene<'_>, node: NodeId, part: Part) -> Result<Found, Optio
             ([], []) if part != Part::Scale => Ok(Found { term: core, key: norm.of.x }),
             (&[scale], []) => {
                 let is_core = |&v: &ValueId| term::stands(module, v, &core);
-                let has_core = matches!(scene.node(node), Some((Op::Mul(_), ..))) && operands.iter().any(is_core);
+                let has_core =
+                    matches!(scene.node(node), Some((Op::Mul(_), ..))) && operands.iter().any(is_core);
                 let fits = has_core == (part == Part::Scale);
                 if fits { Ok(Found { term: mul(core, scale), key: norm.of.x }) } else { Err(None) }
             }
@@ -213,8 +216,11 @@ impl Norm {
     /// The normalization of `x` of a shape along axes, in its canonical spelling.
     pub(super) fn spelt(&self, x: impl Into<Term>, axes: &[usize], shape: &[Extent]) -> Term {
         let x = x.into();
-        let row: Vec<Extent> =
-            shape.iter().enumerate().map(|(a, e)| if axes.contains(&a) { Extent::ONE } else { e.clone() }).collect();
+        let row: Vec<Extent> = shape
+            .iter()
+            .enumerate()
+            .map(|(a, e)| if axes.contains(&a) { Extent::ONE } else { e.clone() })
+            .collect();
         let mean_of = |x: Term| {
             let count = match &self.count {
                 Term::Number(n) => Term::Number(*n),
@@ -234,10 +240,12 @@ impl Norm {
 
 fn norm_of(module: &Module, v: ValueId, epsilon: f64, shape: &[Extent]) -> Option<Norm> {
     let (of, x, divided, is_centred) = match variance(module, v)? {
-        Spread::Square(square) => match both::<Sub>(module, square.x).map(|[x, _]| Joined { x, axes: square.axes.clone() }) {
-            Some(of) if centred(module, square.x, &of) => (of, square.x, v, true),
-            _ => (square.clone(), square.x, v, false),
-        },
+        Spread::Square(square) => {
+            match both::<Sub>(module, square.x).map(|[x, _]| Joined { x, axes: square.axes.clone() }) {
+                Some(of) if centred(module, square.x, &of) => (of, square.x, v, true),
+                _ => (square.clone(), square.x, v, false),
+            }
+        }
         Spread::Difference(of) => {
             let [squares, _] = both::<Sub>(module, strip_clamp(module, v))?;
             (of.clone(), of.x, squares, true)

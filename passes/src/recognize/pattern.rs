@@ -241,7 +241,8 @@ pub(super) fn variables(module: &Module, value: ValueId) -> Vec<ValueId> {
         if let Some((Op::Add(_) | Op::Sub(_) | Op::Mul(_) | Op::Div(_) | Op::Neg(_) | Op::Pow(_), operands)) =
             def(module, found[at])
         {
-            let new: Vec<ValueId> = operands.iter().copied().filter(|v| number(module, *v).is_none()).collect();
+            let new: Vec<ValueId> =
+                operands.iter().copied().filter(|v| number(module, *v).is_none()).collect();
             for v in new {
                 if !found.contains(&v) {
                     found.push(v);

@@ -37,7 +37,10 @@ fn is_positive(module: &Module, value: ValueId, depth: usize) -> bool {
         return true;
     }
     let value = unviewed(module, value);
-    if under::<Abs>(module, value).is_some() || under::<Exp>(module, value).is_some() || under::<Sigmoid>(module, value).is_some() {
+    if under::<Abs>(module, value).is_some()
+        || under::<Exp>(module, value).is_some()
+        || under::<Sigmoid>(module, value).is_some()
+    {
         return true;
     }
     let node = module.def_node(value).map(|n| module.node(n));
@@ -65,7 +68,9 @@ fn find_power(scene: &Scene<'_>, node: NodeId) -> Result<Found, Option<String>> 
         -1.0 => div(1.0, x),
         -2.0 => div(1.0, square),
         0.5 | -0.5 if !is_positive(module, x, 6) => {
-            return Err(Some(format!("looks like a root, but x^{e} of -0 and of minus infinity is not, and x may be that")));
+            return Err(Some(format!(
+                "looks like a root, but x^{e} of -0 and of minus infinity is not, and x may be that"
+            )));
         }
         0.5 => sqrt(x),
         -0.5 => div(1.0, sqrt(x)),

@@ -174,7 +174,9 @@ fn find_rotary(scene: &Scene<'_>, node: NodeId) -> Result<Found, Option<String>>
         for (b, s) in [(bs[0], bs[1]), (bs[1], bs[0])] {
             let Some(halves) = halves(module, a, b) else { continue };
             if !((is(m, [a, s]) && is(n, [b, c])) || (is(m, [b, c]) && is(n, [a, s]))) {
-                return Err(Some("looks like a rotary embedding, but turns its halves by different angles".into()));
+                return Err(Some(
+                    "looks like a rotary embedding, but turns its halves by different angles".into(),
+                ));
             }
             let split = halves.split_shape();
             let (c, s) = (shared(module, c, &split), shared(module, s, &split));
@@ -192,7 +194,9 @@ fn find_rotate_half(scene: &Scene<'_>, node: NodeId) -> Result<Found, Option<Str
     for (kept, crossed) in [(p, q), (q, p)] {
         for (rotated, s) in [(crossed[0], crossed[1]), (crossed[1], crossed[0])] {
             let Some([minus_b, a]) = joined(module, rotated) else { continue };
-            let Some(halves) = under::<Neg>(module, minus_b).and_then(|b| halves(module, a, b)) else { continue };
+            let Some(halves) = under::<Neg>(module, minus_b).and_then(|b| halves(module, a, b)) else {
+                continue;
+            };
             let is_whole = product(&module.ty(halves.x).shape) == product(&module.ty(result).shape);
             let (true, Some(at)) = (is_whole, kept.iter().position(|&v| v == halves.x)) else {
                 return Err(Some("rotates halves, but adds another tensor".into()));

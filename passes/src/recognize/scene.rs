@@ -70,7 +70,9 @@ impl Readers {
 
     /// Whether a value is read through slices alone, which cut one axis into parts that do not overlap.
     pub(super) fn cut_apart(&self, module: &Module, value: ValueId) -> bool {
-        let Some(slices) = self.slices.get(&value).filter(|s| s.len() == self.count(value)) else { return false };
+        let Some(slices) = self.slices.get(&value).filter(|s| s.len() == self.count(value)) else {
+            return false;
+        };
         let shape = &module.ty(value).shape;
         let whole = |s: &Slice, axis: usize| s.shape[axis] == shape[axis];
         let cut = |axis: usize| slices.iter().any(|s| !whole(s, axis));

@@ -131,7 +131,8 @@ pub(super) fn make(cursor: &mut Cursor<'_>, term: &Term, result: ValueId) -> Res
     ends.extend(made.values());
     let replaced = covered(module, result, &ends);
     let nodes = replaced.iter().rev().filter(|v| !ends.contains(v)).filter_map(|&v| module.def_node(v));
-    let named = nodes.map(|n| module.node(n)).filter(|n| !matches!(n.op, Op::ConstantOp(_) | Op::Broadcast(_)));
+    let named =
+        nodes.map(|n| module.node(n)).filter(|n| !matches!(n.op, Op::ConstantOp(_) | Op::Broadcast(_)));
     let loc = merge_locs(named.map(|n| &n.loc));
     Maker { cursor, loc: &loc, made }.make(term, None)
 }

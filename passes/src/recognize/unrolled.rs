@@ -51,7 +51,8 @@ struct Chain {
 pub(super) fn roll(module: &mut Module, cx: &mut PassCx<'_>) -> Result<(), Bug> {
     for region in module.nested_regions(module.body()) {
         let mut tried: FxHashSet<ValueId> = FxHashSet::default();
-        while let Some(chain) = chains(module, region).into_iter().find(|chain| !tried.contains(&chain.c[0])) {
+        while let Some(chain) = chains(module, region).into_iter().find(|chain| !tried.contains(&chain.c[0]))
+        {
             tried.insert(chain.c[0]);
             let Some(first) = module.def_node(chain.c[0]) else { continue };
             match plan(module, cx.consts, region, &chain) {
@@ -125,7 +126,13 @@ fn plan(
 }
 
 /// Puts the scan in the place of the steps.
-fn apply(module: &mut Module, region: RegionId, h: &[ValueId], c: &[ValueId], step: &Step) -> Result<(), Bug> {
+fn apply(
+    module: &mut Module,
+    region: RegionId,
+    h: &[ValueId],
+    c: &[ValueId],
+    step: &Step,
+) -> Result<(), Bug> {
     let bug = |message: String| Bug { pass: "recognize".into(), message };
     let later = after(module, region, h, c);
     let is_later = |n: &NodeId| module.node(*n).results.iter().any(|v| later.contains(v));
@@ -186,7 +193,8 @@ fn apply(module: &mut Module, region: RegionId, h: &[ValueId], c: &[ValueId], st
     let new = step.results.map(|i| made[i]);
     // States of single steps that are read outside.
     let inner = |all: &[ValueId]| all[..all.len() - 1].iter().any(|v| read.contains(v));
-    let stacked: Vec<usize> = [h, c].iter().enumerate().filter(|(_, all)| inner(all)).map(|(i, _)| i).collect();
+    let stacked: Vec<usize> =
+        [h, c].iter().enumerate().filter(|(_, all)| inner(all)).map(|(i, _)| i).collect();
     let results = new.iter().copied().chain(stacked.iter().map(|&i| new[i])).collect();
     module.set_results(body, results);
     let operands = [&step.start[..], &scanned, &step.captures].concat();
@@ -225,7 +233,13 @@ fn unstack(module: &mut Module, region: RegionId, stack: ValueId, t: usize) -> R
     let mut starts = vec![Extent::ZERO; shape.len()];
     (starts[0], shape[0]) = (Extent::Const(i64::try_from(t).map_err(|e| e.to_string())?), Extent::ONE);
     let steps = vec![1; shape.len()];
-    let part = module.append(region, Op::from(Slice { starts, steps, shape: shape.clone() }), &[stack], &[], &loc)?;
+    let part = module.append(
+        region,
+        Op::from(Slice { starts, steps, shape: shape.clone() }),
+        &[stack],
+        &[],
+        &loc,
+    )?;
     let shape = shape[1..].to_vec();
     Ok(module.append(region, Reshape { shape }, &part, &[], &loc)?[0])
 }

@@ -83,7 +83,8 @@ pub(super) fn needs(module: &Module, node: NodeId, axis: usize, rows: Rows) -> O
         }
         Op::Conv(conv) => {
             let along = axis.checked_sub(2)?;
-            let (stride, dilation, pad) = (conv.strides[along], conv.dilations[along], conv.pads_before[along]);
+            let (stride, dilation, pad) =
+                (conv.strides[along], conv.dilations[along], conv.pads_before[along]);
             let kernel = operand(1).shape[axis].as_const()?;
             let need = windows(operand(0).shape[axis].as_const()?, rows, (kernel, stride, dilation, pad))?;
             let mut conv = conv.clone();
@@ -95,7 +96,8 @@ pub(super) fn needs(module: &Module, node: NodeId, axis: usize, rows: Rows) -> O
             let Some(along) = (axis + pool.kernel.len()).checked_sub(result.rank()) else {
                 return Some(Plan { operands: vec![Need::Exactly(axis, rows)], op, pad });
             };
-            let (stride, dilation, pad) = (pool.strides[along], pool.dilations[along], pool.pads_before[along]);
+            let (stride, dilation, pad) =
+                (pool.strides[along], pool.dilations[along], pool.pads_before[along]);
             let shape = (pool.kernel[along], stride, dilation, pad);
             let need = windows(operand(0).shape[axis].as_const()?, rows, shape)?;
             let mut pool = pool.clone();

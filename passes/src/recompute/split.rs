@@ -72,7 +72,11 @@ pub(super) fn candidates(module: &Module, node: NodeId) -> Vec<Split> {
             let Some(&[value]) = chain.last().map(|&n| &module.node(n).results[..]) else { continue };
             for (axis, extent) in module.ty(value).shape.iter().enumerate() {
                 let fits = |&&n: &&i64| extent.as_const().is_some_and(|e| e >= 2 * n);
-                splits.extend(PARTS.iter().filter(fits).map(|&parts| Split { chain: chain.to_vec(), axis, parts }));
+                splits.extend(PARTS.iter().filter(fits).map(|&parts| Split {
+                    chain: chain.to_vec(),
+                    axis,
+                    parts,
+                }));
             }
         }
     }
@@ -249,8 +253,12 @@ impl Part {
     /// The region of a fusion that gives these rows, and what it reads.
     fn make(&self, module: &mut Module, rows: Rows) -> Option<(RegionId, Vec<ValueId>)> {
         let region = module.add_region();
-        let mut making =
-            Making { region, operands: Vec::new(), params: FxHashMap::default(), known: FxHashMap::default() };
+        let mut making = Making {
+            region,
+            operands: Vec::new(),
+            params: FxHashMap::default(),
+            known: FxHashMap::default(),
+        };
         let result = self.value(module, &mut making, self.result, Some((self.axis, rows)))?;
         module.set_results(region, vec![result]);
         Some((region, making.operands))

@@ -70,7 +70,8 @@ fn split(
             let single = extent.is(1);
             parts.extend(apart[part.clone()].iter().map(|e| if single { Extent::ONE } else { e.clone() }));
         }
-        let value = if *own == parts { value } else { cursor.emit1(Reshape { shape: parts }, &[value], &loc)? };
+        let value =
+            if *own == parts { value } else { cursor.emit1(Reshape { shape: parts }, &[value], &loc)? };
         return cursor.emit1(Broadcast { shape }, &[value], &loc);
     }
     cursor.emit1(Reshape { shape }, &[operand], &loc)

@@ -57,7 +57,8 @@ fn standings(module: &Module) -> FxHashMap<ValueId, Standing> {
         let inherited = node.operands.iter().filter_map(|v| standing.get(v).copied()).filter(passes_on).max();
         let inherited = inherited.unwrap_or_default();
         for (i, &result) in node.results.iter().enumerate() {
-            let own = Training::from_op(&node.op).map_or(Standing::Inference, |form| of_result(module, node, form, i));
+            let own = Training::from_op(&node.op)
+                .map_or(Standing::Inference, |form| of_result(module, node, form, i));
             let of = own.max(inherited);
             if of > Standing::Inference {
                 standing.insert(result, of);

@@ -45,14 +45,17 @@ impl Function for NonMaxSuppression {
         if n > 0 && most > 0 {
             let n = n as usize;
             let classes = classes.max(1) as usize;
-            let mut picker = Picker { taken: reserved(n)?, ranked: reserved(n)?, most, max_overlap, min_score };
+            let mut picker =
+                Picker { taken: reserved(n)?, ranked: reserved(n)?, most, max_overlap, min_score };
             for (slice, scores) in scores.chunks_exact(n).enumerate() {
                 let (batch, class) = (slice / classes, slice % classes);
                 let boxes = boxes.get(batch * n * 4..(batch + 1) * n * 4).ok_or(INTERNAL)?;
                 picker.pick(boxes.as_chunks().0, scores, centered);
                 rows.try_reserve(picker.taken.len())
                     .map_err(|_| Fault::no_memory::<[i64; 3]>(picker.taken.len()))?;
-                rows.extend(picker.taken.iter().map(|&(index, _)| [batch as i64, class as i64, index as i64]));
+                rows.extend(
+                    picker.taken.iter().map(|&(index, _)| [batch as i64, class as i64, index as i64]),
+                );
             }
         }
         if let Some(room) = result.with_dims::<i64>(&[rows.len() as i64, 3])? {
@@ -114,7 +117,11 @@ impl Picker {
         self.taken.clear();
         self.ranked.clear();
         self.ranked.extend(
-            scores.iter().enumerate().filter(|&(_, &score)| above(score)).map(|(index, &score)| (rank(score), index)),
+            scores
+                .iter()
+                .enumerate()
+                .filter(|&(_, &score)| above(score))
+                .map(|(index, &score)| (rank(score), index)),
         );
         self.ranked.sort_unstable();
         for &(_, index) in &self.ranked {
@@ -153,10 +160,8 @@ mod tests {
 
     /// Three pairs of boxes, of which each has one much like the other.
     fn pairs() -> (Tensor, Tensor) {
-        let boxes: Vec<f32> = [0.0, 0.1, -0.1, 10.0, 10.1, 100.0]
-            .iter()
-            .flat_map(|&y| [y + 1.0, 1.0, y, 0.0])
-            .collect();
+        let boxes: Vec<f32> =
+            [0.0, 0.1, -0.1, 10.0, 10.1, 100.0].iter().flat_map(|&y| [y + 1.0, 1.0, y, 0.0]).collect();
         let scores = [0.9f32, 0.75, 0.6, 0.95, 0.5, 0.3];
         (Tensor::from_slice(&[1, 6, 4], &boxes).unwrap(), Tensor::from_slice(&[1, 1, 6], &scores).unwrap())
     }

@@ -92,7 +92,11 @@ mod tests {
     fn top(x: &Tensor, k: i64, attrs: [i64; 3]) -> Result<Results, Fault> {
         let rank = x.dims().len();
         let k = Tensor::from_slice(&[1], &[k]).unwrap();
-        call::<TopK>(&attrs, &[Some(x), Some(&k)], &[(x.elem(), rank, Some(64)), (ElemType::I64, rank, Some(64))])
+        call::<TopK>(
+            &attrs,
+            &[Some(x), Some(&k)],
+            &[(x.elem(), rank, Some(64)), (ElemType::I64, rank, Some(64))],
+        )
     }
 
     #[test]

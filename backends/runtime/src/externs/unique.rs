@@ -199,7 +199,8 @@ mod tests {
         let scalar = Tensor::from_slice(&[], &[7u64]).unwrap();
         assert_eq!(unique(&scalar, None, 1).unwrap().get::<u64>(0), [7]);
         let none = (ElemType::I64, 1, None);
-        let r = call::<Unique>(&[0, 0, 1], &[Some(&scalar)], &[(ElemType::U64, 1, None), none, none, none]).unwrap();
+        let r = call::<Unique>(&[0, 0, 1], &[Some(&scalar)], &[(ElemType::U64, 1, None), none, none, none])
+            .unwrap();
         assert_eq!(r.dims(3), [1]);
         assert_eq!(unique(&empty, Some(2), 1).err(), Some(INTERNAL));
     }

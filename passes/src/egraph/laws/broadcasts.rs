@@ -42,8 +42,10 @@ fn reaches(have: &[Extent], want: &[Extent]) -> bool {
 
 fn lift_broadcast(site: &mut Site<'_>) -> Option<()> {
     let operands = site.here.operands.clone();
-    let forms: Vec<Seen> =
-        operands.iter().map(|&id| site.forms(id, OpKind::Broadcast).into_iter().next()).collect::<Option<_>>()?;
+    let forms: Vec<Seen> = operands
+        .iter()
+        .map(|&id| site.forms(id, OpKind::Broadcast).into_iter().next())
+        .collect::<Option<_>>()?;
     let shapes: Vec<Vec<Extent>> = forms.iter().map(|f| site.ty(f.operands[0]).shape.clone()).collect();
     let common = shapes.iter().find(|want| shapes.iter().all(|have| reaches(have, want)))?.clone();
     if common == site.result().shape {

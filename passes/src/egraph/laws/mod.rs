@@ -11,14 +11,8 @@ use super::site::Law;
 use crate::pass::Rule;
 
 /// Every law, in the order in which they are tried.
-pub(super) const LAWS: &[&[Law]] = &[
-    identities::LAWS,
-    logic::LAWS,
-    movements::LAWS,
-    broadcasts::LAWS,
-    products::LAWS,
-    scales::LAWS,
-];
+pub(super) const LAWS: &[&[Law]] =
+    &[identities::LAWS, logic::LAWS, movements::LAWS, broadcasts::LAWS, products::LAWS, scales::LAWS];
 
 /// Law number `at`, counted through the families.
 pub(super) fn law(at: usize) -> Option<&'static Law> {

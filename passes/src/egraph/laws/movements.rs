@@ -95,8 +95,7 @@ fn cancel_transposes(site: &mut Site<'_>) -> Option<()> {
     for (inner, seen) in site.forms_of::<Transpose>(site.operand(0), OpKind::Transpose) {
         let perm = permuted(&inner.perm, &outer.perm);
         let source = seen.operands[0];
-        let to =
-            if perm.is_sorted() { Some(source) } else { site.make(Transpose { perm }, &[source]) };
+        let to = if perm.is_sorted() { Some(source) } else { site.make(Transpose { perm }, &[source]) };
         site.equals(to?, &[&seen]);
     }
     Some(())

@@ -169,7 +169,8 @@ fn respread(site: &mut Site<'_>, factor: &Factor, to: Id, free: usize) -> Option
     match factor {
         Factor::Number(number) => site.number(*number, &ty),
         Factor::Repeated(source, aligned) => {
-            let fits = aligned.iter().enumerate().all(|(axis, e)| e.is(1) || (axis == free && *e == ty.shape[axis]));
+            let fits =
+                aligned.iter().enumerate().all(|(axis, e)| e.is(1) || (axis == free && *e == ty.shape[axis]));
             if !fits {
                 return None;
             }
@@ -313,7 +314,8 @@ fn factor_out_of_concat(site: &mut Site<'_>) -> Option<()> {
         let (mut sources, mut seen) = (Vec::new(), Vec::new());
         for &id in &operands {
             let forms = with_fixed_factor(site, id).into_iter();
-            let Some((x, _, form)) = forms.into_iter().find(|(_, c, _)| finite(site, *c) == Some(number)) else {
+            let Some((x, _, form)) = forms.into_iter().find(|(_, c, _)| finite(site, *c) == Some(number))
+            else {
                 break;
             };
             sources.push(x);

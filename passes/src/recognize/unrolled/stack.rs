@@ -56,7 +56,12 @@ impl Stacker<'_> {
     }
 
     /// The operation that makes all of them, on stacked operands.
-    fn of_operands(&mut self, values: &[ValueId], shape: &[Extent], depth: usize) -> Result<Option<ValueId>, Bug> {
+    fn of_operands(
+        &mut self,
+        values: &[ValueId],
+        shape: &[Extent],
+        depth: usize,
+    ) -> Result<Option<ValueId>, Bug> {
         let module = &*self.module;
         let Some((op, first)) = def(module, values[0]) else { return Ok(None) };
         let op = op.clone();
@@ -81,7 +86,11 @@ impl Stacker<'_> {
             (Op::Broadcast(_), [row]) if row.iter().all(|v| *v == row[0]) => {
                 self.emit(Broadcast { shape: shape.to_vec() }, &[row[0]]).map(Some)
             }
-            (Op::MatMul(_), [a, b]) if b.iter().all(|v| *v == b[0]) && module.ty(a[0]).rank() == 2 && module.ty(b[0]).rank() == 2 => {
+            (Op::MatMul(_), [a, b])
+                if b.iter().all(|v| *v == b[0])
+                    && module.ty(a[0]).rank() == 2
+                    && module.ty(b[0]).rank() == 2 =>
+            {
                 let (rows, inner) = (module.ty(a[0]).shape[0].clone(), module.ty(a[0]).shape[1].clone());
                 let (b, joined) = (b[0], &shape[0] * &rows);
                 let a = self.stack_within(&a.clone(), depth)?;
@@ -113,7 +122,9 @@ pub(in crate::recognize) fn sliced(module: &Module, values: &[ValueId]) -> Optio
     for (t, &value) in values.iter().enumerate() {
         let (slice, of) = cut(value)?;
         let others = (0..first.starts.len()).filter(|&a| a != axis);
-        let same = others.into_iter().all(|a| slice.starts[a] == first.starts[a] && slice.steps[a] == first.steps[a]);
+        let same = others
+            .into_iter()
+            .all(|a| slice.starts[a] == first.starts[a] && slice.steps[a] == first.steps[a]);
         let at = from.checked_add(step.checked_mul(i64::try_from(t).ok()?)?)?;
         if of != x || !same || slice.shape != first.shape || !slice.shape[axis].is(1) || start(slice)? != at {
             return None;

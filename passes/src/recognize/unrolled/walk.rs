@@ -63,7 +63,10 @@ pub(super) fn live(module: &Module, region: RegionId) -> FxHashSet<NodeId> {
     let mut live = FxHashSet::default();
     for &id in region.nodes.iter().rev() {
         let node = module.node(id);
-        if node.results.is_empty() || !node.regions.is_empty() || node.results.iter().any(|v| read.contains(v)) {
+        if node.results.is_empty()
+            || !node.regions.is_empty()
+            || node.results.iter().any(|v| read.contains(v))
+        {
             live.insert(id);
             read.extend(&node.operands);
         }
@@ -94,7 +97,9 @@ pub(super) fn step(
     let (Part::Made(shown), Part::Made(state)) = (walk.part(h)?, walk.part(c)?) else {
         return Err("a step does nothing".into());
     };
-    let [Some(h0), Some(c0)] = walk.start else { return Err("a step does not read what the one before shows".into()) };
+    let [Some(h0), Some(c0)] = walk.start else {
+        return Err("a step does not read what the one before shows".into());
+    };
     if module.ty(h0) != module.ty(h[0]) || module.ty(c0) != module.ty(c[0]) {
         return Err("the first state has another shape".into());
     }
@@ -175,7 +180,9 @@ impl Walk<'_> {
             return Ok(Part::Scanned(self.scanned.len() - 1));
         }
         let nodes: Option<Vec<NodeId>> = values.iter().map(|&v| module.def_node(v)).collect();
-        let nodes = nodes.filter(|_| dependent + 1 == values.len()).ok_or("its steps are not alike: inputs differ")?;
+        let nodes = nodes
+            .filter(|_| dependent + 1 == values.len())
+            .ok_or("its steps are not alike: inputs differ")?;
         let first = module.node(nodes[1]);
         let alike = |&n: &NodeId| {
             let node = module.node(n);
