@@ -293,3 +293,47 @@ fn names_keep_to_the_glossary() {
         }
     }
 }
+
+/// The layers of the backend, from the top down: a file may see those below its own (ARCHITECTURE.md, "The CPU backend").
+const LAYERS: &[&str] = &["compile", "job", "tiled", "entry", "plan", "lower", "tile"];
+
+/// The first names after `crate::` in a source's `use` declarations.
+fn used_of_crate(source: &str) -> BTreeSet<String> {
+    let mut used = BTreeSet::new();
+    for part in source.split("use crate::").skip(1) {
+        let declaration: String = part.split(';').next().unwrap().split_whitespace().collect();
+        let Some(list) = declaration.strip_prefix('{') else {
+            used.extend(declaration.split("::").next().map(str::to_owned));
+            continue;
+        };
+        let (mut depth, mut item) = (0, String::new());
+        for c in list.chars() {
+            match c {
+                '{' => depth += 1,
+                '}' => depth -= 1,
+                ',' if depth == 0 => {
+                    used.extend(item.split("::").next().map(str::to_owned));
+                    item.clear();
+                    continue;
+                }
+                _ => {}
+            }
+            item.push(c);
+        }
+        used.extend(item.trim_end_matches('}').split("::").next().map(str::to_owned));
+    }
+    used
+}
+
+#[test]
+fn layers_of_the_backend_see_what_is_below() {
+    for path in sources().into_iter().filter(|p| !is_test(p)) {
+        let Some(inside) = path.strip_prefix("backends/cpu/src/") else { continue };
+        let layer = inside.split(['/', '.']).next().unwrap();
+        let Some(at) = LAYERS.iter().position(|l| *l == layer) else { continue };
+        let source = read(&path);
+        let used = used_of_crate(&code(without_tests(&source)));
+        let above: Vec<&&str> = LAYERS[..at].iter().filter(|l| used.contains(**l)).collect();
+        assert!(above.is_empty(), "{path} uses {above:?}, which is above it");
+    }
+}
