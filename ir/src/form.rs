@@ -114,10 +114,22 @@ impl Ix {
     /// Replaces axes and loads.
     #[must_use]
     pub fn substitute(&self, axis: &dyn Fn(usize) -> Ix, load: &dyn Fn(usize) -> usize) -> Ix {
-        let sub = |x: &Ix| x.substitute(axis, load);
+        self.replace(&|part| match part {
+            Ix::Axis(a) => Some(axis(*a)),
+            Ix::Load(k) => Some(Ix::Load(load(*k))),
+            _ => None,
+        })
+    }
+
+    /// The expression with parts replaced where `with` says by what; of what it replaces it sees no parts.
+    #[must_use]
+    pub fn replace(&self, with: &dyn Fn(&Ix) -> Option<Ix>) -> Ix {
+        if let Some(other) = with(self) {
+            return other;
+        }
+        let sub = |x: &Ix| x.replace(with);
         match self {
-            Ix::Axis(a) => axis(*a),
-            Ix::Extent(e) => Ix::Extent(e.clone()),
+            Ix::Axis(_) | Ix::Extent(_) | Ix::Load(_) => self.clone(),
             Ix::Add(a, b) => sub(a).plus(sub(b)),
             Ix::Mul(a, by) => sub(a).times(by.clone()),
             Ix::FloorDiv(a, by) => sub(a).floor_div(by.clone()),
@@ -126,7 +138,6 @@ impl Ix {
             Ix::Max(a, b) => sub(a).max(sub(b)),
             Ix::Bcast(a, e) => sub(a).bcast(e),
             Ix::Wrap(a, e) => sub(a).wrap(e),
-            Ix::Load(k) => Ix::Load(load(*k)),
         }
     }
 

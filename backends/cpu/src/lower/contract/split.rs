@@ -88,7 +88,11 @@ impl Nest {
             std::cmp::Ordering::Greater => Ix::Axis(a + 1),
         };
         let divided = Ix::Axis(axis).floor_div(by.clone());
-        self.map(&|ix| substitute(ix, &divided, &Ix::Axis(axis), &place));
+        let part = |ix: &Ix| match ix {
+            Ix::Axis(a) => Some(place(*a)),
+            ix => (*ix == divided).then_some(Ix::Axis(axis)),
+        };
+        self.map(&|ix| ix.replace(&part));
         let outer = self.extents[axis].floor_div(by);
         self.extents[axis] = by.clone();
         self.extents.insert(axis, outer);
@@ -109,25 +113,5 @@ impl Nest {
         }
         self.space = space.len();
         self.extents = kept.iter().map(|&a| self.extents[a].clone()).collect();
-    }
-}
-
-/// `ix` with every part `from` replaced by `to` and all other axes by `place`.
-fn substitute(ix: &Ix, from: &Ix, to: &Ix, place: &dyn Fn(usize) -> Ix) -> Ix {
-    if ix == from {
-        return to.clone();
-    }
-    let sub = |x: &Ix| substitute(x, from, to, place);
-    match ix {
-        Ix::Axis(a) => place(*a),
-        Ix::Extent(_) | Ix::Load(_) => ix.clone(),
-        Ix::Add(a, b) => sub(a).plus(sub(b)),
-        Ix::Mul(a, by) => sub(a).times(by.clone()),
-        Ix::FloorDiv(a, by) => sub(a).floor_div(by.clone()),
-        Ix::Mod(a, by) => sub(a).modulo(by.clone()),
-        Ix::Min(a, b) => sub(a).min(sub(b)),
-        Ix::Max(a, b) => sub(a).max(sub(b)),
-        Ix::Bcast(a, e) => sub(a).bcast(e),
-        Ix::Wrap(a, e) => sub(a).wrap(e),
     }
 }
