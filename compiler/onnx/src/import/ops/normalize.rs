@@ -144,7 +144,17 @@ fn stash(dtype: DType) -> DType {
     if dtype == DType::F64 { DType::F64 } else { DType::F32 }
 }
 
-fn layer_norm(cx: &mut OpCx<'_>) -> Outcome {
+/// What is normalized over its axes from one on.
+struct Rows {
+    /// The input's type.
+    dtype: DType,
+    /// The input in the type that statistics are computed in.
+    wide: ValueId,
+    axes: Vec<usize>,
+    epsilon: f32,
+}
+
+fn rows(cx: &mut OpCx<'_>) -> Result<Rows, Problem> {
     let x = cx.value(0)?;
     cx.need_float(0, x)?;
     cx.skip_attrs(&["stash_type"]);
@@ -152,8 +162,12 @@ fn layer_norm(cx: &mut OpCx<'_>) -> Outcome {
     let axis = cx.int_or("axis", -1)?;
     let axis = cx.axis(axis, rank)?;
     let epsilon = cx.float_or("epsilon", 1e-5)?;
-    let axes: Vec<usize> = (axis..rank).collect();
     let wide = cx.cast(x, stash(dtype))?;
+    Ok(Rows { dtype, wide, axes: (axis..rank).collect(), epsilon })
+}
+
+fn layer_norm(cx: &mut OpCx<'_>) -> Outcome {
+    let Rows { dtype, wide, axes, epsilon } = rows(cx)?;
     let (mean, centred) = centre(cx, wide, &axes)?;
     let variance = mean_square(cx, centred, &axes)?;
     let inverse = inverse_deviation(cx, variance, epsilon)?;
@@ -168,15 +182,7 @@ fn layer_norm(cx: &mut OpCx<'_>) -> Outcome {
 }
 
 fn rms_norm(cx: &mut OpCx<'_>) -> Outcome {
-    let x = cx.value(0)?;
-    cx.need_float(0, x)?;
-    cx.skip_attrs(&["stash_type"]);
-    let (dtype, rank) = (cx.dtype(x), cx.rank(x));
-    let axis = cx.int_or("axis", -1)?;
-    let axis = cx.axis(axis, rank)?;
-    let epsilon = cx.float_or("epsilon", 1e-5)?;
-    let axes: Vec<usize> = (axis..rank).collect();
-    let wide = cx.cast(x, stash(dtype))?;
+    let Rows { dtype, wide, axes, epsilon } = rows(cx)?;
     let square = mean_square(cx, wide, &axes)?;
     let inverse = inverse_deviation(cx, square, epsilon)?;
     let y = cx.mul(wide, inverse)?;
