@@ -1,10 +1,14 @@
 //! args - what the command line accepts.
 
-use std::{path::PathBuf, time::Duration};
+mod shared;
+mod values;
+
+pub(crate) use shared::{CacheFolder, CompileOptions, SessionArgs, TimingArgs, TuneArgs};
+
+use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use nnc::cpu::Winograd;
-use nnc::{Failure, OptLevel, Options, SessionOptions, Training, TuningFile};
+use values::{parse_bytes, parse_calls, parse_input};
 
 /// Compiles ONNX models to machine code.
 #[derive(Parser)]
@@ -53,144 +57,6 @@ pub(crate) enum Command {
     Opt(OptArgs),
     /// Say what passes did to nodes, and why they left others alone
     Explain(ExplainArgs),
-}
-
-/// What every command that compiles takes.
-#[derive(Args, Clone)]
-pub(crate) struct CompileOptions {
-    /// Optimization level: 0 required passes, 1 exact passes, 2 also rounding ones, 3 also costlier searches
-    #[arg(short = 'O', default_value_t = 2, value_parser = clap::value_parser!(u8).range(0..=3))]
-    pub(crate) level: u8,
-    /// Leave a pass out, or winograd: convolutions by minimal filtering
-    #[arg(long, value_name = "PASS")]
-    pub(crate) without: Vec<String>,
-    /// Largest squares of convolutions by minimal filtering: those of 6 results along an axis round twice as much as those of 4
-    #[arg(long, value_name = "2|4|6", default_value = "4", value_parser = parse_winograd)]
-    pub(crate) winograd: Winograd,
-    /// Compile the form for inference, or the model as it is written [default: strip; verify: keep]
-    #[arg(long, value_enum)]
-    pub(crate) training: Option<TrainingForm>,
-    /// Pin a symbol: N=1
-    #[arg(long = "dim", value_name = "NAME=N", value_parser = parse_dim)]
-    pub(crate) dims: Vec<(String, i64)>,
-    /// Replace the declared shape of an input: x=1,3,224,224
-    #[arg(long = "shape", value_name = "NAME=D,D,...", value_parser = parse_shape)]
-    pub(crate) shapes: Vec<(String, Vec<i64>)>,
-    /// Instruction set: native, x86-64-v2, x86-64-v3, x86-64-v4, generic
-    #[arg(long, default_value = "native")]
-    pub(crate) cpu: String,
-    #[command(flatten)]
-    pub(crate) cache: CacheFolder,
-    #[command(flatten)]
-    pub(crate) tuning: TuningPath,
-}
-
-/// Where measured choices are.
-#[derive(Args, Clone)]
-pub(crate) struct TuningPath {
-    /// Use the choices of this file that were measured on this kind of processor
-    #[arg(id = "tuning", long = "tuning", value_name = "FILE")]
-    pub(crate) path: Option<PathBuf>,
-}
-
-/// What commands take that can measure choices.
-#[derive(Args, Clone)]
-pub(crate) struct TuneArgs {
-    /// Measure how the kernels of the model are fastest on this machine, and put that into the file of --tuning
-    #[arg(long, requires = "tuning")]
-    pub(crate) tune: bool,
-    /// Time after which nothing new is tried
-    #[arg(long, value_name = "SECONDS", default_value = "60", value_parser = parse_seconds, requires = "tune")]
-    pub(crate) tune_seconds: Duration,
-}
-
-/// Where the compile cache is.
-#[derive(Args, Clone)]
-pub(crate) struct CacheFolder {
-    /// Keep compiled programs in this folder, and take them from there [default: NNC_CACHE; without it none is kept]
-    #[arg(long = "cache", value_name = "DIR")]
-    path: Option<PathBuf>,
-}
-
-impl CacheFolder {
-    /// The folder, if there is to be a cache.
-    pub(crate) fn folder(&self) -> Option<PathBuf> {
-        let named = || std::env::var_os("NNC_CACHE").filter(|v| !v.is_empty()).map(PathBuf::from);
-        self.path.clone().or_else(named)
-    }
-}
-
-/// What becomes of training forms.
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum TrainingForm {
-    /// Taken out: batch normalization by running statistics, no dropout, no losses, optimizers or gradients
-    Strip,
-    /// Compiled as they are written
-    Keep,
-}
-
-impl CompileOptions {
-    /// Likewise, as the model is written unless the user says otherwise.
-    pub(crate) fn to_options_as_written(&self) -> Result<Options, Failure> {
-        let training = self.training.or(Some(TrainingForm::Keep));
-        Self { training, ..self.clone() }.to_options()
-    }
-
-    /// The options; E06 for a tuning file that cannot be read.
-    pub(crate) fn to_options(&self) -> Result<Options, Failure> {
-        let tuning = self.tuning.path.as_ref().map(TuningFile::read).transpose()?;
-        Ok(Options { tuning, ..self.without_tuning() })
-    }
-
-    /// Likewise, for a command that may write that file first.
-    pub(crate) fn to_tuned_options(&self, tune: &TuneArgs) -> Result<Options, Failure> {
-        match self.tuning.path.as_ref().filter(|_| tune.tune) {
-            Some(path) => {
-                Ok(Options { tuning: Some(TuningFile::read_or_empty(path)?), ..self.without_tuning() })
-            }
-            None => self.to_options(),
-        }
-    }
-
-    fn without_tuning(&self) -> Options {
-        let level = [OptLevel::O0, OptLevel::O1, OptLevel::O2, OptLevel::O3][usize::from(self.level.min(3))];
-        Options {
-            level,
-            without: self.without.clone(),
-            winograd: self.winograd,
-            training: match self.training {
-                Some(TrainingForm::Keep) => Training::Keep,
-                Some(TrainingForm::Strip) | None => Training::Strip,
-            },
-            cpu: self.cpu.clone(),
-            cache: self.cache.folder(),
-            dims: self.dims.clone(),
-            shapes: self.shapes.clone(),
-            ..Options::default()
-        }
-    }
-}
-
-/// What every command that runs takes.
-#[derive(Args, Clone)]
-pub(crate) struct SessionArgs {
-    /// Threads [default: the cores this process may use]
-    #[arg(long)]
-    pub(crate) threads: Option<usize>,
-    /// Most bytes a run may take: workspace, outputs and allocations [default: most of what the process may use]
-    #[arg(long, value_name = "BYTES")]
-    pub(crate) max_memory: Option<u64>,
-}
-
-impl SessionArgs {
-    pub(crate) fn to_options(&self) -> SessionOptions {
-        let host = SessionOptions::host();
-        SessionOptions {
-            threads: self.threads.unwrap_or(host.threads),
-            max_memory: self.max_memory.unwrap_or(host.max_memory),
-            ..host
-        }
-    }
 }
 
 #[derive(Args)]
@@ -271,24 +137,6 @@ pub(crate) struct RunArgs {
     pub(crate) options: CompileOptions,
     #[command(flatten)]
     pub(crate) tune: TuneArgs,
-}
-
-/// What commands share that run a model again and again.
-#[derive(Args)]
-pub(crate) struct TimingArgs {
-    /// Folder with the inputs: 0.npy, 1.npy ... in the model's order, or NAME.npy [default: made up]
-    #[arg(long, value_name = "DIR")]
-    pub(crate) inputs: Option<PathBuf>,
-    #[command(flatten)]
-    pub(crate) session: SessionArgs,
-    /// How long to repeat
-    #[arg(long, default_value = "2", value_parser = parse_seconds)]
-    pub(crate) seconds: Duration,
-    /// One line of JSON
-    #[arg(long)]
-    pub(crate) json: bool,
-    #[command(flatten)]
-    pub(crate) options: CompileOptions,
 }
 
 #[derive(Args)]
@@ -447,53 +295,4 @@ pub(crate) struct ExplainArgs {
     pub(crate) node: Option<String>,
     #[command(flatten)]
     pub(crate) options: CompileOptions,
-}
-
-fn parse_winograd(text: &str) -> Result<Winograd, String> {
-    let way = Winograd::ALL.into_iter().find(|way| way.m().to_string() == text);
-    way.ok_or_else(|| "must be 2, 4 or 6".to_owned())
-}
-
-fn parse_dim(text: &str) -> Result<(String, i64), String> {
-    let (name, value) = text.split_once('=').ok_or("needs NAME=N")?;
-    Ok((name.to_owned(), value.parse().map_err(|e| format!("'{value}': {e}"))?))
-}
-
-fn parse_shape(text: &str) -> Result<(String, Vec<i64>), String> {
-    let (name, dims) = text.rsplit_once('=').ok_or("needs NAME=D,D,...")?;
-    let dims = dims.split(',').filter(|d| !d.is_empty());
-    let dims = dims.map(|d| d.trim().parse().map_err(|e| format!("'{d}': {e}")));
-    Ok((name.to_owned(), dims.collect::<Result<_, String>>()?))
-}
-
-fn parse_bytes(text: &str) -> Result<i64, String> {
-    let upper = text.to_ascii_uppercase();
-    let (digits, shift) = match upper.strip_suffix(['K', 'M', 'G']) {
-        Some(digits) if upper.ends_with('K') => (digits, 10),
-        Some(digits) if upper.ends_with('M') => (digits, 20),
-        Some(digits) => (digits, 30),
-        None => (upper.as_str(), 0),
-    };
-    let number: i64 = digits.parse().map_err(|e| format!("'{text}': {e}"))?;
-    let bytes = number.checked_mul(1 << shift).filter(|b| *b >= 0);
-    bytes.ok_or_else(|| format!("'{text}' is out of range"))
-}
-
-/// So many that their times have room in memory.
-fn parse_calls(text: &str) -> Result<usize, String> {
-    let calls: usize = text.parse().map_err(|e| format!("{e}"))?;
-    (1..=1 << 24)
-        .contains(&calls)
-        .then_some(calls)
-        .ok_or_else(|| format!("{calls} is not in 1 to {}", 1 << 24))
-}
-
-fn parse_seconds(text: &str) -> Result<Duration, String> {
-    let seconds: f64 = text.parse().map_err(|e| format!("{e}"))?;
-    Duration::try_from_secs_f64(seconds).map_err(|e| e.to_string())
-}
-
-fn parse_input(text: &str) -> Result<(String, PathBuf), String> {
-    let (name, file) = text.split_once('=').ok_or("needs NAME=FILE")?;
-    Ok((name.to_owned(), file.into()))
 }
