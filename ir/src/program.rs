@@ -189,6 +189,17 @@ impl Program {
         b.finish(self.results.iter().map(|r| map[r.index()]).collect::<Vec<_>>())
     }
 
+    /// The program with its index expressions replaced.
+    #[must_use]
+    pub fn map_indices(&self, index: &dyn Fn(&Ix) -> Ix) -> Program {
+        let mut b = Builder::new();
+        let results = b.splice(self, &mut |b, inst, dtype| match inst {
+            Inst::Index(ix) => b.index(index(ix)),
+            other => b.push(other.clone(), dtype),
+        });
+        b.finish(results)
+    }
+
     /// The instruction of a value.
     #[must_use]
     pub fn inst(&self, r: Ref) -> &Inst {

@@ -4,7 +4,7 @@ use super::{Join, rounds_between};
 use crate::{
     extent::Extent,
     form::{Ix, Load, LoopForm},
-    program::{Builder, Inst, Program},
+    program::{Builder, Inst},
 };
 
 /// Appends `consumer`, which has no reduction, to `producer`, which it reads as operand `operand` at the identity index.
@@ -70,22 +70,10 @@ fn turned(form: &LoopForm, index: &[Ix], space: &[Extent]) -> Option<(LoopForm, 
     if !all_once || !alike || order.is_sorted() {
         return None;
     }
-    let place = |ix: &Ix| ix.substitute(&|a| Ix::Axis(order.get(a).copied().unwrap_or(a)), &|k| k);
-    let program = |program: &Program| {
-        let mut b = Builder::new();
-        let results = b.splice(program, &mut |b, inst, dtype| match inst {
-            Inst::Index(ix) => b.index(place(ix)),
-            other => b.push(other.clone(), dtype),
-        });
-        b.finish(results)
-    };
-    let mut out = form.clone();
-    out.space = space.to_vec();
-    for load in &mut out.loads {
-        load.index = load.index.iter().map(place).collect();
-    }
-    (out.body, out.finish) = (program(&form.body), program(&form.finish));
-    Some((out, index.to_vec()))
+    // Where each axis of the consumer is among the producer's.
+    let own: Vec<usize> =
+        (0..order.len()).map(|axis| order.iter().position(|&a| a == axis)).collect::<Option<_>>()?;
+    Some((form.in_order(&own), index.to_vec()))
 }
 
 fn hero_is_index(consumer: &LoopForm, ix: &Ix, operand: usize) -> bool {

@@ -72,7 +72,7 @@ impl Nest {
         if rows == out.space.len() {
             let space = out.space.len();
             let after = |axis: usize| Ix::Axis(axis + usize::from(axis >= space));
-            out = map_form(&out, &|ix| ix.substitute(&after, &|k| k));
+            out = out.map_indices(&|ix| ix.substitute(&after, &|k| k));
             out.space.push(Extent::ONE);
         }
         let mut nest = Nest::of_form(out, &kept, std::slice::from_ref(place), strides);
@@ -158,8 +158,8 @@ impl Nest {
             access.conditions.iter_mut().for_each(|c| c.index = shift(&c.index));
         }
         let shift = |ix: &Ix| ix.substitute(&|x| Ix::Axis(x - usize::from(x > a)), &|k| k);
-        self.body = map_indices(&self.body, &shift);
-        self.finish = map_indices(&self.finish, &shift);
+        self.body = self.body.map_indices(&shift);
+        self.finish = self.finish.map_indices(&shift);
     }
 
     /// Rough number of scalar operations of one point of the space.
@@ -168,16 +168,6 @@ impl Nest {
         let reduce = product(&self.extents[self.space..]);
         &(&reduce * &per_program(&self.body)) + &per_program(&self.finish)
     }
-}
-
-/// The program with its index expressions replaced.
-pub(super) fn map_indices(program: &Program, f: &dyn Fn(&Ix) -> Ix) -> Program {
-    let mut b = Builder::new();
-    let results = b.splice(program, &mut |b, inst, dtype| match inst {
-        Inst::Index(ix) => b.index(f(ix)),
-        other => b.push(other.clone(), dtype),
-    });
-    b.finish(results)
 }
 
 /// Numbers of the axes that have not the constant extent 1.
@@ -202,21 +192,10 @@ fn without_unit_axes(form: &LoopForm) -> LoopForm {
         };
         found.map_or(Ix::int(0), Ix::Axis)
     };
-    let mut out = map_form(form, &|ix| ix.substitute(&place, &|k| k));
+    let mut out = form.map_indices(&|ix| ix.substitute(&place, &|k| k));
     out.space = space.iter().map(|&a| form.space[a].clone()).collect();
     out.space.resize(n_space, Extent::ONE);
     out.reduce = reduce.iter().map(|&a| form.reduce[a].clone()).collect();
-    out
-}
-
-/// The form with its index expressions replaced.
-fn map_form(form: &LoopForm, index: &dyn Fn(&Ix) -> Ix) -> LoopForm {
-    let mut out = form.clone();
-    for load in &mut out.loads {
-        load.index = load.index.iter().map(index).collect();
-    }
-    out.body = map_indices(&form.body, index);
-    out.finish = map_indices(&form.finish, index);
     out
 }
 

@@ -12,10 +12,7 @@ use nnc_ir::{
     program::{Inst, Program},
 };
 
-use super::{
-    access::Access,
-    collapse::{Nest, map_indices},
-};
+use super::{access::Access, collapse::Nest};
 
 impl Nest {
     /// Splits every such axis of the space.
@@ -65,8 +62,8 @@ impl Nest {
         for access in self.loads.iter_mut().chain(&mut self.results) {
             split_access(access, axis, by, &shift);
         }
-        self.body = map_indices(&self.body, &shift);
-        self.finish = map_indices(&self.finish, &shift);
+        self.body = self.body.map_indices(&shift);
+        self.finish = self.finish.map_indices(&shift);
     }
 }
 

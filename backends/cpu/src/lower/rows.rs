@@ -19,7 +19,7 @@
 use cranelift_codegen::ir::{Block, BlockArg, InstBuilder, Value, condcodes::IntCC, types::I64};
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
 use nnc_ir::{
-    compose::rows::{RowForm, Stage, in_order},
+    compose::rows::{RowForm, Stage},
     extent::{Extent, product},
     form::{Bounds, Ix, Load, LoopForm},
 };
@@ -259,7 +259,7 @@ fn parts(request: &RowsRequest, cutting: &Cutting) -> (Vec<Part>, Extent) {
     };
     for stage in &form.stages {
         let order = cutting.order(stage.form.space.len());
-        let own = in_order(&stage.form, &order);
+        let own = stage.form.in_order(&order);
         let place = Placement {
             offset: Extent::ZERO,
             strides: order.iter().map(|&a| value_strides(stage, cutting)[a].clone()).collect(),

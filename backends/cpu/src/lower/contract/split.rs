@@ -6,7 +6,7 @@
 use nnc_ir::{
     extent::Extent,
     form::{Ix, Load},
-    program::{Builder, Inst, Program},
+    program::Program,
 };
 
 use crate::{
@@ -72,12 +72,7 @@ impl Nest {
         for load in &mut self.loads {
             load.index = load.index.iter().map(index).collect();
         }
-        let mut b = Builder::new();
-        let results = b.splice(&self.finish, &mut |b, inst, dtype| match inst {
-            Inst::Index(ix) => b.index(index(ix)),
-            other => b.push(other.clone(), dtype),
-        });
-        self.finish = b.finish(results);
+        self.finish = self.finish.map_indices(index);
     }
 
     /// Puts axes `outer` and `inner` in place of `axis`, so that its position is `outer * by + inner`.

@@ -3,7 +3,7 @@
 use nnc_ir::{
     extent::{Extent, product},
     form::{Bounds, Class, Combine, Ix, Load, LoopForm},
-    program::{Builder, Inst, Program},
+    program::{Builder, Program},
 };
 
 use super::{Tensor, place_in};
@@ -28,16 +28,6 @@ fn permuted<T: Clone>(items: &[T]) -> Vec<T> {
     order(items.len()).into_iter().map(|axis| items[axis].clone()).collect()
 }
 
-/// A program with its index expressions mapped.
-fn map_program(program: &Program, index: &dyn Fn(&Ix) -> Ix) -> Program {
-    let mut b = Builder::new();
-    let results = b.splice(program, &mut |b, inst, dtype| match inst {
-        Inst::Index(ix) => b.index(index(ix)),
-        other => b.push(other.clone(), dtype),
-    });
-    b.finish(results)
-}
-
 /// A nest that takes the greatest or least element walks along its first operand in the order of memory: the order is the
 /// backend's (docs/numerics.md).
 fn in_order_of_memory(form: LoopForm) -> LoopForm {
@@ -53,13 +43,9 @@ fn in_order_of_memory(form: LoopForm) -> LoopForm {
         Some(reduced) => Ix::Axis(space + order.iter().position(|&a| a == reduced).unwrap_or(reduced)),
         None => Ix::Axis(axis),
     };
-    let map = |ix: &Ix| ix.substitute(&new, &|load| load);
-    let load = |load: &Load| Load { index: load.index.iter().map(map).collect(), ..load.clone() };
     LoopForm {
         reduce: order.iter().map(|&axis| form.reduce[axis].clone()).collect(),
-        loads: form.loads.iter().map(load).collect(),
-        body: map_program(&form.body, &map),
-        ..form
+        ..form.map_indices(&|ix| ix.substitute(&new, &|load| load))
     }
 }
 
@@ -96,8 +82,8 @@ impl Plan {
         let new = in_order_of_memory(LoopForm {
             space: if result_last { permuted(&form.space) } else { form.space.clone() },
             loads,
-            body: map_program(&form.body, &map),
-            finish: map_program(&form.finish, &map),
+            body: form.body.map_indices(&map),
+            finish: form.finish.map_indices(&map),
             ..form.clone()
         });
         let (mut results, mut placement) = (nest.results.clone(), nest.placement.clone());
