@@ -5,7 +5,7 @@ mod support;
 use nnc_tile::{
     Tile,
     epilogue::EpilogueInput,
-    pool::{HALF_SLACK, Pool, PoolArg, PoolOperand, PoolOperands, SLACK},
+    pool::{HALF_SLACK, LINE_SLACK, Pool, PoolArg, PoolOperand, PoolOperands, SLACK},
     stream::{Join, Walk},
 };
 use nnc_x86::Level;
@@ -36,6 +36,7 @@ fn run(seed: u64, level: Level) {
         width: width as u32,
         apart: [1, 1, 2, 7, 32][rng.below(5)],
         row_stride: 1 + rng.below(3) as u32,
+        ahead: [0, 1, 40][rng.below(3)],
         stride: 1,
         // `call` has room for so many arguments.
         cells: epilogue.as_ref().is_none_or(|e| e.inputs.len() < 3) && rng.below(2) == 0,
@@ -49,14 +50,15 @@ fn run(seed: u64, level: Level) {
     let code = nnc_x86::emit(&tile, level).unwrap_or_else(|e| panic!("seed {seed}: {e:?}\n{spec:?}"));
     let code = load(&code, String::new());
     let most = [6, 20, 150][rng.below(3)];
-    let (rows, n, x_height, x_width) = (rng.below(5), rng.below(most), rng.below(8), 1 + rng.below(most));
+    let (rows, n, x_height, x_width) = (rng.below(9), rng.below(most), rng.below(8), 1 + rng.below(most));
+    let group = 1 + rng.below(rows.max(1) + 1);
     let cells = if spec.cells { rng.below(4) } else { 1 };
     let (x_cell, left) = (rng.below(20), rng.below(20));
     let reach = (spec.width as usize - 1) * spec.apart as usize + 1;
     let span = cells.saturating_sub(1) * x_cell + n.saturating_sub(1) * spec.stride as usize + reach;
     let longest = span.max(left + x_width);
     let half = longest.div_ceil(2) + HALF_SLACK;
-    let pitch = if spec.stride == 2 { 2 * half } else { longest } + rng.below(9);
+    let pitch = if spec.stride == 2 { 2 * half } else { longest + LINE_SLACK } + rng.below(9);
     let x_row = x_width + rng.below(3);
     let y_cell = n + rng.below(3);
     let y_row = cells * y_cell + rng.below(3);
@@ -75,7 +77,7 @@ fn run(seed: u64, level: Level) {
         })
         .collect();
     let (gx, mut gy) = (Guarded::from(&x), Guarded::from(&y));
-    let lines = Guarded::new(rows * pitch + SLACK, f32::NAN);
+    let lines = Guarded::new(group.min(rows) * pitch + SLACK, f32::NAN);
     let guarded: Vec<Guarded> = operands.iter().map(|(x, ..)| Guarded::from(x)).collect();
     let args: Vec<i64> = (spec.args().into_iter())
         .map(|arg| match arg {
@@ -85,6 +87,7 @@ fn run(seed: u64, level: Level) {
             PoolArg::Top => top,
             PoolArg::Operand(k) => guarded[k].address(),
             PoolArg::Rows => rows as i64,
+            PoolArg::Group => group as i64,
             PoolArg::XHeight => x_height as i64,
             PoolArg::XWidth => x_width as i64,
             PoolArg::XRow => x_row as i64,

@@ -21,6 +21,9 @@ use crate::stream::{Join, Walk};
 /// Elements of scratch memory beyond its last line.
 pub const SLACK: usize = 64;
 
+/// Elements of scratch memory beyond each line, unless even and odd positions are apart.
+pub const LINE_SLACK: usize = 16;
+
 /// Elements of scratch memory beyond the even positions of a line and beyond the odd ones.
 pub const HALF_SLACK: usize = 32;
 
@@ -39,6 +42,9 @@ pub struct Pool {
     pub stride: u32,
     /// Distance of windows in rows of x.
     pub row_stride: u32,
+    /// So many rows of the result before it reads them, a call may ask for rows of x, as they lie beside each other and beyond
+    /// its last; 0 if it should not.
+    pub ahead: u32,
     /// Whether a row has several cells: their number and distances are arguments.
     pub cells: bool,
     /// What happens to a joined element, input 0, before it is stored; the other inputs are operands.
@@ -76,6 +82,7 @@ impl Pool {
             Arg::Y,
             Arg::Lines,
             Arg::Rows,
+            Arg::Group,
             Arg::Top,
             Arg::XHeight,
             Arg::XWidth,
@@ -152,6 +159,8 @@ pub enum PoolArg {
     Lines,
     /// Rows of the result, possibly 0.
     Rows,
+    /// Rows that there are lines for: one at least, and no more are needed than there are rows.
+    Group,
     /// The row of x that is the first of the first window; it may be negative.
     Top,
     /// Rows of x.
@@ -164,7 +173,7 @@ pub enum PoolArg {
     Left,
     /// Elements of a line that windows reach.
     Span,
-    /// Elements from one line to the next: no fewer than a line has, or twice `Half`.
+    /// Elements from one line to the next: no fewer than a line has with [`LINE_SLACK`], or twice `Half`.
     Pitch,
     /// Elements from one row of the result to the next.
     YRow,

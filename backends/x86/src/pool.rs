@@ -1,20 +1,30 @@
 //! pool - windows over planes: columns of rows to lines in scratch memory, then along the lines to the result.
 //!
-//! All lines of a call are made before the first is read: a vector that begins inside of one that has just been written
+//! ```text
+//!   what lines have beside the elements of x        once: rows leave it as it is
+//!   groups of as many rows as there are lines
+//!     columns     the lines of the group
+//!     results     its rows
+//! ```
+//!
+//! All lines of a group are made before the first is read: a vector that begins inside of one that has just been written
 //! would wait for it. Where windows are two apart, lines have even and odd positions apart, so that what a tap reads for all
 //! windows of a row lies side by side.
+
+mod columns;
+mod results;
 
 use iced_x86::{Code, Register};
 use nnc_tile::{
     pool::{Pool, PoolArg},
-    stream::{Join, Walk},
+    stream::Join,
 };
 
 use crate::{
     Level,
-    asm::{Asm, EncodeError, K, Lanes, Mem, Op2, V},
+    asm::{Asm, EncodeError, K, Label, Lanes, Mem, Op2, V},
     frame::{Frame, TEMP},
-    program::{self, Input},
+    program,
 };
 
 /// The line that is made or read.
@@ -28,37 +38,20 @@ const END: Register = Register::R11;
 /// Greatest position where a turn has all its columns.
 const LIMIT: Register = Register::R14;
 
-/// Of columns: the first row of x in a window.
-const TOP: Register = Register::RSI;
-/// The first row that is read, and how many are.
-const SOURCE: Register = Register::RCX;
-const COUNT: Register = Register::R8;
-/// Elements from row to row.
-const X_ROW: Register = Register::R9;
-const TAP: Register = Register::R12;
-const LEFT: Register = Register::R13;
-/// Where x begins in the line, and where its second element is if even and odd positions are apart.
-const INSIDE: Register = Register::R15;
-const SECOND: Register = Register::RBX;
-
-/// Along lines: the row of the result, and the cell in it and in the line.
-const Y: Register = Register::RSI;
-const CELLS: Register = Register::RCX;
-/// Odd positions of the line, where there are no cells.
-const ODD: Register = Register::RCX;
-const X_CELL: Register = Register::R8;
-const Y_CELL: Register = Register::R9;
-/// Cells of operands.
+/// Cells of operands, while results are made.
 const OPERANDS: [Register; 4] = [Register::R12, Register::R13, Register::R15, Register::RBX];
+/// Of what is filled: the first position and that after the last.
+const FROM: Register = Register::R13;
+const TO: Register = Register::R12;
 
 /// Vectors of a turn, most first.
 const TURNS: [usize; 3] = [4, 2, 1];
 /// Lanes of the rest of columns: of the first vector and of the second.
 const REST: [K; 2] = [K(1), K(2)];
+/// Bytes of a line of the cache.
+const CACHE_LINE: usize = 64;
 /// Taps that are unrolled.
 const TAPS: u32 = 32;
-/// Rows of a window that are unrolled where none is outside of x.
-const UNROLLED: u32 = 8;
 
 /// Registers that keep what they have: what changes nothing, masks, orders.
 const KEPT: usize = 5;
@@ -99,8 +92,11 @@ pub(crate) fn emit(spec: &Pool, level: Level) -> Result<Vec<u8>, EncodeError> {
     gen_.load(ROWS, PoolArg::Rows);
     gen_.asm.cmp_imm(ROWS, 0);
     gen_.asm.jump(Code::Jle_rel32_64, done);
+    gen_.prepare();
+    let group = gen_.asm.here();
     gen_.columns();
-    gen_.lines();
+    gen_.results();
+    gen_.next_group(group);
     gen_.asm.place(done);
     gen_.frame.close(gen_.asm);
     asm.finish()
@@ -183,80 +179,65 @@ impl Gen<'_> {
         self.asm.place(done);
     }
 
-    /// The lines of all rows.
-    fn columns(&mut self) {
-        let spec = self.spec;
-        let turns = [TURNS[0], spec.stride as usize];
-        let rest = self.extent(PoolArg::XWidth, turns[1]);
-        if spec.stride == 2 {
+    /// Sets ROWS to the rows of the group that begins.
+    fn count(&mut self) {
+        let some = self.asm.label();
+        self.load(ROWS, PoolArg::Rows);
+        self.load(TEMP, PoolArg::Group);
+        self.asm.cmp(ROWS, TEMP);
+        self.asm.jump(Code::Jle_rel32_64, some);
+        self.asm.mov(ROWS, TEMP);
+        self.asm.place(some);
+    }
+
+    /// Registers that keep what they have, and what lines have beside the elements of x.
+    fn prepare(&mut self) {
+        if self.spec.stride == 2 {
             self.asm.evens_order(self.orders[0], AT);
             self.asm.odds_order(self.orders[1], AT);
         }
-        self.asm.constant(self.kept, spec.join.identity());
+        self.asm.constant(self.kept, self.spec.join.identity());
+        let (some, none) = (self.asm.label(), self.asm.label());
+        self.load(FROM, PoolArg::Left);
+        self.asm.cmp_imm(FROM, 0);
+        self.asm.jump(Code::Jne_rel32_64, some);
+        self.load(FROM, PoolArg::XWidth);
+        self.load(TO, PoolArg::Span);
+        self.asm.cmp(TO, FROM);
+        self.asm.jump(Code::Jle_rel32_64, none);
+        self.asm.place(some);
+        self.count();
         self.load(LINE, PoolArg::Lines);
-        self.load(TOP, PoolArg::Top);
-        self.load(X_ROW, PoolArg::XRow);
         let next = self.asm.here();
-        let (outside, right, full) = (self.asm.label(), self.asm.label(), self.asm.label());
-        // Taps from `max(0, -top)` to before `min(height, x_height - top)`.
-        let positive = self.asm.label();
-        self.asm.mov(SOURCE, TOP);
-        self.asm.negate(SOURCE);
-        self.asm.cmp_imm(SOURCE, 0);
-        self.asm.jump(Code::Jge_rel32_64, positive);
-        self.asm.mov_imm(SOURCE, 0);
-        self.asm.place(positive);
-        let below = self.asm.label();
-        self.load(COUNT, PoolArg::XHeight);
-        self.asm.sub(COUNT, TOP);
-        self.asm.cmp_imm(COUNT, spec.height as i32);
-        self.asm.jump(Code::Jle_rel32_64, below);
-        self.asm.mov_imm(COUNT, i64::from(spec.height));
-        self.asm.place(below);
-        self.asm.sub(COUNT, SOURCE);
-        self.asm.cmp_imm(COUNT, 0);
-        self.asm.jump(Code::Jle_rel32_64, outside);
-        self.asm.add(SOURCE, TOP);
-        self.asm.mul(SOURCE, X_ROW);
-        self.asm.shl(SOURCE, 2);
-        let x = self.frame.arg(PoolArg::X);
-        self.asm.add_load(SOURCE, x);
-        self.asm.mov_imm(LEFT, 0);
-        self.load(INSIDE, PoolArg::Left);
+        self.asm.mov_imm(FROM, 0);
+        self.load(TO, PoolArg::Left);
         self.fill();
-        self.begin_inside();
-        if spec.height <= UNROLLED {
-            self.asm.cmp_imm(COUNT, spec.height as i32);
-            self.asm.jump(Code::Je_rel32_64, full);
-        }
-        self.over_columns(turns, rest, &|g, vectors, lanes| g.column_of_some(vectors, lanes));
-        self.asm.jump(Code::Jmp_rel32_64, right);
-        if spec.height <= UNROLLED {
-            self.asm.place(full);
-            self.over_columns(turns, rest, &|g, vectors, lanes| g.column_of_all(vectors, lanes));
-            self.asm.jump(Code::Jmp_rel32_64, right);
-        }
-        let filled = self.asm.label();
-        self.asm.place(outside);
-        self.asm.mov_imm(LEFT, 0);
-        self.asm.jump(Code::Jmp_rel32_64, filled);
-        self.asm.place(right);
-        self.load(LEFT, PoolArg::Left);
+        self.load(FROM, PoolArg::Left);
         let width = self.frame.arg(PoolArg::XWidth);
-        self.asm.add_load(LEFT, width);
-        self.asm.place(filled);
-        self.load(INSIDE, PoolArg::Span);
+        self.asm.add_load(FROM, width);
+        self.load(TO, PoolArg::Span);
         self.fill();
-        self.asm.add_imm(TOP, i64::from(spec.row_stride));
         self.advance(LINE, PoolArg::Pitch);
         self.asm.add_imm(ROWS, -1);
         self.asm.jump(Code::Jne_rel32_64, next);
+        self.asm.place(none);
     }
 
-    /// What changes nothing at the positions from LEFT to before INSIDE, in whole vectors: of each parity, if these are apart.
+    /// Goes on with the rows that are left.
+    fn next_group(&mut self, group: Label) {
+        let rows = self.frame.arg(PoolArg::Rows);
+        self.load(ROWS, PoolArg::Rows);
+        self.load(TEMP, PoolArg::Group);
+        self.asm.sub(ROWS, TEMP);
+        self.asm.mov_store(rows, ROWS);
+        self.asm.cmp_imm(ROWS, 0);
+        self.asm.jump(Code::Jg_rel32_64, group);
+    }
+
+    /// What changes nothing at the positions from FROM to before TO, in whole vectors: of each parity, if these are apart.
     fn fill(&mut self) {
         for parity in 0..i64::from(self.spec.stride) {
-            for (to, position) in [(AT, LEFT), (LIMIT, INSIDE)] {
+            for (to, position) in [(AT, FROM), (LIMIT, TO)] {
                 if self.spec.stride == 1 {
                     self.asm.lea(to, Mem { base: LINE, index: Some((position, 4)), disp: 0 });
                     continue;
@@ -280,181 +261,5 @@ impl Gen<'_> {
             self.asm.jump(Code::Jl_rel32_64, again);
             self.asm.place(done);
         }
-    }
-
-    /// From the position of the first element of x, in INSIDE, to where it and the second one are.
-    fn begin_inside(&mut self) {
-        if self.spec.stride == 1 {
-            return self.asm.lea(INSIDE, Mem { base: LINE, index: Some((INSIDE, 4)), disp: 0 });
-        }
-        let half = self.frame.arg(PoolArg::Half);
-        for (to, after) in [(SECOND, 1), (TAP, 0)] {
-            self.asm.lea(to, Mem::at(INSIDE, after));
-            self.asm.mov(TEMP, to);
-            self.asm.and_imm(TEMP, 1);
-            self.asm.mov_load(LIMIT, half);
-            self.asm.mul(TEMP, LIMIT);
-            self.asm.shift_right(to, 1);
-            self.asm.add(to, TEMP);
-            self.asm.lea(to, Mem { base: LINE, index: Some((to, 4)), disp: 0 });
-        }
-        self.asm.mov(INSIDE, TAP);
-    }
-
-    /// Vectors of columns in COUNT rows, at least one. What the lanes leave out of the last is filled later.
-    fn column_of_some(&mut self, vectors: usize, lanes: [Lanes; 2]) {
-        self.asm.lea(TAP, Mem { base: SOURCE, index: Some((AT, 1)), disp: 0 });
-        self.asm.mov(LEFT, COUNT);
-        for vector in 0..vectors {
-            self.asm.copy(V(vector as u8), self.kept);
-        }
-        let again = self.asm.here();
-        for vector in 0..vectors {
-            self.join_row(V(vector as u8), V(vector as u8), vector, lanes);
-        }
-        self.asm.lea(TAP, Mem { base: TAP, index: Some((X_ROW, 4)), disp: 0 });
-        self.asm.add_imm(LEFT, -1);
-        self.asm.jump(Code::Jne_rel32_64, again);
-        self.store_columns(vectors);
-    }
-
-    /// Vectors of columns in all rows of a window.
-    fn column_of_all(&mut self, vectors: usize, lanes: [Lanes; 2]) {
-        self.asm.lea(TAP, Mem { base: SOURCE, index: Some((AT, 1)), disp: 0 });
-        for row in 0..self.spec.height {
-            for vector in 0..vectors {
-                let acc = V(vector as u8);
-                self.join_row(acc, if row == 0 { self.kept } else { acc }, vector, lanes);
-            }
-            if row + 1 < self.spec.height {
-                self.asm.lea(TAP, Mem { base: TAP, index: Some((X_ROW, 4)), disp: 0 });
-            }
-        }
-        self.store_columns(vectors);
-    }
-
-    fn join_row(&mut self, to: V, acc: V, vector: usize, lanes: [Lanes; 2]) {
-        let lanes = lanes[vector % 2];
-        let from = Mem::at(TAP, self.bytes() * vector as i64);
-        if lanes == Lanes::All {
-            self.asm.op2(self.op, to, acc, from);
-        } else {
-            let read = V(TURNS[0] as u8);
-            self.asm.load(read, from, lanes);
-            self.asm.op2(self.op, to, acc, read);
-        }
-    }
-
-    fn store_columns(&mut self, vectors: usize) {
-        let bytes = self.bytes();
-        if self.spec.stride == 2 {
-            let odd = V(TURNS[0] as u8 + 1);
-            self.asm.mov(TAP, AT);
-            self.asm.shift_right(TAP, 1);
-            for pair in 0..vectors / 2 {
-                let (a, b) = (V(2 * pair as u8), V(2 * pair as u8 + 1));
-                self.asm.copy(odd, a);
-                self.asm.evens(a, b, self.orders[0]);
-                self.asm.odds(odd, b, self.orders[1]);
-                for (base, from) in [(INSIDE, a), (SECOND, odd)] {
-                    let to = Mem { base, index: Some((TAP, 1)), disp: bytes * pair as i64 };
-                    self.asm.store(to, from, Lanes::All);
-                }
-            }
-            return;
-        }
-        for vector in 0..vectors {
-            let to = Mem { base: INSIDE, index: Some((AT, 1)), disp: bytes * vector as i64 };
-            self.asm.store(to, V(vector as u8), Lanes::All);
-        }
-    }
-
-    /// The results of all rows.
-    fn lines(&mut self) {
-        let spec = self.spec;
-        let rest = self.extent(PoolArg::N, 1);
-        self.load(ROWS, PoolArg::Rows);
-        self.load(LINE, PoolArg::Lines);
-        self.load(Y, PoolArg::Y);
-        let next = self.asm.here();
-        let row_done = self.asm.label();
-        self.asm.mov(X_CELL, LINE);
-        self.asm.mov(Y_CELL, Y);
-        for (k, operand) in OPERANDS.into_iter().enumerate().take(spec.operands.len()) {
-            self.load(operand, PoolArg::Operand(k));
-        }
-        if spec.stride == 2 {
-            self.asm.mov(ODD, LINE);
-            self.advance(ODD, PoolArg::Half);
-        }
-        if spec.cells {
-            self.load(CELLS, PoolArg::Cells);
-            self.asm.cmp_imm(CELLS, 0);
-            self.asm.jump(Code::Jle_rel32_64, row_done);
-        }
-        let cell = self.asm.here();
-        let turns = [self.turn, 1];
-        self.over_columns(turns, rest, &|g, vectors, lanes| g.results(vectors, lanes[0]));
-        if spec.cells {
-            self.advance(X_CELL, PoolArg::XCell);
-            self.advance(Y_CELL, PoolArg::YCell);
-            for (k, operand) in OPERANDS.into_iter().enumerate().take(spec.operands.len()) {
-                self.advance(operand, PoolArg::OperandCell(k));
-            }
-            self.asm.add_imm(CELLS, -1);
-            self.asm.jump(Code::Jne_rel32_64, cell);
-        }
-        self.asm.place(row_done);
-        self.advance(LINE, PoolArg::Pitch);
-        self.advance(Y, PoolArg::YRow);
-        for (k, operand) in OPERANDS.into_iter().enumerate().take(spec.operands.len()) {
-            self.load(operand, PoolArg::Operand(k));
-            self.advance(operand, PoolArg::OperandRow(k));
-            let to = self.frame.arg(PoolArg::Operand(k));
-            self.asm.mov_store(to, operand);
-        }
-        self.asm.add_imm(ROWS, -1);
-        self.asm.jump(Code::Jne_rel32_64, next);
-    }
-
-    /// Vectors of the result.
-    fn results(&mut self, vectors: usize, lanes: Lanes) {
-        let (spec, bytes) = (self.spec, self.bytes());
-        for tap in 0..spec.width {
-            let position = i64::from(tap) * i64::from(spec.apart);
-            let (base, position) = match spec.stride {
-                2 => (if position % 2 == 0 { X_CELL } else { ODD }, position / 2),
-                _ => (X_CELL, position),
-            };
-            for vector in 0..vectors {
-                let disp = bytes * vector as i64 + 4 * position;
-                let from = Mem { base, index: Some((AT, 1)), disp };
-                let acc = V(vector as u8);
-                if tap == 0 {
-                    self.asm.load(acc, from, Lanes::All);
-                } else {
-                    self.asm.op2(self.op, acc, acc, from);
-                }
-            }
-        }
-        for vector in 0..vectors {
-            let disp = bytes * vector as i64;
-            let result = self.finished(V(vector as u8), vectors, disp, lanes);
-            self.asm.store(Mem { base: Y_CELL, index: Some((AT, 1)), disp }, result, lanes);
-        }
-    }
-
-    /// What becomes of a joined vector; registers from number `used` on are free.
-    fn finished(&mut self, joined: V, used: usize, disp: i64, lanes: Lanes) -> V {
-        let spec = self.spec;
-        let Some(program) = &spec.finish else { return joined };
-        let free: Vec<V> = (used as u8..self.kept.0).map(V).collect();
-        let of = |(k, walk): (usize, &Walk)| match walk {
-            Walk::Along => Input::Lanes(Mem { base: OPERANDS[k], index: Some((AT, 1)), disp }, lanes),
-            Walk::Same => Input::Splat(Mem::at(OPERANDS[k], 0)),
-        };
-        let operands = spec.operands.iter().enumerate().map(of);
-        let inputs: Vec<Input> = std::iter::once(Input::Own(joined)).chain(operands).collect();
-        program::emit(self.asm, program, &inputs, &free)[0]
     }
 }

@@ -9,7 +9,7 @@ use cranelift_codegen::ir::{InstBuilder, Value};
 use nnc_ir::extent::{Extent, product};
 use nnc_tile::{
     Tile,
-    pool::{HALF_SLACK, Pool, PoolArg, SLACK},
+    pool::{HALF_SLACK, LINE_SLACK, Pool, PoolArg, SLACK},
 };
 
 use super::{
@@ -22,10 +22,16 @@ use crate::{
     wide,
 };
 
-/// Elements of the lines of an item, about: while lines are read, the memory for the next ones is on its way.
-const BLOCK: i64 = 1 << 10;
-/// Rows of an item where their length is not known, and the fewest.
+/// Elements of the lines of a group of rows, about: while lines are read, the memory for the next ones is on its way.
+const GROUP: i64 = 1 << 10;
+/// Rows of a group where their length is not known, and the fewest.
 const ROWS: [i64; 2] = [8, 2];
+/// Elements of the lines of an item, about.
+const ITEM: i64 = 12 << 10;
+/// Elements of x between what is read and what is asked for, about. Longer rows are read as they lie, which the processor sees.
+const AHEAD: i64 = 1 << 10;
+/// Elements of x that the caches next to a core hold, with room for what else is used.
+const HELD: i64 = 64 << 10;
 /// Elements of a line of the cache.
 const LINE: i64 = 16;
 /// Most taps of an item's cost that count one by one.
@@ -40,21 +46,32 @@ pub(super) fn may_be(request: &NestRequest) -> bool {
 pub(super) fn lower(request: &NestRequest, cx: &mut LowerCx<'_>) -> Option<Kernel> {
     cx.tiles.level()?;
     let windows = Windows::of(request)?;
-    let spec = spec_of(&windows)?;
+    let spec = spec_of(&windows, request)?;
     let tile = cx.tiles.number(&Tile::Pool(spec.clone()))?;
     let extents = &request.form.space;
     let longest = windows.span.max_with(&(&windows.x_width + &Extent::Const(windows.left)));
     let whole = |n: &Extent| n.ceil_div(&Extent::Const(LINE)).scale(LINE);
-    let half = &whole(&longest.ceil_div(&Extent::Const(2))) + &Extent::Const(HALF_SLACK as i64);
-    let pitch = if spec.stride == 2 { half.scale(2) } else { whole(&longest) };
+    // With even and odd positions apart, the first of either that x has begins a line of the cache.
+    let [even, odd] = [windows.left + windows.left % 2, windows.left - windows.left % 2].map(|at| at / 2);
+    let slack = HALF_SLACK as i64 + (even - odd) % LINE;
+    let half = &whole(&longest.ceil_div(&Extent::Const(2))) + &Extent::Const(slack);
+    let pitch = if spec.stride == 2 {
+        whole(&half.scale(2))
+    } else {
+        &whole(&longest) + &Extent::Const(LINE_SLACK as i64)
+    };
     let rows = windows.rows.as_ref().map_or(Extent::ONE, |r| extents[r.axis].clone());
-    let fit = pitch.as_const().map_or(ROWS[0], |p| (BLOCK / p.max(1)).max(ROWS[1]));
-    let block = rows.as_const().map_or(fit, |n| fit.min(n.max(1)));
+    let fit = |elements: i64| {
+        let few = pitch.as_const().map_or(ROWS[0], |p| (elements / p.max(1)).max(ROWS[1]));
+        rows.as_const().map_or(few, |n| few.min(n.max(1)))
+    };
+    let [group, block] = [GROUP, ITEM].map(fit);
     let mut digits: Vec<Extent> = windows.outer.iter().map(|&a| extents[a].clone()).collect();
     digits.push(rows.ceil_div(&Extent::Const(block)));
     // What x begins with in a line begins a line of the cache.
-    let shift = (LINE - windows.left / windows.stride % LINE) % LINE;
-    let memory = &pitch.scale(block) + &Extent::Const(SLACK as i64 + shift);
+    let first = if spec.stride == 2 { even } else { windows.left };
+    let shift = (LINE - first % LINE) % LINE;
+    let memory = &pitch.scale(group) + &Extent::Const(SLACK as i64 + shift);
     let function = kernel_function(cx, |g, begin, end, worker| {
         let scratch = g.scratch(worker);
         let lines = g.b.ins().iadd_imm_s(scratch, 4 * shift);
@@ -73,6 +90,7 @@ pub(super) fn lower(request: &NestRequest, cx: &mut LowerCx<'_>) -> Option<Kerne
                 outer: &at,
                 first,
                 count,
+                group,
                 lines,
             };
             let args: Vec<Value> = spec.args().into_iter().map(|arg| call.arg(g, arg)).collect();
@@ -95,7 +113,18 @@ pub(super) fn lower(request: &NestRequest, cx: &mut LowerCx<'_>) -> Option<Kerne
     })
 }
 
-fn spec_of(windows: &Windows) -> Option<Pool> {
+/// How many rows of the result before their use rows of x are asked for.
+fn ahead(windows: &Windows, request: &NestRequest) -> u32 {
+    let x = product(&request.form.loads[windows.load].extents);
+    if x.as_const().is_some_and(|n| n <= HELD) {
+        return 0;
+    }
+    let step = windows.rows.as_ref().and_then(|rows| rows.pitch.scale(rows.stride).as_const());
+    let few = step.filter(|step| (1..=AHEAD).contains(step));
+    few.map_or(0, |step| u32::try_from((AHEAD + step - 1) / step).unwrap_or(0))
+}
+
+fn spec_of(windows: &Windows, request: &NestRequest) -> Option<Pool> {
     let known = |n: i64| u32::try_from(n).ok();
     Some(Pool {
         join: windows.join,
@@ -104,6 +133,7 @@ fn spec_of(windows: &Windows) -> Option<Pool> {
         apart: known(windows.apart)?,
         stride: known(windows.stride)?,
         row_stride: known(windows.rows.as_ref().map_or(1, |r| r.stride))?,
+        ahead: ahead(windows, request),
         cells: windows.cells.is_some(),
         finish: windows.finish.clone(),
         operands: windows.operands.iter().map(|(_, _, walk)| *walk).collect(),
@@ -121,6 +151,8 @@ struct Call<'a> {
     /// The first row, and how many.
     first: Value,
     count: Value,
+    /// Rows that there are lines for.
+    group: i64,
     lines: Value,
 }
 
@@ -146,6 +178,7 @@ impl Call<'_> {
             }
             PoolArg::Lines => self.lines,
             PoolArg::Rows => self.count,
+            PoolArg::Group => g.int(self.group),
             PoolArg::Top => match rows {
                 Some(r) => {
                     let top = g.b.ins().imul_imm_s(self.first, r.stride);

@@ -2,7 +2,7 @@
 
 use iced_x86::{Code, Instruction, Register};
 
-use super::{Asm, Cmp, K, Lanes, Mem, Op2, V, mask_register, op2_codes};
+use super::{Asm, Cmp, K, Lanes, Mem, Op2, Rm, V, mask_register, op2_codes};
 use crate::Level;
 
 /// How bytes become lanes.
@@ -123,10 +123,9 @@ impl Asm {
     }
 
     /// An operation whose result replaces only the lanes of the mask (AVX-512).
-    pub(crate) fn op2_masked(&mut self, op: Op2, to: V, a: V, b: V, k: K) {
+    pub(crate) fn op2_masked(&mut self, op: Op2, to: V, a: V, b: impl Into<Rm>, k: K) {
         let (_, code) = op2_codes(op);
-        let (to, a, b) = (self.wide(to), self.wide(a), self.wide(b));
-        self.push(Instruction::with3(code, to, a, b)).set_op_mask(mask_register(k));
+        self.three(code, to, a, b.into()).set_op_mask(mask_register(k));
     }
 
     /// `a` where the lane of `mask` has its sign, else `b` (AVX2).
