@@ -67,10 +67,11 @@ fn random_case(rng: &mut Rng) -> Case {
     let rows = rng.below(2) == 0;
     let n = [rng.below(20), rng.below(70), rng.below(300)][rng.below(3)];
     let partials = [16, 32, 64][rng.below(3)];
+    let ahead = rng.below(3);
     let same_size = matches!(outputs[0], Output::Store(e) if e.bytes() == inputs[0].element.bytes());
     Case {
         in_place: same_size && inputs[0].walk == Walk::Along && rng.below(3) == 0,
-        spec: Stream { program, finish: finish(rng, &outputs), inputs, outputs, rows, partials },
+        spec: Stream { program, finish: finish(rng, &outputs), inputs, outputs, ahead, rows, partials },
         n,
         rows: if rows { rng.below(4) } else { 1 },
         gap: if rng.below(2) == 0 { 0 } else { 12 },
@@ -179,6 +180,9 @@ fn run(case: &Case, rng: &mut Rng, level: Level, what: &str) -> bool {
             StreamArg::Input(0) if case.in_place => guarded_out[0].address(),
             StreamArg::Input(k) => guarded_in[k].address(),
             StreamArg::Output(k) => guarded_out[k].address(),
+            // Nothing is read or written there.
+            StreamArg::Ahead(k) => [0, 4096 * k as i64][k % 2],
+            StreamArg::AheadStep(_) => 1 << 20,
             StreamArg::Rows => case.rows as i64,
             StreamArg::InputStep(k) => inputs[k].1 as i64,
             StreamArg::OutputStep(k) => outputs[k].1 as i64,

@@ -151,6 +151,9 @@ pub struct Stream {
     pub inputs: Vec<Input>,
     /// One for each result of the program.
     pub outputs: Vec<Output>,
+    /// For so many operands, rows of f32 are asked for on the way that later calls read, as long as this one's. Nothing is read of
+    /// them, and they need not be there.
+    pub ahead: usize,
     /// Whether there are several rows: their number and a distance for each operand are arguments. Else there is one.
     pub rows: bool,
     /// Partial results of a fold: a power of two.
@@ -206,10 +209,12 @@ impl Stream {
         let mut args = vec![Arg::N];
         args.extend((0..self.inputs.len()).map(Arg::Input));
         args.extend((0..self.outputs.len()).map(Arg::Output));
+        args.extend((0..self.ahead).map(Arg::Ahead));
         if self.rows {
             args.push(Arg::Rows);
             args.extend((0..self.inputs.len()).map(Arg::InputStep));
             args.extend((0..self.outputs.len()).map(Arg::OutputStep));
+            args.extend((0..self.ahead).map(Arg::AheadStep));
         }
         args
     }
@@ -278,12 +283,16 @@ pub enum StreamArg {
     Input(usize),
     /// Pointer to the first element of an output.
     Output(usize),
+    /// Pointer to the first element of a row that is asked for.
+    Ahead(usize),
     /// Number of rows, possibly 0.
     Rows,
     /// Bytes from one row of an input to the next.
     InputStep(usize),
     /// Bytes from one row of an output to the next.
     OutputStep(usize),
+    /// Bytes from one row that is asked for to the next.
+    AheadStep(usize),
 }
 
 /// What the reference computes with.

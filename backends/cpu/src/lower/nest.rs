@@ -27,6 +27,7 @@ use super::{
     place::Cursor,
     scalar::{self, Abilities},
     schedule::{Lanes, Rows, Schedule},
+    stream::Asked,
     vector::{self, Val},
 };
 use crate::{
@@ -59,6 +60,8 @@ pub(super) struct Emitter<'a, 'b> {
     /// The item meets the conditions that [`Nest::item_ranges`] tells of: they are not looked at.
     pub(super) item_holds: bool,
     pub(super) operands: Vec<Pointer>,
+    /// Rows that the calls of a stage ask for.
+    pub(super) ahead: Vec<Asked>,
 }
 
 /// Where an address is.
@@ -108,6 +111,7 @@ pub(super) fn lower_made(
         item_holds: false,
         values: vec![Vec::new(); nest.loads.len()],
         nest,
+        ahead: Vec::new(),
     };
     let (mut begin, mut end) = (params[1], params[2]);
     let results: Vec<Pointer> = request.results.iter().map(|&slot| Pointer::Slot(slot)).collect();
@@ -146,7 +150,7 @@ impl Emitter<'_, '_> {
         self.pointer(self.operands[k])
     }
 
-    fn pointer(&mut self, pointer: Pointer) -> Value {
+    pub(super) fn pointer(&mut self, pointer: Pointer) -> Value {
         match pointer {
             Pointer::Slot(slot) => self.slot(slot.0),
             Pointer::Value(value) => value,

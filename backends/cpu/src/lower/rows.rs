@@ -16,12 +16,15 @@
 //!
 //! What a row gives does not depend on the rows that run with it, so threads may take any part.
 
+mod asked;
+mod cutting;
+mod hosts;
+
 use cranelift_codegen::ir::{Block, BlockArg, InstBuilder, Value, condcodes::IntCC, types::I64};
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
 use nnc_ir::{
     compose::rows::{RowForm, Stage},
     extent::{Extent, product},
-    form::{Bounds, Ix, Load, LoopForm},
 };
 use nnc_tile::{
     program::{LaneType, VectorProgram},
@@ -46,13 +49,10 @@ use crate::{
     kernel::{Kernel, LowerCx, OperandRef, Pace, Placement, empty_kernel, open_kernel},
     wide::WideTiles,
 };
-
-/// Bytes that the stages of a block should touch at most: they stay in the first-level cache.
-const BLOCK_BYTES: i64 = 32 << 10;
-/// Most rows of a block.
-const BLOCK_ROWS: i64 = 512;
-/// Fewest positions of the last row axis in a block where these are in lanes.
-const BLOCK_COLUMNS: i64 = 16;
+use asked::Ask;
+use cutting::{BLOCK_COLUMNS, Cutting, lies_across};
+pub(crate) use cutting::{result_of, walk};
+use hosts::hosts;
 
 /// A row nest to be made into a kernel.
 #[derive(Clone, Debug)]
@@ -69,26 +69,16 @@ pub struct RowsRequest {
     pub fault_node: i64,
 }
 
-/// How rows become items.
-struct Cutting {
-    /// Number of row axes.
-    rows: usize,
-    /// Whether neighbours are of different rows: then the last row axis is in lanes.
-    across: bool,
-    /// Rows, or positions of the last row axis, in a block.
-    block: Extent,
-    /// Number of items.
-    items: Extent,
-}
-
 /// A stage as it is emitted.
 struct Part {
     nest: Nest,
     uses: Vec<Use>,
     schedule: Schedule,
     cut: Cut,
-    /// Its result, or `None`: scratch memory.
+    /// The result that its value is, or lies where it will be; `None`: scratch memory.
     result: Option<PointerSlot>,
+    /// What is asked for while it runs.
+    asks: Vec<Ask>,
     /// Bytes of its value from one row (across: position of the last row axis) to the next.
     row_bytes: Extent,
     /// Where its value begins in scratch memory.
@@ -108,8 +98,10 @@ pub fn lower_rows(request: &RowsRequest, cx: &mut LowerCx<'_>) -> Result<Kernel,
         }
     }
     let request = &RowsRequest { form, ..request.clone() };
-    let cutting = Cutting::of(&request.form);
-    let (parts, scratch_bytes) = parts(request, &cutting);
+    let hosts = hosts(&request.form);
+    let cutting = Cutting::of(&request.form, &hosts);
+    let (mut parts, scratch_bytes) = parts(request, &cutting, &hosts);
+    asked::plan(&mut parts, request, &cutting);
     let mut function = empty_kernel(cx.isa);
     let mut frontend = FunctionBuilderContext::new();
     let mut b = FunctionBuilder::new(&mut function, &mut frontend);
@@ -140,116 +132,8 @@ pub fn lower_rows(request: &RowsRequest, cx: &mut LowerCx<'_>) -> Result<Kernel,
     })
 }
 
-impl Cutting {
-    fn of(form: &RowForm) -> Cutting {
-        let rows = form.rows.len();
-        let bytes = row_bytes(form).max_with(&Extent::ONE);
-        let fitting = Extent::Const(BLOCK_BYTES).floor_div(&bytes);
-        match form.rows.split_last() {
-            Some((last, outer)) if lies_across(form) => {
-                let columns = Extent::Const(BLOCK_COLUMNS);
-                let block = fitting.floor_div(&columns).max_with(&Extent::ONE).scale(BLOCK_COLUMNS);
-                let block = block.min_with(&Extent::Const(BLOCK_ROWS));
-                let items = &product(outer) * &last.ceil_div(&block);
-                Cutting { rows, across: true, block, items }
-            }
-            _ => {
-                let block = fitting.max_with(&Extent::ONE).min_with(&Extent::Const(BLOCK_ROWS));
-                Cutting { rows, across: false, block, items: product(&form.rows) }
-            }
-        }
-    }
-
-    /// Numbers of the space axes of a stage in the order of its loops.
-    fn order(&self, axes: usize) -> Vec<usize> {
-        if !self.across {
-            return (0..axes).collect();
-        }
-        let last = self.rows - 1;
-        (0..last).chain(self.rows..axes).chain([last]).collect()
-    }
-
-    /// Strides of a value in scratch memory along the space axes of its stage.
-    fn strides(&self, space: &[Extent]) -> Vec<Extent> {
-        if !self.across {
-            return dense_strides(space);
-        }
-        let own = dense_strides(&space[self.rows..]);
-        let mut strides = vec![Extent::ZERO; self.rows - 1];
-        strides.push(Extent::ONE);
-        strides.extend(own.iter().map(|stride| stride * &self.block));
-        strides
-    }
-}
-
-/// The axes of the one result of a row nest, if the items of its kernel go through it from the first element to the last.
-pub(crate) fn walk(form: &RowForm) -> Option<Vec<usize>> {
-    let stages = || form.stages.iter().map(|stage| &stage.form);
-    let extents = |f: &LoopForm| f.space.iter().chain(&f.reduce).all(|e| e.as_const().is_some_and(|n| n > 0));
-    let checked = stages().flat_map(|f| &f.loads).any(|load| load.bounds == Bounds::Check);
-    let space = &result_of(form)?.form.space;
-    (stages().all(extents) && !checked && !lies_across(form)).then(|| (0..space.len()).collect())
-}
-
-/// The stage of the one result, if its axes are in their order.
-pub(crate) fn result_of(form: &RowForm) -> Option<&Stage> {
-    let mut results = form.stages.iter().filter(|stage| stage.result.is_some());
-    let stage = results.next()?;
-    let wide = stage.axes.iter().zip(&stage.form.space).filter(|(_, extent)| !extent.is(1));
-    let in_order = wide.map(|(axis, _)| axis).is_sorted();
-    (in_order && results.next().is_none()).then_some(stage)
-}
-
-/// Whether most of what is read and written from outside has its neighbours along the last row axis.
-fn lies_across(form: &RowForm) -> bool {
-    let rows = form.rows.len();
-    let (mut along, mut across) = (0, 0);
-    for stage in &form.stages {
-        let space = &stage.form.space;
-        let mut vote = |last: Option<usize>| match last {
-            Some(axis) if axis + 1 == rows => across += 1,
-            Some(_) => along += 1,
-            None => {}
-        };
-        // What is one number a row has no neighbours to speak of.
-        let whole = |load: &&Load| {
-            let own = |axis: usize| load.index.iter().any(|ix| ix.mentions(axis));
-            load.operand < form.operands && (rows..stage.form.axes()).any(own)
-        };
-        for load in stage.form.loads.iter().filter(whole) {
-            let last = (0..load.index.len()).rev().find(|&a| !load.extents[a].is(1));
-            let varies = |ix: &Ix| (0..stage.form.axes()).rev().find(|&a| ix.mentions(a));
-            vote(last.and_then(|a| varies(&load.index[a])));
-        }
-        if stage.result.is_some() && space[rows..].iter().any(|e| !e.is(1)) {
-            let wide = (0..space.len()).filter(|&a| !space[a].is(1));
-            vote(wide.max_by_key(|&a| stage.axes[a]));
-        }
-    }
-    across > along
-}
-
-/// Bytes that all stages touch for one row.
-fn row_bytes(form: &RowForm) -> Extent {
-    let rows = form.rows.len();
-    let mut read = vec![Extent::ZERO; form.operands];
-    let mut sum = Extent::ZERO;
-    for stage in &form.stages {
-        let width = |bytes: usize| i64::try_from(bytes).expect("elements are small");
-        sum = &sum + &product(&stage.form.space[rows..]).scale(width(stage.form.results[0].bytes()));
-        for load in stage.form.loads.iter().filter(|l| l.operand < form.operands) {
-            let varies = |axis: usize| load.index.iter().any(|ix| ix.mentions(axis));
-            if (0..rows).any(varies) {
-                let own = (rows..stage.form.axes()).filter(|&a| varies(a)).map(|a| stage.form.axis_extent(a));
-                read[load.operand] = product(own).scale(width(load.dtype.bytes()));
-            }
-        }
-    }
-    read.iter().fold(sum, |sum, bytes| &sum + bytes)
-}
-
 /// The stages, and the bytes of scratch memory of a worker.
-fn parts(request: &RowsRequest, cutting: &Cutting) -> (Vec<Part>, Extent) {
+fn parts(request: &RowsRequest, cutting: &Cutting, hosts: &[Option<usize>]) -> (Vec<Part>, Extent) {
     let form = &request.form;
     let mut offset = Extent::ZERO;
     let mut parts = Vec::with_capacity(form.stages.len());
@@ -257,7 +141,7 @@ fn parts(request: &RowsRequest, cutting: &Cutting) -> (Vec<Part>, Extent) {
         let stage = &form.stages[operand.checked_sub(form.operands)?];
         stage.result.is_none().then(|| cutting.strides(&stage.form.space))
     };
-    for stage in &form.stages {
+    for (stage, host) in form.stages.iter().zip(hosts) {
         let order = cutting.order(stage.form.space.len());
         let own = stage.form.in_order(&order);
         let place = Placement {
@@ -278,9 +162,10 @@ fn parts(request: &RowsRequest, cutting: &Cutting) -> (Vec<Part>, Extent) {
             digits: nest.extents[..nest.rows].to_vec(),
             cost: &nest.point_cost() * &points,
         };
-        let result = stage.result.map(|r| request.results[r]);
+        let result = stage.result.or(*host).map(|r| request.results[r]);
         let row_bytes = if cutting.across { element } else { value_bytes.clone() };
-        parts.push(Part { nest, uses, schedule, cut, result, row_bytes, offset: offset.clone() });
+        let asks = Vec::new();
+        parts.push(Part { nest, uses, schedule, cut, result, asks, row_bytes, offset: offset.clone() });
         if result.is_none() {
             let bytes = &cutting.block * &value_bytes;
             offset = &offset + &bytes.ceil_div(&Extent::Const(64)).scale(64);
@@ -342,6 +227,7 @@ impl Driver<'_> {
             values: vec![Vec::new(); part.nest.loads.len()],
             item_holds: false,
             operands,
+            ahead: Vec::new(),
         };
         let out = f(&mut emitter);
         *read = emitter.slots;
@@ -418,6 +304,7 @@ impl Driver<'_> {
             let operands = part.nest.operands.iter().map(operand).collect();
             let fold = self.fold_after(at);
             folded = self.with(b, (frame, tiles), &mut read, (part, operands), |e| {
+                e.ahead = part.asks.iter().map(|ask| ask.emit(e, (items, end))).collect();
                 if let Some((join, finish)) = fold {
                     let base = e.b.ins().isub(locals[at + 1], first_element);
                     let fold = FoldAfter { join, finish, base };
@@ -496,7 +383,8 @@ mod tests {
 
     #[test]
     fn lanes_follow_neighbours_and_not_the_scalars_of_rows() {
-        assert!(!Cutting::of(&centred(1)).across);
-        assert!(Cutting::of(&centred(0)).across);
+        let across = |form: RowForm| Cutting::of(&form, &hosts(&form)).across;
+        assert!(!across(centred(1)));
+        assert!(across(centred(0)));
     }
 }

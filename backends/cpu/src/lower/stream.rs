@@ -14,6 +14,7 @@ use cranelift_codegen::ir::{
 };
 use nnc_ir::{
     dtype::DType,
+    extent::Extent,
     form::{Combine, Ix},
     program::Inst,
 };
@@ -49,6 +50,14 @@ pub(super) struct FoldAfter {
     pub(super) finish: Option<VectorProgram>,
     /// Where that of row 0 is.
     pub(super) base: Value,
+}
+
+/// Rows that are asked for while those of a stage are computed, one for each of these.
+#[derive(Clone, Debug)]
+pub(super) struct Asked {
+    /// Where the row is that goes with item 0, and bytes from one to the next.
+    pub(super) base: Value,
+    pub(super) step: Extent,
 }
 
 impl Emitter<'_, '_> {
@@ -116,7 +125,7 @@ impl Emitter<'_, '_> {
         let loads = self.move_along(row, from, &nest.loads, cursors[0]);
         let results = self.move_along(row, from, &nest.results, cursors[1]);
         let rows = self.b.ins().isub(to, from);
-        self.rows_call((tile, &streamed), [axis, row], rows, [&loads, &results], None)?;
+        self.rows_call((tile, &streamed), [axis, row], (from, rows), [&loads, &results], None)?;
         Ok(true)
     }
 
@@ -193,12 +202,12 @@ impl Emitter<'_, '_> {
         };
         let Some(streamed) = made else { return Ok(false) };
         let row = inner - 1;
-        let Some((tile, streamed)) = self.rows_tile(streamed, axis, row) else { return Ok(false) };
-        self.runs_of_rows(cut, (begin, end), &mut |e, _, count| {
+        let Some((tile, streamed)) = self.rows_tile_ahead(streamed, axis, row) else { return Ok(false) };
+        self.runs_of_rows(cut, (begin, end), &mut |e, at, count| {
             let loads = e.move_to_item(&nest.loads, loads);
             let results = e.move_to_item(&nest.results, results);
             let loads = e.enter(ITEM, loads);
-            e.rows_call((tile, &streamed), [axis, row], count, [&loads, &results], None)
+            e.rows_call((tile, &streamed), [axis, row], (at, count), [&loads, &results], None)
         })?;
         Ok(true)
     }
@@ -235,7 +244,7 @@ impl Emitter<'_, '_> {
         streamed.spec.outputs.push(Output::Fold(fold.join));
         streamed.spec.finish = fold.finish.clone();
         let row = inner - 1;
-        let Some((tile, streamed)) = self.rows_tile(streamed, inner, row) else { return Ok(false) };
+        let Some((tile, streamed)) = self.rows_tile_ahead(streamed, inner, row) else { return Ok(false) };
         let [loads, results] = self.origins(results);
         self.runs_of_rows(cut, (begin, end), &mut |e, at, count| {
             let loads = e.move_to_item(&nest.loads, &loads);
@@ -243,7 +252,7 @@ impl Emitter<'_, '_> {
             let loads = e.enter(ITEM, loads);
             let before = e.b.ins().imul_imm_s(at, 4);
             let place = e.b.ins().iadd(fold.base, before);
-            e.rows_call((tile, &streamed), [inner, row], count, [&loads, &results], Some(place))
+            e.rows_call((tile, &streamed), [inner, row], (at, count), [&loads, &results], Some(place))
         })?;
         Ok(true)
     }
@@ -278,12 +287,24 @@ impl Emitter<'_, '_> {
         tile.map(|tile| (tile, streamed))
     }
 
+    /// The same with the rows that are asked for, if there are registers for where they are.
+    fn rows_tile_ahead(
+        &mut self,
+        streamed: Streamed,
+        axis: usize,
+        row: usize,
+    ) -> Option<(TileNumber, Streamed)> {
+        let mut with = streamed.clone();
+        with.spec.ahead = self.ahead.len();
+        self.rows_tile(with, axis, row).or_else(|| self.rows_tile(streamed, axis, row))
+    }
+
     /// Calls a tile for so many rows from where the accesses are; what it folds of the elements it stores, it puts there.
     fn rows_call(
         &mut self,
         (tile, streamed): (TileNumber, &Streamed),
         [axis, row]: [usize; 2],
-        rows: Value,
+        (first, rows): (Value, Value),
         [loads, results]: [&[Cursor]; 2],
         folded: Option<Value>,
     ) -> Result<(), LowerError> {
@@ -302,6 +323,15 @@ impl Emitter<'_, '_> {
                 StreamArg::Input(k) => inputs[k],
                 StreamArg::Output(k) => outputs[k],
                 StreamArg::Rows => rows,
+                StreamArg::Ahead(k) => {
+                    let Asked { base, step } = self.ahead[k].clone();
+                    let before = self.times(first, &step);
+                    self.b.ins().iadd(base, before)
+                }
+                StreamArg::AheadStep(k) => {
+                    let step = self.ahead[k].step.clone();
+                    self.extent(&step)
+                }
                 StreamArg::InputStep(k) => match streamed.sources[k] {
                     Source::Along(load) | Source::Tap(load, _) | Source::Element(load) => {
                         step(self, &nest.loads[load])
@@ -365,7 +395,11 @@ impl Emitter<'_, '_> {
                 StreamArg::N => n,
                 StreamArg::Input(k) => inputs[k],
                 StreamArg::Output(k) => outputs[k],
-                StreamArg::Rows | StreamArg::InputStep(_) | StreamArg::OutputStep(_) => {
+                StreamArg::Rows
+                | StreamArg::Ahead(_)
+                | StreamArg::InputStep(_)
+                | StreamArg::OutputStep(_)
+                | StreamArg::AheadStep(_) => {
                     unreachable!("there is one row")
                 }
             })

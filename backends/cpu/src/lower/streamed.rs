@@ -35,6 +35,7 @@ pub(super) enum Source {
 }
 
 /// A program as a stream.
+#[derive(Clone)]
 pub(super) struct Streamed {
     pub(super) spec: Stream,
     /// One for each input.
@@ -167,6 +168,7 @@ impl Making<'_> {
             program: self.made,
             inputs: self.inputs,
             outputs,
+            ahead: 0,
             rows: false,
             partials: PARTIALS[0],
             finish: None,
