@@ -230,6 +230,59 @@ fn run(case: &Case, rng: &mut Rng, level: Level, what: &str) -> bool {
     true
 }
 
+/// `(1 + p) 2^n` in two factors, as exponentials have it, for `n` from -254 to 128 and beyond both.
+fn scaled_in_two_factors(rng: &mut Rng) -> VectorProgram {
+    let mut program = VectorProgram::new();
+    let bits = program.push(Op::Input(0, LaneType::I32));
+    let mask = program.push(Op::ConstI32(511));
+    let steps = program.push(Op::And(bits, mask));
+    let steps = program.push(Op::ConvI32ToF32(steps));
+    let (step, first) = (program.f32(0.75), program.f32(-220.0));
+    let x = program.push(Op::Fma(steps, step, first));
+    let (least, most) = (program.f32(-176.0), program.f32(89.0));
+    let x = program.push(Op::Max(least, x));
+    let x = program.push(Op::Min(most, x));
+    let rest = program.push(Op::ShrU(bits, 9));
+    let rest = program.push(Op::ConvI32ToF32(rest));
+    let (small, low) = (program.f32(0.7 / 8_388_608.0), program.f32(-0.3));
+    let p = program.push(Op::Fma(rest, small, low));
+    let (log2_e, magic) = (program.f32(std::f32::consts::LOG2_E), program.f32(12_583_166.0));
+    let shifted = program.push(Op::Fma(x, log2_e, magic));
+    let n = program.push(Op::Sub(shifted, magic));
+    let bits = program.push(Op::Bitcast(shifted));
+    let half = program.push(Op::ShrS(bits, 1));
+    let other = program.push(Op::ISub(bits, half));
+    let factors = [half, other].map(|n| {
+        let bits = program.push(Op::Shl(n, 23));
+        program.push(Op::Bitcast(bits))
+    });
+    let once = program.push(Op::Fma(p, factors[0], factors[0]));
+    let (a, b) = if rng.below(2) == 0 { (once, factors[1]) } else { (factors[1], once) };
+    let y = program.push(Op::Mul(a, b));
+    program.result(y);
+    if rng.below(2) == 0 {
+        program.result(if rng.below(2) == 0 { y } else { n });
+    }
+    program
+}
+
+#[test]
+fn powers_of_two_in_two_factors_have_the_bits_of_the_reference() {
+    for level in host_levels() {
+        for seed in 0..300 {
+            let mut rng = Rng::new(seed);
+            let program = scaled_in_two_factors(&mut rng);
+            let outputs: Vec<Output> = (program.results().iter())
+                .map(|_| [Output::Store(Element::F32), Output::Fold(Join::Max)][rng.below(2)])
+                .collect();
+            let inputs = vec![Input { element: Element::I32, walk: Walk::Along }];
+            let spec = Stream { program, inputs, outputs, ahead: 0, rows: false, partials: 32, finish: None };
+            let case = Case { spec, n: rng.below(700), rows: 1, gap: 0, in_place: false };
+            assert!(run(&case, &mut rng, level, &format!("seed {seed} {level:?}")), "seed {seed}");
+        }
+    }
+}
+
 #[test]
 fn random_streams_have_the_bits_of_the_reference() {
     let (mut compared, mut asked) = (0, 0);

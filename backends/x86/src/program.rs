@@ -7,6 +7,7 @@
 
 mod ops;
 mod plan;
+mod scaled;
 
 pub(crate) use self::plan::{reads_first, registers, steps, words};
 
@@ -104,14 +105,14 @@ fn run(
     mut results: Results<'_>,
 ) -> usize {
     let kept_inputs = inputs.iter().filter_map(|i| if let Input::Kept(v) = i { Some(*v) } else { None });
-    let handed = matches!(results, Results::Handed(_));
+    let (level, handed) = (asm.level, matches!(results, Results::Handed(_)));
     let mut run = Run {
         asm,
         program,
         inputs,
         words,
         kept: words.iter().map(|(_, v)| *v).chain(kept_inputs).collect(),
-        plan: Plan::of(program, handed),
+        plan: Plan::of(level, program, handed),
         values: vec![None; program.ops().len()],
         free: free.iter().rev().copied().collect(),
         least: free.len(),
@@ -261,9 +262,9 @@ impl Run<'_> {
         self.plan.last[index] <= self.at
     }
 
-    /// Gives back the registers of operands that end here, but for `kept`.
-    fn release(&mut self, op: &Op, kept: V) {
-        for r in self.plan.operands(self.program, op) {
+    /// Gives back the registers of operands that end at this op, but for `kept`.
+    fn release(&mut self, kept: V) {
+        for r in self.plan.operands(self.program, self.at) {
             let index = usize::from(r.0);
             let Some(v) = self.values[index] else { continue };
             if self.ends(r) {

@@ -128,6 +128,11 @@ impl Asm {
         self.three(code, to, a, b.into()).set_op_mask(mask_register(k));
     }
 
+    /// `a * 2^n` for whole `n`, rounded once (AVX-512).
+    pub(crate) fn scale(&mut self, to: V, a: V, n: V) {
+        self.three(Code::EVEX_Vscalefps_zmm_k1z_zmm_zmmm512b32_er, to, a, Rm::Reg(n));
+    }
+
     /// `a` where the lane of `mask` has its sign, else `b` (AVX2).
     pub(crate) fn blend(&mut self, to: V, mask: V, a: V, b: V) {
         let code = Code::VEX_Vblendvps_ymm_ymm_ymmm256_ymm;

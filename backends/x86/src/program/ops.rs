@@ -15,7 +15,10 @@ impl Run<'_> {
             Op::Input(..) | Op::ConstF32(_) | Op::ConstI32(_) => return,
             Op::Add(a, b) => self.two(Op2::AddF, a, b),
             Op::Sub(a, b) => self.two(Op2::SubF, a, b),
-            Op::Mul(a, b) => self.two(Op2::MulF, a, b),
+            Op::Mul(a, b) => match self.plan.scaled[self.at] {
+                Some(scaled) => self.scale(scaled),
+                None => self.two(Op2::MulF, a, b),
+            },
             Op::Div(a, b) => self.two(Op2::DivF, a, b),
             Op::Min(a, b) => self.two(Op2::MinF, a, b),
             Op::Max(a, b) => self.two(Op2::MaxF, a, b),
@@ -51,7 +54,7 @@ impl Run<'_> {
                 to
             }
         };
-        self.release(op, result);
+        self.release(result);
         self.values[self.at] = Some(result);
     }
 

@@ -2,6 +2,9 @@
 
 use nnc_tile::program::{Op, Ref, VectorProgram};
 
+use super::scaled::{self, Scaled};
+use crate::Level;
+
 /// What becomes of the ops of a program.
 pub(super) struct Plan {
     /// The op at which a value is used last.
@@ -10,23 +13,30 @@ pub(super) struct Plan {
     pub(super) needed: Vec<bool>,
     /// Comparisons that are made where the one select that they are for is.
     pub(super) fused: Vec<bool>,
+    /// Products that are made by scaling.
+    pub(super) scaled: Vec<Option<Scaled>>,
     /// The op that is made after one.
     next: Vec<usize>,
 }
 
 impl Plan {
     /// Results stay to the end, or are `handed` over when they are there.
-    pub(super) fn of(program: &VectorProgram, handed: bool) -> Plan {
+    pub(super) fn of(level: Level, program: &VectorProgram, handed: bool) -> Plan {
         let ops = program.ops();
+        let scaled = scaled::find(level, program);
+        let operands = |at: usize| match scaled[at] {
+            Some(Scaled { p, n }) => vec![p, n],
+            None => ops[at].operands().collect(),
+        };
         let mut needed = vec![false; ops.len()];
         let mut uses = vec![0usize; ops.len()];
         for result in program.results() {
             needed[usize::from(result.0)] = true;
             uses[usize::from(result.0)] += 1;
         }
-        for (at, op) in ops.iter().enumerate().rev().filter(|(_, op)| op.operands().next().is_some()) {
+        for at in (0..ops.len()).rev() {
             if needed[at] {
-                for r in op.operands() {
+                for r in operands(at) {
                     needed[usize::from(r.0)] = true;
                     uses[usize::from(r.0)] += 1;
                 }
@@ -44,9 +54,9 @@ impl Plan {
             let made = needed[at] && !fused[at] && !leaf(&ops[at]);
             next[at - 1] = if made { at } else { next[at] };
         }
-        let mut plan = Plan { last: vec![0; ops.len()], needed, fused, next };
-        for (at, op) in ops.iter().enumerate().filter(|(at, _)| plan.needed[*at] && !plan.fused[*at]) {
-            for r in plan.operands(program, op) {
+        let mut plan = Plan { last: vec![0; ops.len()], needed, fused, scaled, next };
+        for at in (0..ops.len()).filter(|&at| plan.needed[at] && !plan.fused[at]).collect::<Vec<usize>>() {
+            for r in plan.operands(program, at) {
                 plan.last[usize::from(r.0)] = at;
             }
         }
@@ -58,14 +68,17 @@ impl Plan {
 
     /// Whether the op after `at` reads a value, too.
     pub(super) fn again(&self, program: &VectorProgram, at: usize, r: Ref) -> bool {
-        let next = self.next.get(at).and_then(|&next| program.ops().get(next));
-        next.is_some_and(|op| self.operands(program, op).contains(&r))
+        let next = self.next.get(at).filter(|&&next| next < program.ops().len());
+        next.is_some_and(|&next| self.operands(program, next).contains(&r))
     }
 
-    /// What an op reads; a select reads the operands of the comparison that is made with it.
-    pub(super) fn operands(&self, program: &VectorProgram, op: &Op) -> Vec<Ref> {
+    /// What the op at `at` reads; a select reads the operands of the comparison that is made with it.
+    pub(super) fn operands(&self, program: &VectorProgram, at: usize) -> Vec<Ref> {
+        if let Some(Scaled { p, n }) = self.scaled[at] {
+            return vec![p, n];
+        }
         let mut out = Vec::with_capacity(4);
-        for r in op.operands() {
+        for r in program.ops()[at].operands() {
             if self.fused[usize::from(r.0)] {
                 out.extend(program.ops()[usize::from(r.0)].operands());
             } else {
@@ -76,9 +89,11 @@ impl Plan {
     }
 }
 
+// What follows asks without scaling, which needs no more registers and reads nothing else.
+
 /// Registers that `emit` needs besides those of the inputs, at most.
 pub(crate) fn registers(program: &VectorProgram) -> usize {
-    let plan = Plan::of(program, false);
+    let plan = Plan::of(Level::Avx2, program, false);
     let mut live = 0usize;
     let mut most = 0;
     let mut held = vec![false; program.ops().len()];
@@ -86,7 +101,7 @@ pub(crate) fn registers(program: &VectorProgram) -> usize {
         if leaf(op) || !plan.needed[at] || plan.fused[at] {
             continue;
         }
-        let operands = plan.operands(program, op);
+        let operands = plan.operands(program, at);
         for operand in operands.iter().map(|r| usize::from(r.0)) {
             if matches!(program.ops()[operand], Op::Input(..)) && !held[operand] {
                 held[operand] = true;
@@ -109,7 +124,7 @@ pub(crate) fn registers(program: &VectorProgram) -> usize {
 
 /// Words that the program reads from the pool, those it reads most often first.
 pub(crate) fn words(program: &VectorProgram) -> Vec<u32> {
-    let plan = Plan::of(program, false);
+    let plan = Plan::of(Level::Avx2, program, false);
     let mut words: Vec<(u32, usize)> = Vec::new();
     let mut count = |bits: u32| match words.iter_mut().find(|(w, _)| *w == bits) {
         Some((_, n)) => *n += 1,
@@ -134,18 +149,18 @@ pub(crate) fn words(program: &VectorProgram) -> Vec<u32> {
 
 /// Whether each result may be stored where it is there: what is read in memory has been read by then.
 pub(crate) fn reads_first(program: &VectorProgram) -> bool {
-    let plan = Plan::of(program, true);
+    let plan = Plan::of(Level::Avx2, program, true);
     let first = program.results().iter().map(|r| usize::from(r.0)).min().unwrap_or(0);
     let ops = program.ops();
     let input = |r: &Ref| matches!(ops[usize::from(r.0)], Op::Input(..));
     let made = |at: usize| plan.needed[at] && !plan.fused[at] && !leaf(&ops[at]);
-    let reads = |at: usize| plan.operands(program, &ops[at]).iter().any(input);
+    let reads = |at: usize| plan.operands(program, at).iter().any(input);
     made(first) && (first + 1..ops.len()).all(|at| !made(at) || !reads(at))
 }
 
 /// How many ops of a program are computed.
 pub(crate) fn steps(program: &VectorProgram) -> usize {
-    let plan = Plan::of(program, true);
+    let plan = Plan::of(Level::Avx2, program, true);
     let made = |(at, op): &(usize, &Op)| plan.needed[*at] && !plan.fused[*at] && !leaf(op);
     program.ops().iter().enumerate().filter(made).count()
 }
