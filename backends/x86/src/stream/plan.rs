@@ -44,6 +44,9 @@ const LONG_TURNS: [Shape; 6] = [
     Shape::new(1, 1, 1),
 ];
 
+/// The best where a long program is folded, too: its rows begin and end more often than they go on.
+const LONG_FOLD: Shape = Shape::new(16, 4, 2);
+
 /// A turn of the loop along a row.
 pub(super) struct Turn {
     pub(super) vectors: usize,
@@ -145,7 +148,8 @@ fn shapes(spec: &Stream, accumulators: usize, handed: bool) -> Vec<Shape> {
     let long = handed && program::steps(&spec.program) >= LONG;
     let all: &[Shape] = if long { &LONG_TURNS } else { &SHORT_TURNS };
     let fits = |shape: &&Shape| shape.vectors.is_multiple_of(accumulators);
-    let mut out: Vec<Shape> = all.iter().filter(fits).copied().collect();
+    let fold = (long && spec.folds()).then_some(LONG_FOLD);
+    let mut out: Vec<Shape> = fold.iter().chain(all).filter(fits).copied().collect();
     if spec.folds() {
         // As many vectors as accumulators, computed side by side as far as there are registers.
         let abreast = SHORT_TURNS.iter().map(|s| s.abreast).filter(|&n| accumulators.is_multiple_of(n));
