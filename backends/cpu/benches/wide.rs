@@ -116,12 +116,15 @@ fn chains(level: Level, peak: f64) {
 /// GFLOP/s of a tile: the best of many runs.
 fn speed(level: Level, spec: &GemmTile, k: usize) -> f64 {
     let code: Code = load(&nnc_x86::emit(&Tile::Gemm(spec.clone()), level).unwrap(), String::new());
-    let (rows, panel) = (usize::from(spec.rows), usize::from(spec.panel));
+    // As many blocks of rows as the first-level cache holds beside B, and one at least.
+    let blocks = if spec.is_stacked() { (6000 / (usize::from(spec.rows) * k)).max(1) } else { 1 };
+    let (rows, panel) = (blocks * usize::from(spec.rows), usize::from(spec.panel));
     let mut rng = Rng::new(1);
     let mut buffer = |n: usize| -> Vec<f32> { (0..n + 16).map(|_| rng.unit()).collect() };
     let (a, b, mut c) = (buffer(rows * (k + 16)), buffer((k + 16) * panel), buffer(rows * panel));
     let place = |x: &[f32]| (x.as_ptr() as i64 + 63) & !63;
     let mut args = vec![place(&a), place(&b), place(&c), k as i64, panel as i64];
+    args.extend(spec.is_stacked().then_some(blocks as i64));
     if spec.a_row == Stride::Arg {
         args.push((k + 16) as i64);
     }

@@ -35,6 +35,8 @@ struct Case {
     spec: GemmTile,
     k: usize,
     ldc: usize,
+    /// Blocks of rows, of tiles of chains.
+    blocks: usize,
     a_row: usize,
     a_k: usize,
     /// Entries of the table of A are so far apart, in reverse.
@@ -137,6 +139,7 @@ fn random_case(rng: &mut Rng, most_rows: usize, most_panel: usize) -> Case {
         spec,
         k,
         ldc: usize::from(cols) + rng.below(5),
+        blocks: 1,
         a_row,
         a_k,
         a_run: runs.map_or(1, |run| run as usize) * a_k + copies * rng.below(4),
@@ -173,7 +176,8 @@ fn random_chains_case(rng: &mut Rng, most_rows: usize, most_panel: usize) -> Cas
         epilogue,
         ..case.spec
     };
-    Case { spec, k, ldc: cols + rng.below(5), a_row, a_k: 1, b_k: cols, cols, ..case }
+    let (ldc, blocks) = (cols + [0, 0, 0, 1, 4][rng.below(5)], if in_parts { 1 } else { 1 + rng.below(3) });
+    Case { spec, k, ldc, blocks, a_row, a_k: 1, b_k: cols, cols, ..case }
 }
 
 /// Likewise of groups of integers.
@@ -189,8 +193,8 @@ fn random_int_case(rng: &mut Rng, most_rows: usize, most_panel: usize) -> Case {
 }
 
 fn run(case: &Case, rng: &mut Rng, emitter: Emitter, what: &str) {
-    let Case { spec, k, ldc, a_row, a_k, a_run, b_k, cols, schedule } = case;
-    let rows = usize::from(spec.rows);
+    let Case { spec, k, ldc, blocks, a_row, a_k, a_run, b_k, cols, schedule } = case;
+    let rows = blocks * usize::from(spec.rows);
     let a_table = case.a_table();
     let along = match (spec.a_runs, a_table.len()) {
         (Some(run), entries) => span(entries, *a_run, run as usize, *a_k),
@@ -222,11 +226,13 @@ fn run(case: &Case, rng: &mut Rng, emitter: Emitter, what: &str) {
         4 => bytes_of(&c),
         _ => vec![0xa5; 64 + span(rows, *ldc, *cols, 1)],
     };
-    let apart = cols + 2;
+    // Rows of everything are often dense where those of C are.
+    let dense = ldc == cols && rng.below(3) > 0;
+    let apart = cols + if dense { 0 } else { 2 };
     let mut further: Vec<Vec<u8>> =
         stores[1..].iter().map(|e| vec![0xa5; e.bytes() * span(rows, apart, *cols, 1)]).collect();
     let kinds = spec.epilogue.as_ref().map_or(vec![], |e| e.inputs.clone());
-    let stride = cols + 3;
+    let stride = cols + if dense { 0 } else { 3 };
     // Columns that an operand has further on.
     let behind = |at: usize| {
         let by = |kind: &EpilogueInput| match *kind {
@@ -281,6 +287,7 @@ fn run(case: &Case, rng: &mut Rng, emitter: Emitter, what: &str) {
             GemmArg::C => gc.address() + 64,
             GemmArg::K => int(*k),
             GemmArg::Ldc => int(*ldc),
+            GemmArg::Blocks => int(*blocks),
             GemmArg::ARow => int(*a_row),
             GemmArg::AK => int(*a_k),
             GemmArg::ATable => a_table.as_ptr() as i64,
@@ -306,6 +313,7 @@ fn run(case: &Case, rng: &mut Rng, emitter: Emitter, what: &str) {
         c: &mut c[64..],
         k: *k,
         ldc: *ldc,
+        blocks: *blocks,
         a_row: *a_row,
         a_k: *a_k,
         a_table: &a_table,
@@ -360,7 +368,7 @@ fn check_against_exact_sum(
         (None, BRows::Table) => case.b_k * (case.k - 1 - p) + n,
         (None, BRows::Apart(_)) => case.b_k * p + n,
     };
-    for m in 0..usize::from(case.spec.rows) {
+    for m in 0..case.blocks * usize::from(case.spec.rows) {
         for n in 0..case.cols {
             let at = m * case.ldc + n;
             let start = if case.spec.init == Init::Load { f64::from(before[at]) } else { 0.0 };
@@ -487,6 +495,7 @@ fn a_sum_in_blocks_has_the_bits_of_one_sum() {
             c,
             k: to - from,
             ldc: 8,
+            blocks: 1,
             a_row: 0,
             a_k: 0,
             a_table: &[],

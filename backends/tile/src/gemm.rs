@@ -23,6 +23,9 @@
 //! An epilogue may have several results, and results of bytes: the first is C, each other one an output of its own, whose
 //! element (m, n) is at  m * stride + n.
 //!
+//! A tile whose sums have chains, but not in parts, is done for several blocks of rows, one below the other: columns are so few that a
+//! call for each block would take too long.
+//!
 //! A may be *spread*: each element lies there four times, so that it is in all lanes of a vector of four by one load.
 //!
 //! Elements of A and B are f32, or groups of small integers whose sums are i32 ([`crate::product`]).
@@ -76,7 +79,8 @@ pub enum Cols {
 /// The chains that the sum of each element of C consists of.
 ///
 /// Chain j has the steps j, j + count, j + 2 count, ... of k. Sums of neighbouring chains are added, then sums of those, until
-/// one is left. Element (p, n) of B is at `(p / count * panel + n) * count + p % count`, with zeros where p is not below k: these are
+/// one is left. There are as many blocks of rows, one below the other, as an argument says, at least one, unless they are in parts: what is
+/// said of the rows of A, C and operands of the epilogue holds on. Element (p, n) of B is at `(p / count * panel + n) * count + p % count`, with zeros where p is not below k: these are
 /// multiplied by a zero and not by what lies behind A.
 ///
 /// In parts, the columns that fill vectors of `count` lanes have one chain, and the digits of the number of the others are parts of 8,
@@ -295,10 +299,17 @@ impl GemmTile {
         self.epilogue.as_ref().map_or(sums, |e| &e.stores)
     }
 
+    /// Whether it is done for several blocks of rows, one below the other.
+    #[must_use]
+    pub fn is_stacked(&self) -> bool {
+        self.chains.is_some_and(|chains| !chains.in_parts)
+    }
+
     /// Run-time arguments of the tile in the order of its stand-alone function, all 64-bit.
     #[must_use]
     pub fn args(&self) -> Vec<GemmArg> {
         let mut args = vec![GemmArg::A, GemmArg::B, GemmArg::C, GemmArg::K, GemmArg::Ldc];
+        args.extend(self.is_stacked().then_some(GemmArg::Blocks));
         let optional = [
             (self.a_row == Stride::Arg, GemmArg::ARow),
             (self.a_k == Stride::Arg, GemmArg::AK),
@@ -349,7 +360,8 @@ impl GemmTile {
             Cols::Const(n) => usize::from(n),
             Cols::Arg => operands.cols,
         };
-        for m in 0..usize::from(self.rows) {
+        let blocks = if self.is_stacked() { operands.blocks } else { 1 };
+        for m in 0..blocks * usize::from(self.rows) {
             for n in 0..cols {
                 let at = m * operands.ldc + n;
                 let start = match self.init {
@@ -404,6 +416,8 @@ pub enum GemmArg {
     K,
     /// Row stride of C.
     Ldc,
+    /// Blocks of rows, if there may be several.
+    Blocks,
     /// Stride of A along m, if it is not constant.
     ARow,
     /// Stride of A along k, if it is not constant.
@@ -450,6 +464,8 @@ pub struct GemmOperands<'a> {
     pub k: usize,
     /// Row stride of C.
     pub ldc: usize,
+    /// Blocks of rows, of tiles that have several.
+    pub blocks: usize,
     /// Stride of A along m.
     pub a_row: usize,
     /// Stride of A along k.

@@ -7,7 +7,7 @@
 //! Of several groups of columns, each row has the vectors of the first group, then those of the second, and so on.
 //!
 //! A few columns beyond whole vectors: `edge`; rows of A that are read several steps at a time: `fours`; panels of a few columns, whose
-//! lanes are steps of k as well: `chains`; such columns beside whole vectors: `parts`.
+//! lanes are steps of k as well: `chains`, and `flat` for what follows; such columns beside whole vectors: `parts`.
 //!
 //! With `rows * v` of 24 or more accumulators in AVX-512 (10 or more in AVX2) the multipliers never wait. A single row takes B
 //! from memory in the multiply-add itself. Which shapes: nnc-cpu's `tile/wide_cover.rs`.
@@ -18,6 +18,7 @@
 mod chains;
 mod edge;
 mod finish;
+mod flat;
 mod fours;
 mod multiply;
 mod parts;
@@ -66,14 +67,19 @@ pub(crate) fn emit(spec: &GemmTile, level: Level) -> Result<Vec<u8>, EncodeError
         spec.epilogue.as_ref().is_some_and(|e| staged(e, &shape, level, scratch_of_stores(spec, level)));
     let mut asm = Asm::new(level);
     let scratch = if staged || shape.is_laid_out() { shape.scratch_bytes(level) } else { 0 };
+    let scratch = scratch + flat::scratch_bytes(spec, &shape, level);
     let frame = Frame::open(&mut asm, spec.args(), scratch);
     let mut gen_ = Gen { asm: &mut asm, spec, shape, frame, free: POOL.to_vec() };
-    gen_.init();
-    gen_.sums();
-    match &spec.epilogue {
-        Some(e) if staged => gen_.finish_staged(e),
-        _ => gen_.finish(),
-    }
+    gen_.masks();
+    gen_.repeat_columns();
+    gen_.blocks(&mut |g| {
+        g.init();
+        g.sums();
+        match &spec.epilogue {
+            Some(e) if staged => g.finish_staged(e),
+            _ => g.finish(),
+        }
+    });
     gen_.frame.close(gen_.asm);
     asm.finish()
 }
@@ -131,8 +137,8 @@ impl Gen<'_> {
         }
     }
 
-    /// Masks, and what the accumulators start from.
-    fn init(&mut self) {
+    /// Masks that stay.
+    fn masks(&mut self) {
         let all = self.asm.level.lanes();
         if self.asm.level == Level::Avx512 {
             match self.shape.last_cols {
@@ -145,6 +151,12 @@ impl Gen<'_> {
             }
         }
         self.edge_masks();
+        self.chain_masks();
+    }
+
+    /// What the accumulators start from.
+    fn init(&mut self) {
+        let all = self.asm.level.lanes();
         if self.spec.init == Init::Zero {
             for number in 0..self.shape.accumulators() {
                 self.asm.zero(V(number as u8));

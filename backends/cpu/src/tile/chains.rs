@@ -8,7 +8,10 @@ use cranelift_codegen::ir::{
     types::{F32X4, I64},
 };
 use cranelift_frontend::FunctionBuilder;
-use nnc_tile::gemm::{Chains, GemmTile, Stride};
+use nnc_tile::{
+    epilogue::EpilogueInput,
+    gemm::{Chains, GemmTile, Stride},
+};
 
 use super::{
     arithmetic::Arithmetic,
@@ -17,6 +20,56 @@ use super::{
     memory::{byte_offset, input_flags, load_splat, output_flags, scratch, store_lanes},
     program::splat_f32,
 };
+
+/// Runs `body` for every block of rows.
+pub(super) fn emit_blocks(
+    builder: &mut FunctionBuilder,
+    spec: &GemmTile,
+    args: &GemmArgs,
+    body: impl FnOnce(&mut FunctionBuilder, &GemmArgs),
+) {
+    let rows = i64::from(spec.rows);
+    let blocks = args.blocks.expect("tiles of chains are told their number of blocks");
+    // What each pointer moves on by, in bytes.
+    let rows_of = |builder: &mut FunctionBuilder, stride: Value, bytes: usize| {
+        builder.ins().imul_imm_s(stride, rows * bytes as i64)
+    };
+    let a_step = match spec.a_row {
+        Stride::Const(n) => builder.ins().iconst(I64, 4 * rows * i64::from(n)),
+        Stride::Arg => {
+            let stride = args.a_row.expect("a stride that is not constant is an argument");
+            rows_of(builder, stride, 4)
+        }
+    };
+    let mut moves = vec![(args.a, a_step)];
+    let results = std::iter::once((args.c, args.ldc)).chain(args.outputs.iter().map(|o| (o.ptr, o.stride)));
+    for ((ptr, stride), element) in results.zip(spec.stores()) {
+        moves.push((ptr, rows_of(builder, stride, element.bytes())));
+    }
+    let kinds = spec.epilogue.as_ref().map_or(&[][..], |e| &e.inputs);
+    for (kind, arg) in kinds.iter().zip(&args.epilogue) {
+        let step = match (kind, arg.stride) {
+            (EpilogueInput::Row, _) => builder.ins().iconst(I64, 4 * rows),
+            (EpilogueInput::Tile, Some(stride)) => rows_of(builder, stride, 4),
+            _ => builder.ins().iconst(I64, 0),
+        };
+        moves.push((arg.ptr, step));
+    }
+    let (start, steps): (Vec<Value>, Vec<Value>) = moves.into_iter().unzip();
+    counted_loop(builder, blocks, 1, &start, |builder, _, at| {
+        let mut args = args.clone();
+        (args.a, args.c) = (at[0], at[1]);
+        let (outputs, operands) = at[2..].split_at(args.outputs.len());
+        for (output, &ptr) in args.outputs.iter_mut().zip(outputs) {
+            output.ptr = ptr;
+        }
+        for (operand, &ptr) in args.epilogue.iter_mut().zip(operands) {
+            operand.ptr = ptr;
+        }
+        body(builder, &args);
+        at.iter().zip(&steps).map(|(&ptr, &step)| builder.ins().iadd(ptr, step)).collect()
+    });
+}
 
 /// The sums of all rows, four columns in a vector.
 pub(super) fn emit_sums(

@@ -134,6 +134,22 @@ pub fn emit_gemm_tile(
     schedule: Schedule,
 ) {
     spec.check();
+    if spec.is_stacked() {
+        return chains::emit_blocks(builder, spec, args, |builder, args| {
+            emit_block(builder, arithmetic, spec, args, schedule);
+        });
+    }
+    emit_block(builder, arithmetic, spec, args, schedule);
+}
+
+/// One block of rows.
+fn emit_block(
+    builder: &mut FunctionBuilder,
+    arithmetic: Arithmetic,
+    spec: &GemmTile,
+    args: &GemmArgs,
+    schedule: Schedule,
+) {
     let rows = usize::from(spec.rows);
     // Lanes of C in each vector of a row. With a run-time number of columns all lanes are computed, in scratch.
     let n_cols = match spec.cols {

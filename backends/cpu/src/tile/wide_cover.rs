@@ -50,11 +50,8 @@ pub fn wide_cover(level: Level, of: Extents, most_vectors: Option<usize>) -> Vec
 fn in_parts(level: Level, of: Extents, shape: (usize, usize)) -> Option<Panel> {
     let k = of.chained?;
     let (time, panel) = parts_cover(level, (of.m, of.n, k))?;
-    let single = Extents { chained: None, ..of };
-    let plain = best(level, single, MOST_VECTORS, 1);
-    let tiles = of.n.div_ceil(plain.1 * level.lanes()) as u64 * of_tiles(of.m, plain.0);
-    let plain = cost(level, single, plain, 1) * k as u64 + tiles;
-    let worth = time + plain / WORTH_ANOTHER_ORDER <= plain && time < cost(level, of, shape, 1);
+    let least = plain_best(level, of, MOST_VECTORS, 1);
+    let worth = is_worth(time, least) && time < cost(level, of, shape, 1, least);
     worth.then_some(panel)
 }
 
@@ -64,7 +61,7 @@ fn in_parts(level: Level, of: Extents, shape: (usize, usize)) -> Option<Panel> {
 pub fn wide_cover_by(level: Level, of: Extents, shape: (usize, usize)) -> Vec<Panel> {
     // Whole quads are read of a packed panel; the rest of a vector is masked.
     let quantum = if level == Level::Avx512 { 4 } else { 8 };
-    let last = last_columns(level, of, shape);
+    let last = last_columns(level, of, shape, plain_best(level, of, MOST_VECTORS, 1));
     let Some((_, narrow)) = last else { return cut(of.n, shape, level.lanes(), quantum) };
     let before = narrow.first().map_or(of.n, |panel| panel.start);
     let mut panels = cut(before, shape, level.lanes(), quantum);
@@ -74,11 +71,12 @@ pub fn wide_cover_by(level: Level, of: Extents, shape: (usize, usize)) -> Vec<Pa
 
 /// Part of a product's time that chains must save: then its last columns are summed in another order than the first, so that columns with
 /// equal elements may differ by rounding.
-const WORTH_ANOTHER_ORDER: u64 = 16;
+const WORTH_ANOTHER_ORDER: u64 = 20;
 
-/// Panels of chains at the end of the columns and the time of all panels beyond whole ones, if that is enough less than that of one panel.
-fn last_columns(level: Level, of: Extents, shape: (usize, usize)) -> Option<(u64, Vec<Panel>)> {
-    let (k, m) = (of.chained?, of.m.clamp(1, 480));
+/// Panels of chains at the end of the columns and the time of all panels beyond whole ones, if the product takes enough less with them than
+/// the least that it takes with single chains.
+fn last_columns(level: Level, of: Extents, shape: (usize, usize), least: u64) -> Option<(u64, Vec<Panel>)> {
+    let (k, m) = (of.chained.filter(|_| least > 0)?, of.m.clamp(1, 480));
     let (rows, lanes) = (shape.0.min(m), level.lanes());
     let last = of.n % (shape.1 * lanes);
     if last.is_multiple_of(lanes) {
@@ -87,21 +85,25 @@ fn last_columns(level: Level, of: Extents, shape: (usize, usize)) -> Option<(u64
     let before = of.n - last;
     let whole = last / lanes;
     let one = |columns: usize| of_panel(level, m, columns, rows, 1) * k as u64 + of_tiles(m, rows);
-    let plain = one(last);
     let ways = (whole.saturating_sub(1)..=whole).filter(|vectors| last - vectors * lanes <= MOST_COLUMNS);
     let narrow = ways.filter_map(|vectors| {
         let columns = vectors * lanes;
         let plain = match vectors {
             0 => 0,
-            _ => one(columns),
+            _ => one(columns) + narrow::reread(level, (m, k), (columns, of.n), rows),
         };
         let (cost, panels) = narrow::narrow_cover(level, (m, k), (before + columns, last - columns), rows)?;
         Some((cost.saturating_add(plain), panels))
     });
     let width = shape.1 * lanes;
-    let all = (before / width) as u64 * one(width) + plain;
-    let worth = |cost: &u64| *cost < plain && plain - *cost >= all / WORTH_ANOTHER_ORDER;
-    narrow.min_by_key(|(cost, _)| *cost).filter(|(cost, _)| worth(cost))
+    let first = (before / width) as u64 * one(width);
+    let least_of = narrow.min_by_key(|(cost, _)| *cost);
+    least_of.filter(|(cost, _)| is_worth(first.saturating_add(*cost), least))
+}
+
+/// Whether a product that takes so long with chains is enough faster than with single ones.
+fn is_worth(chained: u64, single: u64) -> bool {
+    chained <= single - single / WORTH_ANOTHER_ORDER
 }
 
 /// What tiles of m rows take beyond their steps.
@@ -158,7 +160,7 @@ fn cut(n: usize, (rows, vectors): (usize, usize), lanes: usize, quantum: usize) 
 pub fn wide_cover_cost(level: Level, m: usize, n: usize) -> u64 {
     let of = Extents { m: m.clamp(1, 480), n: n.min(SEEN), chained: None };
     let shape = best(level, of, MOST_VECTORS, 1);
-    cost(level, Extents { m, n, chained: None }, shape, 1)
+    cost(level, Extents { m, n, chained: None }, shape, 1, 0)
 }
 
 /// Rows and vectors of the tiles that cost least, and of those that cost little more: at most eight, by cost.
@@ -179,6 +181,28 @@ fn best(level: Level, of: Extents, most_vectors: usize, groups: usize) -> (usize
 
 /// Every height of tiles and number of vectors that registers have room for, with its cost.
 fn shapes(level: Level, of: Extents, most_vectors: usize, groups: usize) -> Vec<(u64, (usize, usize))> {
+    let least = plain_best(level, of, most_vectors, groups);
+    all_shapes(level, of, most_vectors, groups, &|shape| cost(level, of, shape, groups, least))
+}
+
+/// The least time with single chains of sums.
+fn plain_best(level: Level, of: Extents, most_vectors: usize, groups: usize) -> u64 {
+    if of.chained.is_none() {
+        return 0;
+    }
+    let of = Extents { m: of.m.clamp(1, 480), ..of };
+    let all = all_shapes(level, of, most_vectors, groups, &|shape| cost(level, of, shape, groups, 0));
+    all.into_iter().map(|(cost, _)| cost).min().unwrap_or(0)
+}
+
+/// The same with costs that are given.
+fn all_shapes(
+    level: Level,
+    of: Extents,
+    most_vectors: usize,
+    groups: usize,
+    cost: &dyn Fn((usize, usize)) -> u64,
+) -> Vec<(u64, (usize, usize))> {
     let mut found = Vec::new();
     for vectors in 1..=most_vectors.min(of.n.div_ceil(level.lanes()).max(1)) {
         for rows in 1..=of.m.min(MOST_ROWS) {
@@ -187,21 +211,22 @@ fn shapes(level: Level, of: Extents, most_vectors: usize, groups: usize) -> Vec<
             if rows * of_row + b + 1 > level.registers() {
                 break;
             }
-            found.push((cost(level, of, (rows, vectors), groups), (rows, vectors)));
+            found.push((cost((rows, vectors)), (rows, vectors)));
         }
     }
     found
 }
 
-/// Time of all panels; of one step of k where its steps are not known.
-fn cost(level: Level, of: Extents, (rows, vectors): (usize, usize), groups: usize) -> u64 {
+/// Time of all panels; of one step of k where its steps are not known. `least` is that of single chains, below which some panels may
+/// have more.
+fn cost(level: Level, of: Extents, (rows, vectors): (usize, usize), groups: usize, least: u64) -> u64 {
     let Extents { m, n, chained } = of;
     let width = vectors * level.lanes();
     let one = |columns: usize| {
         let step = of_panel(level, m, columns, rows, groups);
         chained.map_or(step, |k| step * k as u64 + of_tiles(m, rows))
     };
-    let last = match last_columns(level, of, (rows, vectors)) {
+    let last = match last_columns(level, of, (rows, vectors), least) {
         Some((cost, _)) => cost,
         None if n % width == 0 => 0,
         None => one(n % width),
@@ -279,8 +304,9 @@ mod tests {
         };
         assert_eq!(panels(16), [(16, 1)]);
         assert_eq!(panels(17), [(17, 16)]);
+        assert_eq!(panels(5), [(5, 16)]);
         assert_eq!(panels(20), [(20, 16)]);
-        assert_eq!(panels(12), [(12, 4)]);
+        assert_eq!(panels(12), [(12, 8)]);
         assert_eq!(panels(32), [(32, 1)]);
         assert_eq!(panels(8), [(8, 2)]);
     }
@@ -294,6 +320,13 @@ mod tests {
                 assert!(panels.iter().all(|panel| panel.chains == 1), "{level:?} m {m}");
             }
         }
+    }
+
+    /// Shapes of tiles that are bad for single chains do not make chains look good.
+    #[test]
+    fn another_order_is_held_against_the_best_of_one_order() {
+        let panels = wide_cover(Level::Avx512, Extents { m: 240, n: 108, chained: Some(36) }, None);
+        assert!(panels.iter().all(|panel| panel.chains == 1));
     }
 
     #[test]

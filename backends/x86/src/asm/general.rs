@@ -64,6 +64,11 @@ impl Asm {
         self.push(Instruction::with1(Code::Prefetcht0_m8, at.operand()));
     }
 
+    /// Likewise for what is read once: it does not take the place of lines that are read more often.
+    pub(crate) fn prefetch_once(&mut self, at: Mem) {
+        self.push(Instruction::with1(Code::Prefetchnta_m8, at.operand()));
+    }
+
     /// `to = address`.
     pub(crate) fn lea(&mut self, to: Register, from: Mem) {
         if from.index.is_none() && from.disp == 0 {

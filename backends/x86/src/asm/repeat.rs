@@ -2,7 +2,7 @@
 
 use iced_x86::{Code, Instruction, Register};
 
-use super::{Asm, K, Lanes, Mem, Op2, V, quads::Part};
+use super::{Asm, Lanes, Mem, Op2, V, quads::Part};
 use crate::Level;
 
 impl Asm {
@@ -20,17 +20,8 @@ impl Asm {
         self.push(Instruction::with2(code, to, from.operand()));
     }
 
-    /// Likewise where only the first `some` of the neighbours are there; the others are zero. A mask register is set on the way
-    /// (AVX-512), and `scratch`.
-    pub(crate) fn load_repeated_part(
-        &mut self,
-        [count, some]: [usize; 2],
-        to: V,
-        from: Mem,
-        mask: K,
-        scratch: Register,
-    ) {
-        let lanes = self.first_lanes(some, mask, to, scratch);
+    /// Likewise where only the lanes of some of the neighbours are there; the others are zero.
+    pub(crate) fn load_repeated_part(&mut self, count: usize, to: V, from: Mem, lanes: Lanes) {
         self.load(to, from, lanes);
         let (wide, narrow) = (self.wide(to), Self::xmm(to));
         let made = match (self.level, count) {

@@ -7,27 +7,37 @@
 //!
 //! So no lane of a panel of a few columns is empty, and a load of A serves as many steps as there are chains. In the end the
 //! chains are added: shuffles within quads, which cost the multipliers nothing, then of quads. Sums then go through scratch
-//! memory, row after row.
+//! memory, row after row, where rows of C lie apart or an epilogue follows.
+//!
+//! Blocks of rows come one after another in one function, so that the processor multiplies for a block while it adds the chains of the one
+//! before: 13 to 18 cycles of a block of 20 to 27 vectors of sums remain of these, and a call for each would take some 40 more.
 
-use iced_x86::Register;
-use nnc_tile::gemm::{Chains, GemmTile};
+use iced_x86::{Code, Register};
+use nnc_tile::{
+    epilogue::EpilogueInput,
+    gemm::{Chains, GemmArg, GemmTile, Stride},
+};
 
-use super::{B, Block, Gen, STEPS, Shape, Step};
+use super::{A, B, Block, Gen, STEPS, Shape, Step};
 use crate::{
     Level,
     asm::{K, Lanes, Mem, V},
-    frame::TEMP,
+    frame::{POOL, TEMP},
 };
 
-/// The mask of what is beyond whole vectors.
+/// The mask of the steps that are fewer than chains.
 pub(super) const REST: K = K(4);
+/// The mask of sums beyond whole vectors of them.
+const LAST: K = K(5);
 /// Accumulators of the turns of a loop, about.
-const OF_TURN: usize = 24;
+const OF_TURN: usize = 32;
 
-/// Bytes of A that stay in the first-level cache beside those of a tile.
-const NEAR: i64 = 20 << 10;
+/// Bytes of B and of two blocks of rows that stay in the first-level cache.
+const NEAR: i64 = 40 << 10;
 /// Bytes further on that are asked for in long rows.
-const AHEAD: i64 = 1 << 10;
+const AHEAD: i64 = 384;
+/// So many long rows are asked for; more are read as fast without.
+const MOST_LONG: usize = 6;
 
 /// What an operand of a step is.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -70,6 +80,89 @@ pub(super) fn fits(spec: &GemmTile, chains: Chains, level: Level) -> bool {
 }
 
 impl Gen<'_> {
+    /// Masks of tiles of chains.
+    pub(super) fn chain_masks(&mut self) {
+        let Some(chains) = self.shape.chains else { return };
+        if self.asm.level == Level::Avx2 {
+            return;
+        }
+        for (mask, lanes) in [(REST, usize::from(chains.rest)), (LAST, self.beyond_whole())] {
+            if lanes > 0 {
+                self.asm.mask_first(mask, lanes as u32, TEMP);
+            }
+        }
+    }
+
+    /// Sums of a block beyond whole vectors of them.
+    fn beyond_whole(&self) -> usize {
+        let level = self.asm.level;
+        (self.shape.rows * self.shape.row_bytes(level) / 4) % level.lanes()
+    }
+
+    /// The lanes of those; AVX2 makes their signs.
+    pub(super) fn last_sums(&mut self, signs: V) -> Lanes {
+        match (self.beyond_whole(), self.asm.level) {
+            (0, _) => Lanes::All,
+            (_, Level::Avx512) => Lanes::Mask(LAST),
+            (n, Level::Avx2) => self.asm.first_signs(n, signs, TEMP),
+        }
+    }
+
+    /// Runs `body`, which is emitted once, for every block of rows.
+    pub(super) fn blocks(&mut self, body: &mut dyn FnMut(&mut Self)) {
+        if self.shape.chains.is_none() {
+            return body(self);
+        }
+        let again = self.asm.here();
+        for (register, arg) in [(A, GemmArg::A), (B, GemmArg::B), (STEPS, GemmArg::K)] {
+            let from = self.frame.arg(arg);
+            self.asm.mov_load(register, from);
+        }
+        self.free = POOL.to_vec();
+        body(self);
+        self.next_block();
+        let left = self.frame.arg(GemmArg::Blocks);
+        self.asm.decrement(left);
+        self.asm.jump(Code::Jne_rel32_64, again);
+    }
+
+    /// Moves the addresses among the arguments on to the next block.
+    fn next_block(&mut self) {
+        let rows = i64::from(self.spec.rows);
+        let stores = self.spec.stores().iter().enumerate().map(|(index, element)| match index {
+            0 => (GemmArg::C, GemmArg::Ldc, element.bytes()),
+            _ => (GemmArg::Output(index), GemmArg::OutputStride(index), element.bytes()),
+        });
+        let mut moves: Vec<(GemmArg, GemmArg, usize)> = stores.collect();
+        match self.spec.a_row {
+            Stride::Const(n) => {
+                let a = self.frame.arg(GemmArg::A);
+                self.asm.add_to_memory(a, 4 * rows * i64::from(n));
+            }
+            Stride::Arg => moves.push((GemmArg::A, GemmArg::ARow, 4)),
+        }
+        let spec = self.spec;
+        for (index, kind) in spec.epilogue.iter().flat_map(|e| &e.inputs).enumerate() {
+            match kind {
+                EpilogueInput::Row => {
+                    let operand = self.frame.arg(GemmArg::Epilogue(index));
+                    self.asm.add_to_memory(operand, 4 * rows);
+                }
+                EpilogueInput::Tile => {
+                    moves.push((GemmArg::Epilogue(index), GemmArg::EpilogueStride(index), 4));
+                }
+                _ => {}
+            }
+        }
+        for (pointer, stride, bytes) in moves {
+            let (pointer, stride) = (self.frame.arg(pointer), self.frame.arg(stride));
+            self.asm.mov_load(TEMP, stride);
+            self.asm.mul_imm(TEMP, rows * bytes as i64);
+            self.asm.add_load(TEMP, pointer);
+            self.asm.mov_store(pointer, TEMP);
+        }
+    }
+
     /// All steps of k.
     pub(super) fn chained(&mut self, block: &Block, chains: Chains) {
         self.spread_bases(block);
@@ -113,7 +206,11 @@ impl Gen<'_> {
         let load_a = |g: &mut Self, to: V, from: Mem| match steps {
             Steps::Whole => g.asm.load_repeated(count, to, from),
             Steps::Rest => {
-                g.asm.load_repeated_part([count, usize::from(chains.rest)], to, from, REST, TEMP);
+                let lanes = match g.asm.level {
+                    Level::Avx512 => Lanes::Mask(REST),
+                    Level::Avx2 => g.asm.first_signs(usize::from(chains.rest), to, TEMP),
+                };
+                g.asm.load_repeated_part(count, to, from, lanes);
             }
         };
         if vectors > rows {
@@ -144,7 +241,7 @@ impl Gen<'_> {
     }
 
     /// Asks for lines of A that come later: few columns are soon done with what has been read. Of short rows these are the lines that
-    /// the tile below reads at this step, of long ones some further on.
+    /// the block below reads at this step, of long ones some further on. None is read again, so they take no room from those of B.
     fn ahead(&mut self, block: &Block, [count, turn]: [usize; 2]) {
         let of_line = 64 / 4;
         let Step::Const(apart) = block.a_row else { return };
@@ -153,9 +250,14 @@ impl Gen<'_> {
         }
         let (rows, at) = (self.shape.rows, 4 * (turn * count) as i64);
         let below = apart * rows as i64;
-        let ahead = if below <= NEAR { below } else { AHEAD };
+        // Rows are about as long as they lie apart.
+        let of_b = self.bytes_of_step() * apart / (4 * count as i64);
+        let near = 2 * below + of_b <= NEAR;
+        if !near && rows > MOST_LONG {
+            return;
+        }
         for m in 0..rows {
-            self.asm.prefetch(block.row(m, at + ahead));
+            self.asm.prefetch_once(block.row(m, at + if near { below } else { AHEAD }));
         }
     }
 

@@ -9,25 +9,25 @@ use nnc_tile::{
     stream::Element,
 };
 
-use super::{A, Gen, chains::REST, scratch_of_stores};
+use super::{A, Gen, flat::is_flat, scratch_of_stores};
 use crate::{
     Level,
     asm::{Label, Lanes, Mem, V},
-    frame::{POOL, TEMP},
+    frame::POOL,
     program::{self, Input},
 };
 
 /// Where a row of a result is, and bytes to the next, if there are several.
 #[derive(Clone, Copy)]
-struct Output {
-    row: Register,
-    step: Option<Register>,
+pub(super) struct Output {
+    pub(super) row: Register,
+    pub(super) step: Option<Register>,
     element: Element,
 }
 
 /// An epilogue operand at a row.
 #[derive(Clone, Copy)]
-enum Operand {
+pub(super) enum Operand {
     Row(Register),
     Col(Register),
     /// Where its row is, and what leads to the next, if there are several.
@@ -179,8 +179,12 @@ impl Gen<'_> {
         let done = self.asm.label();
         if self.shape.chains.is_some() {
             let sums = self.chain_sums();
-            if spec.epilogue.is_none() {
-                self.store_densely(&sums, &outputs[0], done);
+            match &spec.epilogue {
+                None => self.store_densely(&sums, &outputs[0], done),
+                Some(e) if is_flat(spec, &self.shape, self.asm.level) => {
+                    self.finish_flat(e, &sums, (&outputs, &operands), done);
+                }
+                Some(_) => {}
             }
             self.chain_spill(&sums);
         }
@@ -258,16 +262,11 @@ impl Gen<'_> {
             self.asm.cmp_imm(step, row as i32);
             self.asm.jump(Code::Jne_rel32_64, apart);
         }
-        let rest = (self.shape.rows * row / 4) % lanes;
+        let signs = V(self.shape.accumulators() as u8);
         for (at, &sum) in sums.iter().enumerate() {
             let to = Mem::at(c.row, (4 * lanes * at) as i64);
-            if at + 1 == sums.len() && rest > 0 {
-                let signs = V(self.shape.accumulators() as u8);
-                let lanes = self.asm.first_lanes(rest, REST, signs, TEMP);
-                self.asm.store(to, sum, lanes);
-            } else {
-                self.asm.store(to, sum, Lanes::All);
-            }
+            let lanes = if at + 1 == sums.len() { self.last_sums(signs) } else { Lanes::All };
+            self.asm.store(to, sum, lanes);
         }
         self.asm.jump(Code::Jmp_rel32_64, done);
         self.asm.place(apart);
@@ -288,14 +287,18 @@ impl Gen<'_> {
         }
         self.edge_spill();
         self.parts_spill();
-        if self.shape.chains.is_some() {
-            let sums = self.chain_sums();
-            self.chain_spill(&sums);
-        }
         self.free = POOL.to_vec();
         let sums = self.take();
         let outputs = self.outputs();
         let operands = self.operands();
+        let done = self.asm.label();
+        if self.shape.chains.is_some() {
+            let added = self.chain_sums();
+            if is_flat(self.spec, &self.shape, self.asm.level) {
+                self.finish_flat(epilogue, &added, (&outputs, &operands), done);
+            }
+            self.chain_spill(&added);
+        }
         self.asm.mov(sums, Register::RSP);
         let left = A;
         self.asm.mov_imm(left, rows as i64);
@@ -341,5 +344,6 @@ impl Gen<'_> {
         self.asm.add_imm(sums, row_bytes as i64);
         self.asm.add_imm(left, -1);
         self.asm.jump(Code::Jne_rel32_64, again);
+        self.asm.place(done);
     }
 }

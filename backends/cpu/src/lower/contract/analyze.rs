@@ -6,6 +6,9 @@
 //! * rows (m) are space axes that only A has,
 //! * sums (k) are the reduction axes,
 //! * all other space axes are loops around the product, whether one operand has them or both.
+//!
+//! Where a matrix with dense rows is multiplied by a vector, the result's axis belongs to the matrix. Wide tiles of chains then do better
+//! with the vector as a single column and the matrix as A ([`Problem::of_one_column`]): its rows are read as they lie, and not copied to be columns.
 
 use nnc_ir::{
     dtype::{DType, Scalar},
@@ -35,6 +38,9 @@ use crate::{
     lower::access::Access,
     tile::Arithmetic,
 };
+
+/// Steps of sums from which on one column is worth its own way.
+const ONE_COLUMN_K: i64 = 16;
 
 /// A contraction with the roles of its axes.
 #[derive(Clone, Debug)]
@@ -146,6 +152,15 @@ pub(super) fn single(program: &Program) -> Option<usize> {
     }
 }
 
+/// Which axes are columns.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Columns {
+    /// The last ones of the result.
+    Last,
+    /// None: there is one column.
+    One,
+}
+
 impl Problem {
     /// Extent of axes taken together.
     pub(super) fn extent(&self, axes: &[usize]) -> Extent {
@@ -192,6 +207,26 @@ impl Problem {
 
     /// The nest of a request as a contraction that tiles can do.
     pub(super) fn of(request: &NestRequest) -> Result<Problem, Refusal> {
+        Self::with(request, Columns::Last)
+    }
+
+    /// Likewise as a product with one column, if it is one of a matrix that is no constant, has dense rows of a known length, and is as such
+    /// not multiplied as fast.
+    pub(super) fn of_one_column(&self, request: &NestRequest) -> Option<Problem> {
+        let BFrom::Linear { at, n_stride } = &self.b_from else { return None };
+        let matrix = request.operands.get(self.nest.loads[self.b].operand)?;
+        let rows = !n_stride.is(1) && at.stride(&self.k, &self.nest.extents)?.is(1);
+        let known = self.extent(&self.k).as_const().is_some_and(|k| k >= ONE_COLUMN_K);
+        let vector = self.m.is_empty() && self.prologue.is_none() && !self.is_whole();
+        if !(rows && known && vector) || matrix.constant.is_some() {
+            return None;
+        }
+        let other = Self::with(request, Columns::One).ok()?;
+        // The result is one line, as its operands are.
+        (other.a_k.is(1) && other.extent(&other.m) == self.extent(&self.n)).then_some(other)
+    }
+
+    fn with(request: &NestRequest, columns: Columns) -> Result<Problem, Refusal> {
         let form = &request.form;
         let factors = form.factors().ok_or("it sums something else than products of two operands")?;
         let [x, y] = factors.each_ref().map(reads);
@@ -219,13 +254,16 @@ impl Problem {
         let any = |loads: &[usize], axis: usize| loads.iter().any(|&l| mentions(l, axis));
         let [of_x, of_y] = factors;
         let (a_factor, b_factor, b_loads) = match (any(&x, last), any(&y, last)) {
-            (false, true) => (of_x, of_y, y),
-            (true, false) => (of_y, of_x, x),
+            (false, true) if columns == Columns::Last => (of_x, of_y, y),
+            (true, false) if columns == Columns::Last => (of_y, of_x, x),
+            (false, true) => (of_y, of_x, x),
+            (true, false) => (of_x, of_y, y),
             (true, true) => return Err("both operands change along the last axis of the result"),
             (false, false) => return Err("no operand changes along the last axis of the result"),
         };
         let a = single(&a_factor).ok_or("tiles read their first operand where it lies")?;
-        let b = b_loads.iter().copied().find(|&l| mentions(l, last)).ok_or("a factor reads nothing")?;
+        let is_b = |l: &usize| columns == Columns::One || mentions(*l, last);
+        let b = b_loads.iter().copied().find(is_b).ok_or("a factor reads nothing")?;
         let is_computed = single(&b_factor).is_none();
         if whole && (is_computed || request.operands[form.loads[b].operand].constant.is_none()) {
             return Err("tiles multiply integers by constants");
@@ -265,10 +303,10 @@ impl Problem {
         let linear_b = Linear::of(&access[b]);
         let (n, b_from) = match linear_b {
             Some(at) => {
-                let from =
-                    (0..columns.len()).find(|&i| one(&columns[i..], Some(&at))).expect("one axis is one");
+                let from = (0..=columns.len()).find(|&i| one(&columns[i..], Some(&at))).ok_or(apart)?;
                 let n = columns[from..].to_vec();
-                let n_stride = at.stride(&n, &extents).ok_or(apart)?;
+                let n_stride =
+                    if n.is_empty() { Extent::ONE } else { at.stride(&n, &extents).ok_or(apart)? };
                 (n, BFrom::Linear { at, n_stride })
             }
             None if is_computed => return Err("a factor is computed of elements at no linear places"),
@@ -290,7 +328,7 @@ impl Problem {
         let (c_at, c_row) = results.next().ok_or("there is no result")?;
         let further = results.collect();
         let flat = one(&n, None);
-        let inner = if flat { &n[..] } else { &n[n.len() - 1..] };
+        let inner = if flat { &n[..] } else { &n[n.len().saturating_sub(1)..] };
         let splat = |l: usize| -> Option<Scalar> {
             let operand = request.operands.get(nest.loads[l].operand)?;
             let plain = nest.loads[l].bounds == Bounds::Inside;

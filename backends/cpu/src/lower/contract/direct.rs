@@ -29,10 +29,13 @@ use crate::{
 
 /// Rows from which on copying a panel that is read across many memory pages pays.
 const COPY_ROWS: i64 = 24;
-/// Likewise where its elements are put into an order for chains, one by one.
-const CHAINED_ROWS: i64 = 96;
 /// Rows of B that stay in the first-level cache where they lie.
 const IN_PLACE_K: i64 = 192;
+/// Rows from which on copying a B that only the run knows into the order of chains pays, for so many columns at most, and for more, which are
+/// in parts.
+const CHAINS_ROWS: i64 = 64;
+const CHAINS_COLUMNS: usize = 11;
+const PARTS_ROWS: i64 = 96;
 /// Multiply-adds an item should have at least.
 const ITEM_WORK: i64 = 1 << 16;
 /// Items there should be where there is enough work.
@@ -115,14 +118,19 @@ impl Direct {
         };
         let pack =
             |panels: &Panels| constant.and_then(|c| weights::pack(c, at, extents, axes, (panels, &firsts)));
-        // Chains want a B in an order of their own: packed so when compiling, or copied into one panel of all columns,
-        // which kernels of regions, whose turns copy it again, rarely have: these multiply many matrices.
+        // Chains want a B in an order of their own: packed so when compiling, or copied where rows are many and one panel has all
+        // columns. Kernels of regions, whose turns copy it again, rarely have parts: these multiply many matrices.
         let step = at.stride(&problem.k, extents).filter(steps);
+        let few = fixed.is_some_and(|n| n <= CHAINS_COLUMNS);
+        let many_rows = match m.as_const() {
+            Some(m) => m >= if few { CHAINS_ROWS } else { PARTS_ROWS },
+            None => few,
+        };
         let may_copy = constant.is_none()
             && problem.prologue.is_none()
             && step.is_some()
-            && around.is_empty()
-            && m.as_const().is_some_and(|m| m >= CHAINED_ROWS);
+            && many_rows
+            && (few || around.is_empty());
         let chained = k.as_const().filter(|_| problem.a_k.is(1) && groups == 1);
         let chained = chained.filter(|_| constant.is_some() || may_copy);
         let mut panels_of = panels(chained, cx)?;

@@ -137,6 +137,12 @@ pub(super) fn lower(request: &NestRequest, cx: &mut LowerCx<'_>) -> Result<Kerne
     }
     problem.level = problem.wide_level(cx.tiles.level());
     problem.arithmetic = Arithmetic::of(cx.isa);
+    if problem.level.is_some()
+        && let Some(other) = problem.of_one_column(request)
+        && let Some(level) = other.wide_level(problem.level)
+    {
+        problem = Problem { level: Some(level), arithmetic: problem.arithmetic, ..other };
+    }
     Ok(match &problem.b_from {
         BFrom::Linear { .. } => {
             let way = Direct::new(&problem, request, cx).ok_or("it reads an operand that is not there")?;

@@ -1,4 +1,4 @@
-//! pack - copies a panel of columns into scratch memory while running.
+//! pack - copies a panel of columns into scratch memory while running, also into the order of chains.
 
 use cranelift_codegen::ir::{
     InstBuilder, MemFlagsData, Type, Value,
@@ -145,16 +145,22 @@ fn columns_of_chains(
     let (ty, at_once) = if part.chains == 1 && n_step.is(1) { (F32X4, 4) } else { (F32, 1) };
     let (from_step, to_step) = (n_step.scale(4 * at_once), 4 * at_once * part.chains as i64);
     g.carry((zero, columns), at_once, &[from, to], |g, _, at| {
-        for (chain, place) in (0..part.chains as i64).zip((0i32..).step_by(4)) {
+        let mut chain = 0;
+        while chain < part.chains as i64 {
+            // Steps that are neighbours are moved four at once.
+            let four = k_step.is(1) && chain + 4 <= left.min(part.chains as i64);
+            let moved = if four { F32X4 } else { ty };
             let x = if chain < left {
                 let distance = k_step.scale(4 * chain);
                 let near = distance.as_const().and_then(|bytes| i32::try_from(bytes).ok());
                 let from = if near.is_some() { at[0] } else { g.plus(at[0], &distance) };
-                g.b.ins().load(ty, flags(), from, near.unwrap_or(0))
+                g.b.ins().load(moved, flags(), from, near.unwrap_or(0))
             } else {
                 g.b.ins().f32const(0.0)
             };
+            let place = i32::try_from(4 * chain).expect("chains are few");
             g.b.ins().store(flags(), x, at[1], place);
+            chain += if four { 4 } else { 1 };
         }
         vec![g.plus(at[0], &from_step), g.b.ins().iadd_imm_s(at[1], to_step)]
     });

@@ -74,6 +74,11 @@ impl At {
         let chains = Chains::of(self.chains, usize::try_from(k.as_const()?).ok()?)?;
         Some(if self.in_parts { chains.in_parts() } else { chains })
     }
+
+    /// Whether one tile is done for several blocks of rows, one below the other.
+    pub(super) fn is_stacked(&self) -> bool {
+        self.chains > 1 && !self.in_parts
+    }
 }
 
 /// A product whose columns are cut into panels; an extent that only the run knows is `None`.
@@ -398,6 +403,38 @@ impl RowBlocks {
         let rest = g.b.ins().isub(m, first);
         let block = g.extent(&self.block);
         (first, g.min(rest, block))
+    }
+
+    /// Runs `body` with the height and first row of blocks of `count` rows, and how many are one below the other.
+    pub(super) fn each_stack(
+        &self,
+        g: &mut Gen<'_, '_>,
+        count: Value,
+        rows: u16,
+        body: &mut dyn FnMut(&mut Gen<'_, '_>, u16, Value, Value),
+    ) {
+        let height = i64::from(rows);
+        let known = self.m.as_const();
+        let (whole, more) = g.div_rem(count, &Extent::Const(height));
+        if known.is_none_or(|m| m >= height) {
+            g.when(whole, |g| {
+                let zero = g.int(0);
+                body(g, rows, zero, whole);
+            });
+        }
+        if rows == 1 || known.is_some_and(|m| m % height == 0) {
+            return;
+        }
+        g.when(more, |g| {
+            let first = g.b.ins().imul_imm_s(whole, height);
+            match known {
+                Some(m) => {
+                    let one = g.int(1);
+                    body(g, u16::try_from(m % height).unwrap_or(1), first, one);
+                }
+                None => body(g, 1, first, more),
+            }
+        });
     }
 
     /// Runs `body` with the height and first row of every tile of `count` rows.

@@ -420,6 +420,7 @@ impl Parts<'_> {
                 c: g.address(to, &[(row, Extent::Const(self.m.square))]),
                 k,
                 ldc,
+                blocks: None,
                 a_row: (spec.a_row == Stride::Arg).then(|| g.int(a_row)),
                 a_k: None,
                 a_table: None,

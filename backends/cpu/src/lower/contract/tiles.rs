@@ -4,7 +4,7 @@ use cranelift_codegen::ir::{InstBuilder, Value};
 use nnc_ir::extent::Extent;
 use nnc_tile::{
     epilogue::EpilogueInput,
-    gemm::{BRows, GemmTile, Init, Stride},
+    gemm::{Ahead, BRows, GemmTile, Init, Stride},
     stream::Element,
 };
 
@@ -229,7 +229,7 @@ impl<'p> Tiles<'p> {
                 _ => ptr,
             })
             .collect();
-        blocks.each(g, rows, at.rows, &mut |g, height, i| {
+        let tile = |g: &mut Gen<'_, '_>, height: u16, i: Value, stack: Option<Value>| {
             let spec = self.spec(height, at, &b);
             let by_row = |g: &mut Gen<'_, '_>, ptr: Value, row: &Extent| g.address(ptr, &[(i, row.clone())]);
             let epilogue = kinds
@@ -264,6 +264,7 @@ impl<'p> Tiles<'p> {
                 c: g.address_of(c, &[(i, p.c_row.clone())], of_result(0)),
                 k: self.k,
                 ldc: self.ldc,
+                blocks: stack,
                 a_row: self.a_row,
                 a_k: self.a_k,
                 a_table: self.a_runs.map(|(_, table)| table),
@@ -275,7 +276,11 @@ impl<'p> Tiles<'p> {
                 outputs,
             };
             g.gemm_tile(&spec, &args);
-        });
+        };
+        match at.is_stacked() {
+            false => blocks.each(g, rows, at.rows, &mut |g, height, i| tile(g, height, i, None)),
+            true => blocks.each_stack(g, rows, at.rows, &mut |g, height, i, n| tile(g, height, i, Some(n))),
+        }
     }
 
     fn spec(&self, rows: u16, at: At, b: &BPanel) -> GemmTile {
@@ -292,7 +297,11 @@ impl<'p> Tiles<'p> {
                 BPanel::Apart(_, stride, _) => BRows::Apart(*stride),
                 BPanel::Table(..) => BRows::Table,
             },
-            ahead: self.fetch.ahead(rows, i64::from(at.width) * self.problem.groups.len() as i64),
+            // Tiles of chains ask for A themselves, and B stays near.
+            ahead: match at.chains {
+                1 => self.fetch.ahead(rows, i64::from(at.width) * self.problem.groups.len() as i64),
+                _ => Ahead::Nothing,
+            },
             chains: at.chains(&self.problem.extent(&self.problem.k)),
             init: match self.terms {
                 Terms::All | Terms::First => Init::Zero,

@@ -19,6 +19,8 @@ pub struct GemmArgs {
     pub k: Value,
     /// Row stride of C.
     pub ldc: Value,
+    /// Blocks of rows, of tiles that have several.
+    pub blocks: Option<Value>,
     /// Stride of A along m.
     pub a_row: Option<Value>,
     /// Stride of A along k.
@@ -58,6 +60,7 @@ impl GemmArgs {
             c,
             k,
             ldc,
+            blocks: None,
             a_row: None,
             a_k: None,
             a_table: None,
@@ -84,6 +87,7 @@ impl GemmArgs {
             c: params[2],
             k: params[3],
             ldc: params[4],
+            blocks: find(GemmArg::Blocks),
             a_row: find(GemmArg::ARow),
             a_k: find(GemmArg::AK),
             a_table: find(GemmArg::ATable),
@@ -117,6 +121,7 @@ impl GemmArgs {
             GemmArg::C => Some(self.c),
             GemmArg::K => Some(self.k),
             GemmArg::Ldc => Some(self.ldc),
+            GemmArg::Blocks => self.blocks,
             GemmArg::ARow => self.a_row,
             GemmArg::AK => self.a_k,
             GemmArg::ATable => self.a_table,
