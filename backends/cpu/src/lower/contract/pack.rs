@@ -5,9 +5,14 @@ use cranelift_codegen::ir::{
     types::{F32, F32X4},
 };
 use nnc_ir::extent::Extent;
-use nnc_tile::gemm::{Chains, Cols, Part};
+use nnc_tile::{
+    Tile,
+    gemm::{Chains, Cols, Part},
+    transpose::{Transpose, TransposeArg},
+};
 
 use super::{emit::Gen, panel::At};
+use crate::wide::{self, TileNumber};
 
 /// Flags of every access to tensors and scratch memory.
 pub(super) fn flags() -> MemFlagsData {
@@ -28,6 +33,13 @@ pub(super) fn columns(
 ) {
     let width = i64::from(at.width);
     let is_dense = n_stride.is(1);
+    if let [(k, step)] = sums
+        && step.is(1)
+        && !is_dense
+        && let Some(tile) = g.wide_tile(&Tile::Transpose(TURNED))
+    {
+        return turned(g, tile, (from, n_stride), (to, width), (k, at));
+    }
     match at.cols {
         Cols::Const(cols) => {
             let cols = i64::from(cols);
@@ -60,6 +72,33 @@ pub(super) fn columns(
             g.range(whole, cols, |g, j| column(g, j, F32));
         }
     }
+}
+
+/// Columns become rows, by a tile.
+const TURNED: Transpose = Transpose { pairs: false };
+
+/// Copies columns whose elements are neighbours along the sum.
+fn turned(
+    g: &mut Gen<'_, '_>,
+    tile: TileNumber,
+    (from, n_stride): (Value, &Extent),
+    (to, width): (Value, i64),
+    (k, at): (&Extent, At),
+) {
+    let columns = match at.cols {
+        Cols::Const(cols) => g.int(i64::from(cols)),
+        Cols::Arg => at.cols_value.expect("a run-time number of columns comes with its value"),
+    };
+    let args = TURNED.args().into_iter().map(|arg| match arg {
+        TransposeArg::X => from,
+        TransposeArg::Y => to,
+        TransposeArg::Rows => g.extent(k),
+        TransposeArg::Columns => columns,
+        TransposeArg::XStep => g.extent(n_stride),
+        TransposeArg::YStep => g.int(width),
+    });
+    let args: Vec<Value> = args.collect();
+    wide::call(g.b, tile, &args);
 }
 
 /// For every position of the sum, moves lanes of type `ty`: element j of a row is `j * n_stride` from its start.
