@@ -255,7 +255,12 @@ fn spread(g: &mut Gen) -> Option<Val> {
     let shape = g.shape(v);
     match g.rng.below(3) {
         0 => {
-            let strides: Vec<i64> = shape.iter().map(|_| *g.rng.pick(&[1, 1, 2, 3])).collect();
+            // Between no elements there is nothing: an axis that may be empty, but not always is, stays as it is.
+            let stride = |e: &Extent| {
+                let stride = *g.rng.pick(&[1, 1, 2, 3]);
+                if e.is(0) || g.least(e) > 0 { stride } else { 1 }
+            };
+            let strides: Vec<i64> = shape.iter().map(stride).collect();
             let reach = |(e, &s): (&Extent, &i64)| {
                 if e.is(0) { Extent::ZERO } else { &(e - &Extent::ONE).scale(s) + &Extent::ONE }
             };
