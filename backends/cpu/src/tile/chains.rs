@@ -1,4 +1,4 @@
-//! chains - sums of several chains as CLIF, element by element.
+//! chains - sums of several chains as CLIF, element by element; columns may be in parts.
 //!
 //! No target needs them fast: tiles of chains fill vectors of 256 or 512 bits, and those with 128 have narrower panels.
 
@@ -10,7 +10,7 @@ use cranelift_codegen::ir::{
 use cranelift_frontend::FunctionBuilder;
 use nnc_tile::{
     epilogue::EpilogueInput,
-    gemm::{Chains, GemmTile, Stride},
+    gemm::{Chains, GemmTile, Part, Stride},
 };
 
 use super::{
@@ -79,7 +79,7 @@ pub(super) fn emit_sums(
     chains: Chains,
     args: &GemmArgs,
 ) -> Vec<Value> {
-    let (rows, panel, count) = (usize::from(spec.rows), usize::from(spec.panel), usize::from(chains.count));
+    let (rows, panel, turn) = (usize::from(spec.rows), usize::from(spec.panel), usize::from(chains.count));
     let quads = panel.div_ceil(4);
     let memory = scratch(builder, rows * 4 * quads);
     let row_bytes = match spec.a_row {
@@ -89,56 +89,71 @@ pub(super) fn emit_sums(
             builder.ins().ishl_imm_u(elements, 2)
         }
     };
-    let bytes = |builder: &mut FunctionBuilder, n: usize| {
+    let count = |builder: &mut FunctionBuilder, n: usize| {
         let n = i64::try_from(n).expect("tiles are small");
         builder.ins().iconst(I64, n)
     };
-    let whole = builder.ins().ushr_imm_u(args.k, i64::from(count.trailing_zeros()));
-    let length = builder.ins().imul_imm_s(whole, i64::from(byte_offset(count)));
-    let (n_rows, n_columns) = (bytes(builder, rows), bytes(builder, panel));
+    let turns = builder.ins().ushr_imm_u(args.k, i64::from(turn.trailing_zeros()));
+    let length = builder.ins().imul_imm_s(turns, i64::from(byte_offset(turn)));
+    let n_rows = count(builder, rows);
     counted_loop(builder, n_rows, 1, &[args.a, memory], |builder, _, row| {
         let (a, to) = (row[0], row[1]);
         let end = builder.ins().iadd(a, length);
-        counted_loop(builder, n_columns, 1, &[args.b, to], |builder, _, column| {
-            let zero = splat_f32(builder, 0);
-            let start: Vec<Value> = [a, column[0]].into_iter().chain((0..count).map(|_| zero)).collect();
-            let step = |builder: &mut FunctionBuilder, at: &[Value], some: usize| -> Vec<Value> {
-                let sums = (0..count).map(|chain| {
-                    let x = match chain < some {
-                        true => load_splat(builder, input_flags(), at[0], byte_offset(chain)),
-                        false => splat_f32(builder, 0),
-                    };
-                    let y = load_splat(builder, input_flags(), at[1], byte_offset(chain));
-                    arithmetic.step(builder, x, y, at[2 + chain])
-                });
-                sums.collect()
-            };
-            let done = while_loop(
-                builder,
-                &start,
-                |builder, at| builder.ins().icmp(IntCC::UnsignedLessThan, at[0], end),
-                |builder, at| {
-                    let sums = step(builder, at, count);
-                    let a = builder.ins().iadd_imm_s(at[0], i64::from(byte_offset(count)));
-                    let b = builder.ins().iadd_imm_s(at[1], i64::from(byte_offset(count * panel)));
-                    [a, b].into_iter().chain(sums).collect()
-                },
-            );
-            let mut sums = match chains.rest {
-                0 => done[2..].to_vec(),
-                some => step(builder, &done, usize::from(some)),
-            };
-            while sums.len() > 1 {
-                sums = sums.chunks(2).map(|pair| builder.ins().fadd(pair[0], pair[1])).collect();
-            }
-            store_lanes(builder, sums[0], column[1], 0, 1);
-            let b = builder.ins().iadd_imm_s(column[0], i64::from(byte_offset(count)));
-            vec![b, builder.ins().iadd_imm_s(column[1], 4)]
-        });
+        for part in chains.parts(panel) {
+            let n_columns = count(builder, part.cols);
+            let b = builder.ins().iadd_imm_s(args.b, i64::from(byte_offset(turn * part.first)));
+            let to = builder.ins().iadd_imm_s(to, i64::from(byte_offset(part.first)));
+            counted_loop(builder, n_columns, 1, &[b, to], |builder, _, column| {
+                let zero = splat_f32(builder, 0);
+                let chain = |_| zero;
+                let start: Vec<Value> =
+                    [a, column[0]].into_iter().chain((0..part.chains).map(chain)).collect();
+                let done = while_loop(
+                    builder,
+                    &start,
+                    |builder, at| builder.ins().icmp(IntCC::UnsignedLessThan, at[0], end),
+                    |builder, at| {
+                        let sums = steps(builder, arithmetic, part, at, turn);
+                        let a = builder.ins().iadd_imm_s(at[0], i64::from(byte_offset(turn)));
+                        let b = builder.ins().iadd_imm_s(at[1], i64::from(byte_offset(turn * panel)));
+                        [a, b].into_iter().chain(sums).collect()
+                    },
+                );
+                let mut sums = steps(builder, arithmetic, part, &done, usize::from(chains.rest));
+                while sums.len() > 1 {
+                    sums = sums.chunks(2).map(|pair| builder.ins().fadd(pair[0], pair[1])).collect();
+                }
+                store_lanes(builder, sums[0], column[1], 0, 1);
+                let b = builder.ins().iadd_imm_s(column[0], i64::from(byte_offset(part.chains)));
+                vec![b, builder.ins().iadd_imm_s(column[1], 4)]
+            });
+        }
         let a = builder.ins().iadd(a, row_bytes);
         vec![a, builder.ins().iadd_imm_s(to, i64::from(byte_offset(4 * quads)))]
     });
     (0..rows * quads)
         .map(|at| builder.ins().load(F32X4, output_flags(), memory, byte_offset(4 * at)))
         .collect()
+}
+
+/// So many steps of a column's chains: at the places in A and B, with sums behind these.
+fn steps(
+    builder: &mut FunctionBuilder,
+    arithmetic: Arithmetic,
+    part: Part,
+    at: &[Value],
+    some: usize,
+) -> Vec<Value> {
+    let mut sums = at[2..].to_vec();
+    for k in 0..some.next_multiple_of(part.chains) {
+        let (group, chain) = (k / part.chains, k % part.chains);
+        let x = match k < some {
+            true => load_splat(builder, input_flags(), at[0], byte_offset(k)),
+            false => splat_f32(builder, 0),
+        };
+        let place = group * part.cols * part.chains + chain;
+        let y = load_splat(builder, input_flags(), at[1], byte_offset(place));
+        sums[chain] = arithmetic.step(builder, x, y, sums[chain]);
+    }
+    sums
 }

@@ -63,7 +63,6 @@ use super::memory::{
     store_lanes,
 };
 use super::multiply;
-use super::parts;
 
 /// Operations of an epilogue that leave no register for sums that wait.
 const LONG: usize = 12;
@@ -203,7 +202,6 @@ fn emit_block(
     };
 
     let sums = match spec.chains {
-        Some(of) if of.in_parts => parts::emit_sums(builder, arithmetic, spec, of, args),
         Some(of) => chains::emit_sums(builder, arithmetic, spec, of, args),
         None => emit_sums(builder, spec, args, (schedule, arithmetic), n_vectors, init),
     };

@@ -22,7 +22,6 @@ pub use epilogue::EpilogueArg;
 
 mod chains;
 mod gemm;
-mod parts;
 pub use gemm::{GemmArgs, OutputArg, Schedule, emit_gemm_tile, gemm_tile_function};
 
 mod cover;

@@ -264,17 +264,20 @@ impl Gen<'_> {
     /// Adds the chains: vectors of sums, row after row.
     pub(super) fn chain_sums(&mut self) -> Vec<V> {
         let Some(chains) = self.shape.chains else { return vec![] };
-        let (count, lanes) = (usize::from(chains.count), self.asm.level.lanes());
-        let all = self.shape.accumulators();
-        let scratch = V(all as u8);
-        let order = order(count, lanes);
+        let all = self.shape.accumulators() as u8;
+        let sums: Vec<V> = (0..all).map(V).collect();
+        self.add_chains(&sums, usize::from(chains.count), V(all))
+    }
+
+    /// Adds the chains of vectors, as many neighbouring vectors as there are chains into one, in the place of their first. Of fewer at the
+    /// end the last stands for those beyond it, too, whose sums nobody reads.
+    pub(super) fn add_chains(&mut self, sums: &[V], count: usize, scratch: V) -> Vec<V> {
+        let order = order(count, self.asm.level.lanes());
         if let Some(order) = &order {
             self.asm.address_of(TEMP, order);
         }
-        let each = (0..all).step_by(count).map(|first| {
-            // The last stands for those beyond it, too, whose sums nobody reads.
-            let mut sums: Vec<V> = (first..(first + count).min(all)).map(|i| V(i as u8)).collect();
-            let mut apart = 1;
+        let each = sums.chunks(count).map(|sums| {
+            let (mut sums, mut apart) = (sums.to_vec(), 1);
             while apart < count {
                 for pair in sums.chunks(2) {
                     let (a, b) = (pair[0], pair[pair.len() - 1]);
@@ -316,7 +319,7 @@ impl Gen<'_> {
 }
 
 /// Where each lane of the sums in their order is after neighbours have been added; `None` if it is there.
-pub(super) fn order(count: usize, lanes: usize) -> Option<Vec<u32>> {
+fn order(count: usize, lanes: usize) -> Option<Vec<u32>> {
     let lane = |out: usize| match count {
         // Quads have two sums of the first vector and two of the second.
         2 => {

@@ -14,11 +14,7 @@
 use iced_x86::{Code, Register};
 use nnc_tile::gemm::{Chains, GemmTile, Part};
 
-use super::{
-    B, Block, Gen, STEPS, Shape,
-    chains::{self, REST},
-    fours,
-};
+use super::{B, Block, Gen, STEPS, Shape, chains::REST, fours};
 use crate::{
     Level,
     asm::{self, K, Lanes, Mem, V},
@@ -262,13 +258,8 @@ impl Gen<'_> {
         let parts = self.narrow_parts();
         let mut totals = vec![];
         for (number, part) in parts.into_iter().enumerate() {
-            let order = chains::order(part.chains, level.lanes());
-            if let Some(order) = &order {
-                self.asm.address_of(TEMP, order);
-            }
             let rows: Vec<V> = (0..self.shape.rows).map(|m| self.shape.part_acc(m, number)).collect();
-            let vectors: Vec<V> =
-                rows.chunks(part.chains).map(|rows| self.added(rows, part.chains, order.is_some())).collect();
+            let vectors = self.add_chains(&rows, part.chains, self.shape.part_register(0));
             let total = Total { part, vectors, place };
             if part.cols <= 2 {
                 for &sum in &total.vectors {
@@ -279,28 +270,6 @@ impl Gen<'_> {
             totals.push(total);
         }
         totals
-    }
-
-    /// The chains of neighbouring rows, added; the last row stands for those that are not there, whose sums nobody reads.
-    fn added(&mut self, rows: &[V], count: usize, reorder: bool) -> V {
-        let scratch = self.shape.part_register(0);
-        let (mut sums, mut apart) = (rows.to_vec(), 1);
-        while apart < count {
-            for pair in sums.chunks(2) {
-                let (a, b) = (pair[0], pair[pair.len() - 1]);
-                if apart < 4 {
-                    self.asm.add_neighbours(a, b, scratch);
-                } else {
-                    self.asm.add_neighbour_quads(a, b, scratch);
-                }
-            }
-            sums = sums.chunks(2).map(|pair| pair[0]).collect();
-            apart *= 2;
-        }
-        if reorder {
-            self.asm.reorder(sums[0], TEMP, scratch);
-        }
-        sums[0]
     }
 
     /// Writes what a row has of each part.
